@@ -1,0 +1,43 @@
+"""A project as every floor knows it: its names and its settings."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """`settings.auth` of a project. Sign-up is off until the project enables it."""
+
+    sign_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CorsSettings:
+    """`settings.cors` of a project: origins exactly as browsers send them, or `*` for any; no cookies are used."""
+
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """`settings.limits` of a project; each may only be set within the server's own limits."""
+
+    max_json_bytes: int = 1 << 20
+    max_file_bytes: int = 50 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSettings:
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    cors: CorsSettings = field(default_factory=CorsSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """`schema` is the PostgreSQL schema that holds everything of the project, `p_<short id>`; it never changes, the name may."""
+
+    id: UUID
+    name: str
+    schema: str
+    settings: ProjectSettings

@@ -1,0 +1,1 @@
+"""What is asked, as values, and the one compiler from tree + principal + rules to a statement."""

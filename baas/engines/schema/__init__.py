@@ -1,0 +1,1 @@
+"""Collections and fields as values, and the SQL between two of them."""

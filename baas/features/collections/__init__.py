@@ -1,0 +1,1 @@
+"""Makes and alters collections: fields, rules, indexes."""

@@ -1,0 +1,1 @@
+"""The pages of the server's own host; today the API documentation."""

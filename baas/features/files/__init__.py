@@ -1,0 +1,1 @@
+"""Buckets and files, streamed to the blob store and served so that nothing in them runs."""

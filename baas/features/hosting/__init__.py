@@ -1,0 +1,1 @@
+"""Static sites: releases, activation, rollback, and serving them by Host."""

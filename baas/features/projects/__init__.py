@@ -1,0 +1,1 @@
+"""Projects, operators, API keys and project settings: the control plane."""

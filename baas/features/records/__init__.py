@@ -1,0 +1,1 @@
+"""Lists, reads and writes records as the rules allow."""

@@ -1,0 +1,1 @@
+"""Where file contents live."""

@@ -1,0 +1,1 @@
+"""The database: one door, fragments, errors, migrations, notifications, and a private PostgreSQL."""

@@ -1,0 +1,89 @@
+"""What the driver raises -> our errors, in one table. The message of PostgreSQL goes to the log, never to a caller."""
+
+import asyncpg
+
+from baas.base.errors import BaasError, Conflict, Invalid, OutOfSpace, Unavailable
+
+
+class ConstraintViolated(Conflict):
+    """Root of the four below: `constraint`, `table` and `column` are PostgreSQL's names; rooms turn them into field faults."""
+
+    def __init__(self, error: asyncpg.PostgresError) -> None:
+        super().__init__("The change conflicts with what is stored.")
+        self.constraint: str = error.constraint_name or ""
+        self.table: str = error.table_name or ""
+        self.column: str = error.column_name or ""
+
+
+class UniqueViolated(ConstraintViolated):
+    default_code = "already_exists"
+
+
+class ReferenceViolated(ConstraintViolated):
+    default_code = "reference_violated"
+
+
+class NotNullViolated(ConstraintViolated):
+    default_code = "required"
+
+
+class CheckViolated(ConstraintViolated):
+    default_code = "check_violated"
+
+
+class SerializationFailed(Unavailable):
+    """Deadlock or serialization failure: the transaction may be run again as a whole."""
+
+    default_code = "busy"
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke before the answer: a write's outcome is unknown."""
+
+    default_code = "database_unavailable"
+
+
+_CONSTRAINTS = {
+    "23505": UniqueViolated,
+    "23503": ReferenceViolated,
+    "23001": ReferenceViolated,
+    "23502": NotNullViolated,
+    "23514": CheckViolated,
+}
+_OUT_OF_RANGE = {"22003", "22008", "22021", "22P02", "22P05", "22007", "54001", "22026", "22001"}
+_BUSY = {
+    "57014": ("query_timeout", "The query took too long."),
+    "55P03": ("busy", "The row is locked by another change; try again."),
+}
+_CONNECTION = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
+def translate(error: BaseException) -> BaasError | None:
+    """Our error for a driver's, or None for what is not the driver's (the caller re-raises it untouched)."""
+    if isinstance(error, BaasError):
+        return error
+    if isinstance(error, asyncpg.PostgresError):
+        return _translate_state(error)
+    if isinstance(error, asyncpg.DataError | OverflowError):
+        return Invalid("A value does not fit its type.")
+    if isinstance(error, _CONNECTION):
+        return ConnectionLost("The database is not reachable.")
+    if isinstance(error, TimeoutError):
+        return Unavailable("The database took too long.", code="database_timeout")
+    return None
+
+
+def _translate_state(error: asyncpg.PostgresError) -> BaasError | None:
+    state = error.sqlstate or ""
+    if state in _CONSTRAINTS:
+        return _CONSTRAINTS[state](error)
+    if state in _OUT_OF_RANGE:
+        return Invalid("A value is out of range or does not fit its type.")
+    if state in _BUSY:
+        code, detail = _BUSY[state]
+        return Unavailable(detail, code=code)
+    if state in ("40001", "40P01"):
+        return SerializationFailed("The change collided with another; try again.")
+    if state == "53100":
+        return OutOfSpace("The database has no space left.")
+    return ConnectionLost("The database is not reachable.") if state.startswith(("08", "53", "57P", "25006")) else None

@@ -1,0 +1,1 @@
+"""The HTTP edge: middleware, limits, bodies, problems."""

@@ -1,0 +1,32 @@
+"""What is known of a request before a room sees it; made by the middleware, carried in the ASGI scope, never changed after."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from baas.base.errors import NotFound
+from baas.base.principal import Principal
+from baas.base.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`address` is the true client's (named proxies only); `site` is set when the request came by a site's host."""
+
+    request_id: str
+    principal: Principal
+    address: str
+    maybe_project: Project | None = None
+    site: str | None = None
+
+    @staticmethod
+    def of(scope: Any) -> "Context":
+        """The context of an ASGI scope or of anything that has one (`Request`)."""
+        context: Context = getattr(scope, "scope", scope)["baas.context"]
+        return context
+
+    @property
+    def project(self) -> Project:
+        """The project of a route that has one; raises NotFound elsewhere."""
+        if self.maybe_project is None:
+            raise NotFound("No such project.")
+        return self.maybe_project

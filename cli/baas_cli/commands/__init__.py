@@ -1,0 +1,1 @@
+"""What the commands are, one module a noun."""
