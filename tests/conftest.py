@@ -1,0 +1,147 @@
+"""One PostgreSQL of each kind per run, one database per worker, one project per test."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from baas.server import Server, open_server
+
+from baas.base.ids import short_id
+from baas.base.settings import Settings
+from baas.infra.db.pool import Database
+from baas.infra.db.sql import ident, sql
+from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.engines import ENGINES, start_engines
+from tests.support.settings import settings_for_tests
+
+STRICT = bool(os.environ.get("BAAS_TEST_STRICT"))
+"""Set in CI: what a test needs and does not find is a failure there, a loud skip elsewhere."""
+
+ORIGIN = "http://127.0.0.1:8000"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that starts the run starts the engines; the workers are told their URLs."""
+    if hasattr(config, "workerinput"):
+        config.engine_urls = config.workerinput["engine_urls"]
+    else:
+        config.engines = contextlib.ExitStack()
+        config.engine_urls = config.engines.enter_context(start_engines())
+
+
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["engine_urls"] = node.config.engine_urls
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if hasattr(config, "engines"):
+        config.engines.close()
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine_url(request: pytest.FixtureRequest) -> str:
+    """A superuser's URL of the engine in turn: the embedded one, and the system's PostgreSQL where there is one."""
+    return request.config.engine_urls[request.param]
+
+
+@pytest.fixture(scope="session")
+async def database_url(engine_url: str) -> AsyncIterator[str]:
+    """A new, empty database of this worker, dropped at the end."""
+    name = f"test_{short_id()}"
+    admin = await Database.connect(engine_url, size=1)
+    await admin.execute(sql("create database {}", ident(name)))
+    yield engine_url.rpartition("/")[0] + "/" + name
+    await admin.execute(sql("drop database {} with (force)", ident(name)))
+    await admin.close()
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_for_tests(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+async def server(database_url: str, settings: Settings) -> AsyncIterator[Server]:
+    """Every part of the server, assembled as in production."""
+    async with open_server(settings, database_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def db(server: Server) -> Database:
+    """The server's own pool on its migrated database, for what only SQL can show."""
+    return server.db
+
+
+@pytest.fixture(scope="session")
+async def http(server: Server) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client on the server's application in this process, as from an address of its own."""
+    transport = httpx2.ASGITransport(server.app, client=("127.0.0.1", 40000), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def server_url(server: Server) -> AsyncIterator[str]:
+    """The same application behind a real socket on loopback, for the SDK, the CLI and browsers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    uvicorn_server = uvicorn.Server(uvicorn.Config(server.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+    serving = asyncio.create_task(uvicorn_server.serve(sockets=[listener]))
+    while not uvicorn_server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    uvicorn_server.should_exit = True
+    await serving
+
+
+@pytest.fixture(scope="session")
+async def operator(server: Server, http: httpx2.AsyncClient) -> Caller:
+    """The operator of this worker's installation."""
+    email = "operator@example.com"
+    await server.operators.create(email, "operator password")
+    answer = await http.post("/v1/operators/sign-in", json={"email": email, "password": "operator password"})
+    assert answer.status_code == 200, answer.text
+    return Caller(http, "/v1", answer.json()["token"], email=email)
+
+
+@pytest.fixture
+async def project(operator: Caller, db: Database) -> ProjectUnderTest:
+    """A project that no other test knows."""
+    name = f"t-{short_id()}"
+    answer = await operator.post("projects", json={"name": name})
+    assert answer.status_code == 201, answer.text
+    schema = await db.fetch_value(sql("select schema from baas.projects where name = {}", name))
+    base = f"/v1/projects/{name}"
+    return ProjectUnderTest(
+        name, answer.json()["id"], schema, Caller(operator.http, base, operator.token), Caller(operator.http, base)
+    )
+
+
+@pytest.fixture(scope="session")
+def conformance_cases() -> Path:
+    """The common expression language's own cases, kept beside the checkout."""
+    path = Path(__file__).parents[2] / "shared" / "data" / "cel-conformance.json"
+    if not path.exists():
+        missing("the conformance cases (cel-conformance.json)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium to drive."""
+    path = os.environ.get("BAAS_TEST_CHROMIUM", "/usr/bin/chromium")
+    if not Path(path).exists():
+        missing("Chromium (on Debian: apt install chromium; elsewhere set BAAS_TEST_CHROMIUM)")
+    return path
+
+
+def missing(what: str) -> None:
+    """Skip for want of a tool, or fail where everything is supposed to be there."""
+    (pytest.fail if STRICT else pytest.skip)(f"needs {what}")
