@@ -28,6 +28,10 @@ class Policy:
     who: Literal["anyone", "user", "scope", "operator"]
     scope: str = ""
 
+    def __post_init__(self) -> None:
+        if (self.who == "scope") != bool(self.scope):
+            raise ValueError(f"a policy of {self.who!r} with the scope {self.scope!r}")
+
     def admit(self, principal: Principal) -> None:
         """Raises Unauthenticated for anonymous callers and Forbidden for known ones that the policy does not admit."""
         match self.who:
@@ -86,9 +90,13 @@ class Endpoint:
     request: Body | None = None
     responses: Mapping[int, Body | None] = dataclass_field(default_factory=dict)
     streams: bool = False
-    """The body is read or written in pieces by the room, under its own limits, not the JSON limit of the edge."""
+    """The body is read or written in pieces by the room: it may take the upload time, and does not hold a place at work."""
+    vital: bool = False
+    """Served even when the server is full: health, sign-out, refresh."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.policy, Policy):
+            raise TypeError(f"{self.method} {self.path} names no policy")
         if (self.handle is None) == (self.app is None):
             raise ValueError(f"{self.method} {self.path} needs exactly one of handle and app")
 

@@ -1,0 +1,164 @@
+"""One table of endpoints: finds the one that answers a method and a path, and holds its policy before it runs.
+
+Built on Starlette's path language, not on its router: the edge must know the endpoint before it reads, queues or times the
+request, a path known by another method must name all of them, and a fixed segment always wins over a parameter.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from baas.base.errors import MethodNotAllowed, NotFound
+from baas.infra.http.context import Context
+from baas.infra.http.routes import Endpoint, Handler
+
+_PARAMETER = re.compile(r"\{([a-z_]+)(:[a-z]+)?\}")
+_PROJECT_PREFIX = "/v1/projects/{project}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What answers a request: the endpoint, its callable and the values in the path. `bare` is a HEAD answered by its GET."""
+
+    endpoint: Endpoint
+    app: ASGIApp
+    path_params: Mapping[str, Any]
+    bare: bool = False
+
+
+class _Path:
+    """All endpoints of one path, by method."""
+
+    __slots__ = ("apps", "convertors", "endpoints", "pattern", "template")
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.pattern, _, self.convertors = compile_path(template)
+        self.endpoints: dict[str, Endpoint] = {}
+        self.apps: dict[str, ASGIApp] = {}
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Raises ValueError when the method is taken: of two answers nobody could say which is meant."""
+        if endpoint.method in self.endpoints:
+            raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
+        self.endpoints[endpoint.method] = endpoint
+        self.apps[endpoint.method] = endpoint.app or _Handled(endpoint.handle)
+
+    def params(self, path: str) -> dict[str, Any] | None:
+        match = self.pattern.match(path)
+        if match is None:
+            return None
+        return {name: self.convertors[name].convert(value) for name, value in match.groupdict().items()}
+
+    @property
+    def methods(self) -> set[str]:
+        allowed = set(self.endpoints) | {"OPTIONS"}
+        if "GET" in allowed and not self.endpoints["GET"].streams:
+            allowed.add("HEAD")
+        return allowed
+
+
+class Router:
+    """The endpoints of all rooms as one ASGI application.
+
+    Raises ValueError for two endpoints on one method and path, and for a path whose `{project}` is not where the edge reads it.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.endpoints = tuple(endpoints)
+        self._fixed: dict[str, _Path] = {}
+        by_template: dict[str, _Path] = {}
+        for endpoint in self.endpoints:
+            _check_project(endpoint.path)
+            # Two paths that differ only in the names of their parameters are one path, and must agree on the names.
+            path = by_template.setdefault(_PARAMETER.sub(r"{\2}", endpoint.path), _Path(endpoint.path))
+            if path.template != endpoint.path:
+                raise ValueError(f"{endpoint.path} and {path.template} are one path under two names")
+            path.add(endpoint)
+        open_paths = []
+        for path in by_template.values():
+            if "{" in path.template:
+                open_paths.append(path)
+            else:
+                self._fixed[path.template] = path
+        self._by_length: dict[int, list[_Path]] = {}
+        self._any_length = sorted((path for path in open_paths if ":path}" in path.template), key=_specificity)
+        for path in sorted((path for path in open_paths if ":path}" not in path.template), key=_specificity):
+            self._by_length.setdefault(path.template.count("/"), []).append(path)
+
+    def find(self, method: str, path: str) -> Found:
+        """What answers; raises NotFound (`no_route`) and MethodNotAllowed with every method the path knows."""
+        allowed: set[str] = set()
+        for candidate in self._candidates(path):
+            params = candidate.params(path)
+            if params is None:
+                continue
+            endpoint = candidate.endpoints.get(method)
+            if endpoint is not None:
+                return Found(endpoint, candidate.apps[method], params)
+            if method == "HEAD" and "HEAD" in candidate.methods:
+                return Found(candidate.endpoints["GET"], candidate.apps["GET"], params, bare=True)
+            allowed |= candidate.methods
+        if not allowed:
+            raise NotFound("There is nothing at this path.", code="no_route")
+        names = ", ".join(sorted(allowed))
+        raise MethodNotAllowed(f"This path answers {names}.", headers={"Allow": names})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find, check the policy, run. The edge may have found already (`baas.found`)."""
+        found: Found = scope.get("baas.found") or self.find(scope["method"], scope["path"])
+        scope["path_params"] = found.path_params
+        found.endpoint.policy.admit(Context.of(scope).principal)
+        await found.app(scope, receive, _without_body(send) if found.bare else send)
+
+    def _candidates(self, path: str) -> Sequence[_Path]:
+        fixed = self._fixed.get(path)
+        open_paths = self._by_length.get(path.count("/"), ())
+        if fixed is None and not self._any_length:
+            return open_paths
+        return [*([fixed] if fixed else []), *open_paths, *self._any_length]
+
+
+class _Handled:
+    """A handler of Request and Response as an ASGI callable."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handler | None) -> None:
+        assert handle is not None  # noqa: S101  Endpoint holds exactly one of handle and app
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._handle(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_headers_only(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_headers_only
+
+
+def _specificity(path: _Path) -> tuple[int, ...]:
+    """Fixed segments before parameters, from the left; `{x:path}` last."""
+    return tuple(_rank(segment) for segment in path.template.split("/"))
+
+
+def _rank(segment: str) -> int:
+    if "{" not in segment:
+        return 0
+    return 2 if ":path}" in segment else 1
+
+
+def _check_project(path: str) -> None:
+    """The edge reads the project from the third segment, so no route may have it elsewhere (threat model W1)."""
+    if "{project}" in path.replace(_PROJECT_PREFIX, "", 1) or ("{project}" in path and not path.startswith(_PROJECT_PREFIX)):
+        raise ValueError(f"{path}: the project belongs into {_PROJECT_PREFIX}")
