@@ -91,7 +91,7 @@ class Invalidations:
                 connection = await asyncpg.connect(self._url, timeout=5, server_settings={"application_name": "baas listen"})
                 try:
                     await connection.add_listener(_CHANNEL, lambda *_: self._wake.set())
-                    while not connection.is_closed():
+                    while not connection.is_closed():  # noqa: ASYNC110  the driver offers no event for it
                         await asyncio.sleep(1)
                 finally:
                     with contextlib.suppress(Exception):

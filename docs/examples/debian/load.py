@@ -1,0 +1,220 @@
+"""Load the package index of a Debian machine into a project through the public API, then ask it three questions by REST.
+
+    apt-get -o Acquire::Languages=en update                 # the index comes with it, long descriptions included
+    BAAS_TOKEN=<operator token> python docs/examples/debian/load.py --url http://127.0.0.1:8000
+
+Some 64,000 packages and 400,000 edges between them: real names, sections, sizes, versions and descriptions. Maintainers'
+addresses are left out. Loading again is harmless: ids are made from names, and what is there already is skipped.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from baas_sdk import Client, Conflict, NotFound
+
+NAMESPACE = uuid.UUID("6d2f6b0e-6f0a-4b52-9a63-8c8a5f2f1c11")
+LISTS = Path("/var/lib/apt/lists")
+HELPER = "/usr/lib/apt/apt-helper"
+BATCH = 1000
+KINDS = ["pre-depends", "depends", "recommends", "suggests", "enhances", "breaks", "conflicts", "replaces"]
+
+PACKAGES: dict[str, Any] = {
+    "name": "packages",
+    "fields": [
+        {"name": "name", "type": "text", "required": True, "unique": True, "max": 200},
+        {"name": "version", "type": "text", "required": True},
+        {"name": "section", "type": "text", "required": True},
+        {"name": "architecture", "type": "text"},
+        {"name": "size", "type": "int", "required": True, "min": 0},
+        {"name": "installed_size", "type": "int", "min": 0},
+        {"name": "homepage", "type": "text"},
+        {"name": "summary", "type": "text"},
+        {"name": "description", "type": "text"},
+    ],
+    "indexes": [{"fields": ["section", "-size"]}],
+    "rules": {"list": "true", "view": "true"},
+}
+EDGES: dict[str, Any] = {
+    "name": "dependencies",
+    "fields": [
+        {"name": "package", "type": "relation", "to": "packages", "required": True, "on_delete": "cascade"},
+        {"name": "name", "type": "text", "required": True},
+        {"name": "needs", "type": "relation", "to": "packages", "on_delete": "cascade"},
+        {"name": "kind", "type": "select", "required": True, "values": KINDS},
+        {"name": "constraint", "type": "text"},
+    ],
+    "rules": {"list": "true", "view": "true"},
+}
+
+
+def main() -> None:
+    options = _options()
+    packages = {one["Package"]: one for one in stanzas()}
+    edges = list(dependencies(packages))
+    print(f"{len(packages):,} packages, {len(edges):,} dependency edges read from {LISTS}")
+    token = os.environ.get("BAAS_TOKEN") or sys.exit("Set BAAS_TOKEN to an operator token (see `baas login`).")
+    with Client(options.url, token=token) as operator:
+        _prepare(operator, options.project)
+    with Client(options.url, project=options.project, token=token, timeout=60) as client:
+        _load(client, "packages", [record(one) for one in packages.values()], options.jobs)
+        _load(client, "dependencies", edges, options.jobs)
+    ask(f"{options.url}/v1/projects/{options.project}", options)
+    print(f"memory of this script at its peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default=os.environ.get("BAAS_URL", "http://127.0.0.1:8000"))
+    parser.add_argument("--project", default="debian")
+    parser.add_argument("--jobs", type=int, default=4, help="requests in flight")
+    parser.add_argument("--section", default="games")
+    parser.add_argument("--package", default="libssl3")
+    parser.add_argument("--word", default="PostgreSQL")
+    return parser.parse_args()
+
+
+def stanzas() -> Iterator[dict[str, str]]:
+    """The stanzas of every package list on this machine with their long descriptions; the last one of a name wins."""
+    long = {one["Description-md5"]: one["Description-en"] for one in blocks("*_Translation-en*") if "Description-en" in one}
+    for stanza in blocks("*_Packages*"):
+        stanza["Description"] = long.get(stanza.get("Description-md5", ""), stanza.get("Description", ""))
+        yield stanza
+
+
+def blocks(pattern: str) -> Iterator[dict[str, str]]:
+    """The RFC 822 blocks of the index files that match."""
+    files = sorted(LISTS.glob(pattern))
+    if not files and "Packages" in pattern:
+        sys.exit(f"No package lists in {LISTS}: this needs a Debian machine after `apt-get update`.")
+    for file in files:
+        text = subprocess.run([HELPER, "cat-file", str(file)], check=True, capture_output=True).stdout.decode("utf-8", "replace")
+        for block in text.split("\n\n"):
+            fields = {match[1]: match[2] for match in re.finditer(r"^(\S+?):[ ]?(.*(?:\n[ \t].*)*)", block, re.MULTILINE)}
+            if "Package" in fields:
+                yield fields
+
+
+def identity(*parts: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, "\n".join(parts)))
+
+
+def record(stanza: dict[str, str]) -> dict[str, Any]:
+    summary, _, rest = stanza.get("Description", "").partition("\n")
+    return {
+        "id": identity(stanza["Package"]),
+        "name": stanza["Package"],
+        "version": stanza["Version"],
+        "section": stanza.get("Section", "unknown"),
+        "architecture": stanza.get("Architecture"),
+        "size": int(stanza.get("Size", 0)),
+        "installed_size": int(stanza["Installed-Size"]) if stanza.get("Installed-Size") else None,
+        "homepage": stanza.get("Homepage"),
+        "summary": summary,
+        "description": "\n".join(line.strip() for line in rest.splitlines()) or summary,
+    }
+
+
+def dependencies(packages: dict[str, dict[str, str]]) -> Iterator[dict[str, Any]]:
+    """An edge for every alternative of every dependency, each once; one on a virtual package has a `name` and nothing it `needs`."""
+    seen = set()
+    for name, stanza in packages.items():
+        for kind in KINDS:
+            for alternative in re.split(r"[,|]", stanza.get(kind.title(), "")):
+                match = re.match(r"\s*([a-z0-9][a-z0-9.+-]+)(?::\w+)?\s*(?:\(([^)]*)\))?", alternative)
+                edge = identity(name, kind, match[1], match[2] or "") if match else ""
+                if match and edge not in seen:
+                    seen.add(edge)
+                    yield {
+                        "id": edge,
+                        "package": identity(name),
+                        "name": match[1],
+                        "needs": identity(match[1]) if match[1] in packages else None,
+                        "kind": kind,
+                        "constraint": match[2],
+                    }
+
+
+def _prepare(operator: Client, project: str) -> None:
+    try:
+        operator.projects.get(project)
+    except NotFound:
+        operator.projects.create(project)
+    bound = operator.with_options(project=project)
+    for manifest in (PACKAGES, EDGES):
+        try:
+            bound.collections.get(manifest["name"])
+        except NotFound:
+            bound.collections.create(manifest)
+
+
+def _load(client: Client, collection: str, records: list[dict[str, Any]], jobs: int) -> None:
+    started, requests = time.perf_counter(), 0
+
+    def send(batch: list[dict[str, Any]]) -> None:
+        try:
+            client.collection(collection).create_many(batch)
+        except Conflict as conflict:
+            if conflict.code != "already_exists":
+                raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for _ in pool.map(send, batches(records)):
+            requests += 1
+    seconds = time.perf_counter() - started
+    rate = len(records) / seconds
+    print(f"{collection}: {len(records):,} records in {requests} requests, {seconds:.1f} s, {rate:,.0f} records/s")
+
+
+def batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    remaining = iter(records)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def ask(base: str, options: argparse.Namespace) -> None:
+    """The three questions, as any REST client would ask them: anonymously, because the rules say that everyone may look."""
+    with httpx2.Client(timeout=30) as http:
+
+        def items(collection: str, **params: Any) -> list[dict[str, Any]]:
+            if "vars" in params:
+                params["vars"] = json.dumps(params["vars"])
+            started = time.perf_counter()
+            answer = http.get(f"{base}/collections/{collection}/records", params=params)
+            answer.raise_for_status()
+            print(f"   GET {answer.url.raw_path.decode()[:150]}\n   {(time.perf_counter() - started) * 1000:.1f} ms")
+            found: list[dict[str, Any]] = answer.json()["items"]
+            return found
+
+        print(f"\n1. The ten largest packages of section {options.section!r}:")
+        by_section = {"filter": "section == $s", "vars": {"s": options.section}}
+        largest = items("packages", **by_section, sort="-size", limit=10, fields="name,size")
+        print("  ", ", ".join(f"{one['name']} {one['size'] / 1e6:.0f} MB" for one in largest))
+
+        print(f"\n2. What depends on {options.package!r}:")
+        by_target = {"filter": "needs == $p && kind == 'depends'", "vars": {"p": identity(options.package)}}
+        ids = [one["package"] for one in items("dependencies", **by_target, limit=200, fields="package")]
+        by_ids = {"filter": "id in $ids", "vars": {"ids": ids}}
+        names = [one["name"] for one in items("packages", **by_ids, limit=200, sort="name", fields="name")]
+        print(f"   {len(names)} packages:", ", ".join(names[:8]), "…")
+
+        print(f"\n3. Descriptions that mention {options.word!r}:")
+        by_word = {"filter": "description.contains($w)", "vars": {"w": options.word}}
+        found = [one["name"] for one in items("packages", **by_word, sort="name", limit=100, fields="name,summary")]
+        print(f"   {len(found)} packages:", ", ".join(found[:8]), "…")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The database door: its errors, its limits, its migrations, and how servers hear of each other's changes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from baas.base.errors import Invalid, Unavailable
+from baas.base.ids import short_id
+from baas.infra.db.errors import ConnectionLost, UniqueViolated
+from baas.infra.db.listen import Invalidations, announce
+from baas.infra.db.migrate import SchemaTooNew, is_current, migrate
+from baas.infra.db.pool import Database
+from baas.infra.db.sql import ident, sql
+
+
+@pytest.fixture
+async def empty_url(engine_url: str) -> AsyncIterator[str]:
+    """A database that no server has seen."""
+    name = f"empty_{short_id()}"
+    admin = await Database.connect(engine_url, size=1)
+    await admin.execute(sql("create database {}", ident(name)))
+    yield engine_url.rpartition("/")[0] + "/" + name
+    await admin.execute(sql("drop database {} with (force)", ident(name)))
+    await admin.close()
+
+
+async def test_a_released_connection_carries_no_state(database_url: str) -> None:
+    """The pool does not reset connections, so a transaction's own limit must end with it."""
+    db = await Database.connect(database_url, size=1)
+    before = await db.fetch_value(sql("show statement_timeout"))
+    async with db.transaction(statement_timeout_s=77) as tx:
+        inside = await tx.fetch_value(sql("show statement_timeout"))
+    after = await db.fetch_value(sql("show statement_timeout"))
+    await db.close()
+
+    assert ("5s", "77s", "5s") == (before, inside.replace("1min 17s", "77s"), after)
+
+
+async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
+    await db.execute(sql("create table if not exists scratch (id int primary key)"))
+    with pytest.raises(UniqueViolated) as caught:
+        async with db.transaction() as tx:
+            await tx.execute(sql("insert into scratch values (1)"))
+            await tx.execute(sql("insert into scratch values (1)"))
+
+    assert "scratch_pkey" == caught.value.constraint
+    assert 0 == await db.fetch_value(sql("select count(*) from scratch"))
+
+
+@pytest.mark.parametrize("value", ["a\0b", "9" * 30])
+async def test_a_value_that_the_database_refuses_is_the_callers_fault(db: Database, value: str) -> None:
+    with pytest.raises(Invalid):
+        await db.fetch_value(sql("select {}::text::bigint", value))
+
+
+async def test_waiting_for_a_connection_has_an_end(database_url: str) -> None:
+    db = await Database.connect(database_url, size=1, wait_s=0.1)
+    async with db.transaction():
+        with pytest.raises(Unavailable) as caught:
+            await db.fetch_value(sql("select 1"))
+    await db.close()
+
+    assert "busy" == caught.value.code
+
+
+async def test_a_cut_connection_is_reported_and_replaced(database_url: str, db: Database) -> None:
+    """The statement in flight fails as unknown; the next one gets a new connection."""
+    other = await Database.connect(database_url, size=1)
+    pid = await other.fetch_value(sql("select pg_backend_pid()"))
+    sleeping = asyncio.create_task(other.fetch_value(sql("select pg_sleep(4)")))
+    await asyncio.sleep(0.1)
+    await db.fetch_value(sql("select pg_terminate_backend({})", pid))
+    with pytest.raises(ConnectionLost):
+        await sleeping
+
+    assert 1 == await other.fetch_value(sql("select 1"))
+    await other.close()
+
+
+async def test_an_unreachable_database_is_said_so() -> None:
+    with pytest.raises(ConnectionLost):
+        await Database.connect("postgresql://nobody@127.0.0.1:1/nothing")
+
+
+async def test_servers_starting_at_once_migrate_once(empty_url: str) -> None:
+    pools = [await Database.connect(empty_url, size=2) for _ in range(4)]
+    await asyncio.gather(*(migrate(pool) for pool in pools))
+
+    assert await is_current(pools[0])
+    assert 1 == await pools[0].fetch_value(sql("select count(*) from baas._migrations where number = 1"))
+    for pool in pools:
+        await pool.close()
+
+
+async def test_a_newer_database_is_left_alone(empty_url: str) -> None:
+    db = await Database.connect(empty_url, size=2)
+    await migrate(db)
+    await db.execute(sql("insert into baas._migrations (number, name) values (9999, 'from_the_future')"))
+    with pytest.raises(SchemaTooNew):
+        await migrate(db)
+    await db.close()
+
+
+async def test_an_interrupted_migration_leaves_the_last_state(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that fails leaves nothing of itself; the next start completes it."""
+    from baas.infra.db import migrate as module
+
+    whole = module.migrations("control")
+    broken = (*whole[:-1], whole[-1]._replace(text=whole[-1].text + ";\ncreate table baas.half (id int); select 1/0;"))
+    db = await Database.connect(empty_url, size=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "migrations", lambda kind: broken if kind == "control" else ())
+        with pytest.raises(Exception, match=r".*"):
+            await migrate(db)
+
+    assert await db.fetch_value(sql("select to_regclass('baas.half')")) is None
+    await migrate(db)
+    assert await is_current(db)
+    await db.close()
+
+
+async def test_an_announcement_reaches_another_server(database_url: str, db: Database) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    other = Invalidations(db, database_url)
+    other.on("test", heard.put_nowait)
+    await other.start()
+    async with db.transaction() as tx:
+        await announce(tx, "test", "changed")
+
+    assert "changed" == await asyncio.wait_for(heard.get(), 2)
+    await other.stop()
+
+
+async def test_an_announcement_arrives_without_its_notification(database_url: str, db: Database) -> None:
+    """Only the row is written, as when the notification is lost; the poll finds it."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    other = Invalidations(db, database_url)
+    other.on("test", heard.put_nowait)
+    await other.start()
+    await db.execute(sql("insert into baas.invalidations (kind, key) values ('test', 'silently')"))
+
+    assert "silently" == await asyncio.wait_for(heard.get(), 2)
+    await other.stop()
