@@ -55,7 +55,8 @@ _BUSY = {
     "57014": ("query_timeout", "The query took too long."),
     "55P03": ("busy", "The row is locked by another change; try again."),
 }
-_CONNECTION = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises when the connection is gone."""
 
 
 def translate(error: BaseException) -> BaasError | None:
@@ -66,7 +67,7 @@ def translate(error: BaseException) -> BaasError | None:
         return _translate_state(error)
     if isinstance(error, asyncpg.DataError | OverflowError):
         return Invalid("A value does not fit its type.")
-    if isinstance(error, _CONNECTION):
+    if isinstance(error, LOST):
         return ConnectionLost("The database is not reachable.")
     if isinstance(error, TimeoutError):
         return Unavailable("The database took too long.", code="database_timeout")

@@ -1,13 +1,14 @@
 """The one door to PostgreSQL: fetch, transaction, time limits. Only this folder imports asyncpg."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
 from baas.base.errors import Unavailable
-from baas.infra.db.errors import translate
+from baas.infra.db.errors import LOST, translate
 from baas.infra.db.sql import Sql, Statement
 
 Row = Mapping[str, Any]
@@ -84,8 +85,9 @@ class Database:
     Raises Unavailable when no connection is free in time, ConnectionLost when the server is gone, else what `errors.py` lists.
     """
 
-    def __init__(self, pool: Any, *, wait_s: float) -> None:
+    def __init__(self, pool: Any, *, size: int, wait_s: float) -> None:
         self._pool = pool
+        self._free = asyncio.Semaphore(size)
         self._wait_s = wait_s
 
     @classmethod
@@ -106,12 +108,10 @@ class Database:
                 max_cacheable_statement_size=64 * 1024,
                 server_settings=_SESSION,
             )
-        return cls(pool, wait_s=wait_s)
+        return cls(pool, size=size, wait_s=wait_s)
 
     async def close(self) -> None:
         """Wait up to five seconds for work in progress, then cut it."""
-        import asyncio
-
         try:
             await asyncio.wait_for(self._pool.close(), 5)
         except TimeoutError:
@@ -137,29 +137,48 @@ class Database:
     async def transaction(self, *, statement_timeout_s: float | None = None) -> AsyncIterator[Transaction]:
         """One transaction on one connection; a longer statement limit may be asked for (schema changes)."""
         async with self._acquire() as connection:
+            block = connection.transaction()
             with _translated():
-                async with connection.transaction():
-                    if statement_timeout_s is not None:
-                        await connection.execute(
-                            "select set_config('statement_timeout', $1, true)", str(int(statement_timeout_s * 1000))
-                        )
-                    yield Transaction(connection)
+                await block.start()
+            try:
+                if statement_timeout_s is not None:
+                    limit_ms = str(int(statement_timeout_s * 1000))
+                    await connection.execute("select set_config('statement_timeout', $1, true)", limit_ms)
+                yield Transaction(connection)
+            except BaseException:
+                with suppress(*LOST):
+                    await block.rollback()
+                raise
+            with _translated():
+                await block.commit()
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:
-        with _translated(busy=True):
-            connection = await self._pool.acquire(timeout=self._wait_s)
+        """A connection of our own count: the driver's own waiting with a limit would cost a task for every request."""
+        if self._free.locked():
+            await self._wait()
+        else:
+            await self._free.acquire()
         try:
-            yield connection
+            with _translated():
+                connection = await self._pool.acquire()
+            try:
+                yield connection
+            finally:
+                await self._pool.release(connection)
         finally:
-            await self._pool.release(connection)
+            self._free.release()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable("All database connections are busy.", code="busy") from None
 
 
 class _translated:  # noqa: N801  reads as a word at its use
     """Driver errors leave the block as ours; anything else passes untouched."""
-
-    def __init__(self, *, busy: bool = False) -> None:
-        self._busy = busy
 
     def __enter__(self) -> None:
         return None
@@ -167,8 +186,6 @@ class _translated:  # noqa: N801  reads as a word at its use
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
-        if self._busy and isinstance(error, TimeoutError):
-            raise Unavailable("All database connections are busy.", code="busy") from error
         ours = translate(error)
         if ours is not None and ours is not error:
             raise ours from error
