@@ -21,7 +21,7 @@ class Principal:
     id: str = ""
     project_id: str | None = None
     session_id: str | None = None
-    claims: Mapping[str, object] = _NOTHING
+    claims: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     scopes: frozenset[str] = field(default_factory=frozenset)
 
     @property

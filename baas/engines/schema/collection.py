@@ -27,7 +27,7 @@ class Field:
     immutable: bool = False
     readonly: bool = False
     read: str | None = None
-    options: Mapping[str, object] = _NOTHING
+    options: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     system: bool = False
 
 
@@ -52,7 +52,7 @@ class Collection:
     fields: tuple[Field, ...]
     indexes: tuple[Index, ...] = ()
     rules: Mapping[Action, str | None] = field(default_factory=dict)
-    options: Mapping[str, object] = _NOTHING
+    options: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     system: bool = False
     version: int = 0
 
