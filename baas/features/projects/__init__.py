@@ -1,1 +1,1 @@
-"""Projects, operators, API keys and project settings: the control plane."""
+"""The control plane: operators, projects, their settings and their API keys."""

@@ -58,9 +58,11 @@ create table baas.invalidations (
 );
 create index on baas.invalidations (at);
 
--- Failed attempts per account and per address; a row is one bucket of the sliding window.
+-- Failed sign-ins of operators per account and per address: token buckets, see infra/db/throttle.py.
 create table baas.throttle (
     key text collate "C" primary key,
     tokens double precision not null,
+    allowed boolean not null,          -- whether the last attempt was
     updated_at timestamptz not null
 );
+create index on baas.throttle (updated_at);

@@ -1,0 +1,1 @@
+"""Secrets: slow hashes for passwords in a bounded pool, and authenticated encryption for what must be read back."""
