@@ -6,26 +6,22 @@
 Both are on one file system, so that the rename is atomic. What is in place is complete and durable.
 """
 
-import asyncio
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from baas.base.errors import OutOfSpace, Unavailable
+from baas.base.errors import Unavailable
 from baas.base.ids import short_id
 from baas.infra.blobs.base import CHUNK_BYTES, Blob, BlobMissing, check_key
+from baas.infra.blobs.thread import to_the_end
 
 _WRITE_BYTES = 1 << 20
 _REMEMBERED_FOLDERS = 50_000
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-T = TypeVar("T")
 
 
 class Steps:
@@ -82,13 +78,13 @@ class DiskStore:
         target = self._path(key)
         unfinished = self._unfinished / short_id(20)
         try:
-            descriptor = await _thread(partial(self._steps.create, unfinished), undo=os.close)
+            descriptor = await to_the_end(partial(self._steps.create, unfinished), undo=os.close)
             try:
                 size, sha256 = await self._write(descriptor, chunks)
-                await _thread(partial(self._steps.sync, descriptor))
+                await to_the_end(partial(self._steps.sync, descriptor))
             finally:
                 os.close(descriptor)
-            await _thread(partial(self._place, unfinished, target), undo=lambda _: _remove(target))
+            await to_the_end(partial(self._place, unfinished, target), undo=lambda _: _remove(target))
         except BaseException:
             _remove(unfinished)
             raise
@@ -105,11 +101,11 @@ class DiskStore:
             waiting += chunk
             if len(waiting) >= _WRITE_BYTES:
                 size += len(waiting)
-                await _thread(partial(flush, bytes(waiting)))
+                await to_the_end(partial(flush, bytes(waiting)))
                 waiting.clear()
         if waiting:
             size += len(waiting)
-            await _thread(partial(flush, bytes(waiting)))
+            await to_the_end(partial(flush, bytes(waiting)))
         return size, digest.hexdigest()
 
     def _place(self, unfinished: Path, target: Path) -> None:
@@ -138,24 +134,24 @@ class DiskStore:
 
     @contextlib.asynccontextmanager
     async def open(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        descriptor = await _thread(partial(_open, self._path(key), key), undo=os.close)
+        descriptor = await to_the_end(partial(_open, self._path(key), key), undo=os.close)
         try:
             yield _pieces(descriptor, start, stop)
         finally:
             os.close(descriptor)
 
     async def exists(self, key: str) -> bool:
-        return await _thread(self._path(key).is_file)
+        return await to_the_end(self._path(key).is_file)
 
     async def delete(self, key: str) -> None:
-        await _thread(partial(self._path(key).unlink, missing_ok=True))
+        await to_the_end(partial(self._path(key).unlink, missing_ok=True))
 
     async def delete_all(self, prefix: str) -> None:
-        await _thread(partial(_remove_tree, self._blobs / check_key(prefix)))
+        await to_the_end(partial(_remove_tree, self._blobs / check_key(prefix)))
         self._durable = {self._blobs}
 
     async def keys(self, prefix: str, *, before: datetime) -> AsyncIterator[str]:
-        for path in await _thread(lambda: list(self._older(self._blobs / check_key(prefix), before))):
+        for path in await to_the_end(lambda: list(self._older(self._blobs / check_key(prefix), before))):
             folders = path.relative_to(self._blobs).parts
             yield "/".join((*folders[:-2], folders[-1]))
 
@@ -166,7 +162,7 @@ class DiskStore:
                 path.unlink(missing_ok=True)
             return len(old)
 
-        return await _thread(sweep)
+        return await to_the_end(sweep)
 
     def _older(self, folder: Path, before: datetime) -> Iterator[Path]:
         for path in folder.rglob("*"):
@@ -184,7 +180,7 @@ async def _pieces(descriptor: int, start: int, stop: int | None) -> AsyncIterato
     position = start
     while stop is None or position < stop:
         size = CHUNK_BYTES if stop is None else min(CHUNK_BYTES, stop - position)
-        piece = await _thread(partial(_read_at, descriptor, size, position))
+        piece = await to_the_end(partial(_read_at, descriptor, size, position))
         if not piece:
             break
         position += len(piece)
@@ -203,32 +199,6 @@ def _read_at(descriptor: int, size: int, position: int) -> bytes:
         return os.pread(descriptor, size, position)
     os.lseek(descriptor, position, os.SEEK_SET)  # Windows; one reader per descriptor, so nobody moves it meanwhile
     return os.read(descriptor, size)
-
-
-async def _thread(step: Callable[[], T], *, undo: Callable[[T], object] | None = None) -> T:
-    """Run a blocking step to its end, also when the caller is cancelled: a descriptor must not be closed under a running write.
-
-    A cancelled caller never sees what its last step made, so `undo` takes it back. Raises the system's
-    errors as ours.
-    """
-    running = asyncio.ensure_future(asyncio.to_thread(step))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await _finished(running)
-        if undo and running.exception() is None:
-            undo(running.result())
-        raise
-    except OSError as error:
-        if error.errno in _FULL:
-            raise OutOfSpace("The file storage has no space left.") from error
-        raise Unavailable("The file storage cannot be read or written.", code="storage_unavailable") from error
-
-
-async def _finished(running: asyncio.Future[T]) -> None:
-    while not running.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([running])
 
 
 def _remove_tree(path: Path) -> None:
