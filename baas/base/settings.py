@@ -288,9 +288,7 @@ def _from_environ(environ: Mapping[str, str], read: Callable[[str], str], faults
     return found
 
 
-def _from_secret_file(
-    found: _Found, name: str, where: tuple[str, str], read: Callable[[str], str], faults: list[str]
-) -> None:
+def _from_secret_file(found: _Found, name: str, where: tuple[str, str], read: Callable[[str], str], faults: list[str]) -> None:
     variable, path = where
     try:
         found[name] = (read(path).strip("\r\n"), f"file of {variable}")
