@@ -1,0 +1,59 @@
+"""Text of any language, ordered by code point."""
+
+from baas.engines.schema.collection import Field
+from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Option, clean_text, whole
+from baas.infra.db.sql import Sql, join, literal, sql
+
+
+class TextKind(Kind):
+    """Unicode text as it was sent: no trimming, no normalisation. Lengths count code points."""
+
+    name = "text"
+    options = (
+        Option("min", "int", "Fewest characters (Unicode code points).", low=0, high=1_000_000),
+        Option("max", "int", "Most characters (Unicode code points).", low=1, high=1_000_000),
+    )
+
+    def settle(self, options: dict[str, object]) -> dict[str, object]:
+        low, high = options.get("min"), options.get("max")
+        if isinstance(low, int) and isinstance(high, int) and low > high:
+            raise FieldFault("out_of_range", "min must not be above max.", at="/min")
+        return options
+
+    def accepts(self, old: Field, new: Field) -> bool:
+        return old.type in ("text", "email", "url")
+
+    def column_type(self, field: Field) -> Sql:
+        return sql('text collate pg_catalog."C"')
+
+    def cast(self, field: Field) -> Cast:
+        return "text"
+
+    def fits(self, column: Sql, field: Field) -> Sql | None:
+        low, high = whole(field, "min"), whole(field, "max")
+        bounds = []
+        if low:
+            bounds.append(sql("char_length({}) >= {}", column, literal(low)))
+        if high is not None:
+            bounds.append(sql("char_length({}) <= {}", column, literal(high)))
+        return join(" and ", bounds) if bounds else None
+
+    def clean(self, field: Field, value: object) -> str:
+        text = clean_text(value)
+        low, high = whole(field, "min"), whole(field, "max")
+        if low is not None and len(text) < low:
+            raise FieldFault("too_short", f"Must have at least {low} characters.")
+        if high is not None and len(text) > high:
+            raise FieldFault("too_long", f"Must have at most {high} characters.")
+        return text
+
+    def rule_type(self, field: Field) -> str:
+        return "string"
+
+    def json_schema(self, field: Field) -> dict[str, object]:
+        schema: dict[str, object] = {"type": "string"}
+        if (low := whole(field, "min")) is not None:
+            schema["minLength"] = low
+        if (high := whole(field, "max")) is not None:
+            schema["maxLength"] = high
+        return schema

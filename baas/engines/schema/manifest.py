@@ -1,0 +1,406 @@
+"""Collections as JSON, both ways: what people write, what is stored, what is shown. Every fault is reported, all at once."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, cast
+
+from baas.base.errors import Fault, did_you_mean
+from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index
+from baas.engines.schema.fields import KINDS, FieldFault, kind_named, kind_of
+from baas.engines.schema.fields.base import NAME
+
+MAX_COLLECTIONS = 500
+MAX_FIELDS = 200
+MAX_INDEXES = 32
+MAX_INDEX_FIELDS = 8
+MAX_RULE_LENGTH = 4096
+MAX_DESCRIPTION_LENGTH = 1000
+USERS = "users"
+
+_FLAGS = ("required", "unique", "hidden", "immutable", "readonly")
+_FIELD_KEYS = ("name", "type", *_FLAGS, "default", "read", "system", "renamed_from")
+_INDEX_KEYS = ("fields", "unique", "where")
+_KEYS = ("name", "fields", "indexes", "rules", "options")
+# Column names that PostgreSQL keeps for itself, our own, what answers put beside fields, and words of the rule language.
+_RESERVED_FIELDS = frozenset(
+    (*SYSTEM_FIELDS, "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "expand", "true", "false", "null", "in")
+)
+# In `users`: parts of a sign-up, and what `auth` has beside the fields of its record.
+_RESERVED_USER_FIELDS = frozenset(("password", "collection", "claims"))
+_NAME_TEXT = "A name starts with a small letter and has up to 63 small letters, digits and underscores."
+
+USER_FIELDS = (
+    Field("email", "email", required=True, unique=True, system=True),
+    Field("email_verified", "bool", required=True, default=False, readonly=True, system=True),
+    Field("disabled", "bool", required=True, default=False, readonly=True, system=True),
+)
+USER_RULES: Mapping[Action, str | None] = MappingProxyType(
+    {"list": "record.id == auth.id", "view": "record.id == auth.id", "create": None, "update": None, "delete": None}
+)
+
+
+class Faults:
+    """Collects faults; a pointer is given as parts and written by RFC 6901."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+
+    def add(self, at: str, code: str, message: str) -> None:
+        self.found.append(Fault(at, code, message))
+
+    def unknown_keys(self, at: str, value: Mapping[str, object], known: Sequence[str]) -> None:
+        for key in value:
+            if key not in known:
+                hint = did_you_mean(key, known)
+                self.add(pointer(at, key), "unknown_key", "No such key here." + (f" {hint}" if hint else ""))
+
+
+def pointer(at: str, *steps: str | int) -> str:
+    """A JSON pointer (RFC 6901) below another."""
+    return at + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+# From JSON.
+
+
+def read_collection(body: Mapping[str, object], *, schema: str, faults: Faults) -> Collection:
+    """A new collection from its manifest; what is wrong is in `faults`, and the value is only good when there are none.
+
+    Says nothing about other collections or about rules: `check_relations` and the rules engine do.
+    """
+    faults.unknown_keys("", body, _KEYS)
+    name = read_name(body.get("name"), "/name", faults)
+    fields = read_fields(body.get("fields", []), (), faults, reserved=_RESERVED_FIELDS)
+    collection = Collection(name=name, schema=schema, fields=fields)
+    return replace(
+        collection,
+        indexes=read_indexes(body.get("indexes", []), collection, faults),
+        rules=read_rules(body.get("rules", {}), {}, faults),
+        options=read_options(body.get("options", {}), {}, faults),
+    )
+
+
+def read_change(
+    body: Mapping[str, object], old: Collection, faults: Faults
+) -> tuple[Collection, Mapping[str, str]]:
+    """An existing collection as a partial manifest changes it, and old field name -> new one for those renamed.
+
+    `fields` and `indexes` replace the whole list, `rules` and `options` are merged key by key.
+    """
+    faults.unknown_keys("", body, _KEYS)
+    if body.get("name", old.name) != old.name:
+        faults.add("/name", "immutable", "A collection keeps its name.")
+    new, renames = old, {}
+    if "fields" in body:
+        system = tuple(field for field in old.fields if field.system)
+        reserved = _RESERVED_FIELDS | _RESERVED_USER_FIELDS if old.system else _RESERVED_FIELDS
+        new = replace(old, fields=read_fields(body["fields"], system, faults, reserved=reserved))
+        renames = read_renames(body["fields"], old, new, faults)
+    if "indexes" in body or "fields" in body:
+        given = body.get("indexes", [_index_json(index) for index in old.indexes])
+        new = replace(new, indexes=read_indexes(given, new, faults))
+    new = replace(
+        new,
+        rules=read_rules(body.get("rules", {}), old.rules, faults),
+        options=read_options(body.get("options", {}), old.options, faults),
+    )
+    return new, renames
+
+
+def read_name(value: object, at: str, faults: Faults) -> str:
+    if value is None:
+        faults.add(at, "required", "A name is needed.")
+    elif not isinstance(value, str) or not NAME.fullmatch(value):
+        faults.add(at, "bad_name", _NAME_TEXT)
+    return value if isinstance(value, str) else ""
+
+
+def read_fields(
+    value: object, system: tuple[Field, ...], faults: Faults, *, reserved: frozenset[str]
+) -> tuple[Field, ...]:
+    """The fields of a manifest after the fixed ones of a system collection, which a manifest may repeat but not change."""
+    if not isinstance(value, list):
+        faults.add("/fields", "wrong_type", "Must be a list of fields.")
+        return system
+    if len(value) > MAX_FIELDS:
+        faults.add("/fields", "too_many", f"A collection has at most {MAX_FIELDS} fields.")
+        return system
+    fixed = {field.name: field for field in system}
+    fields: dict[str, Field] = {}
+    for index, entry in enumerate(value):
+        at = pointer("/fields", index)
+        if not isinstance(entry, dict):
+            faults.add(at, "wrong_type", "A field is an object.")
+            continue
+        name = entry.get("name")
+        if isinstance(name, str) and name in fixed:
+            _same_as_fixed(entry, fixed[name], at, faults)
+            continue
+        field = read_field(entry, at, faults, reserved=reserved)
+        if field.name in fields:
+            faults.add(pointer(at, "name"), "duplicate", f"There is another field named {field.name!r}.")
+        fields[field.name] = field
+    return (*system, *fields.values())
+
+
+def read_field(entry: Mapping[str, object], at: str, faults: Faults, *, reserved: frozenset[str]) -> Field:
+    """One field; see `read_collection` about faults."""
+    name = read_name(entry.get("name"), pointer(at, "name"), faults)
+    if name in reserved:
+        faults.add(pointer(at, "name"), "reserved_name", f"{name!r} is a reserved name.")
+    flags: dict[str, Any] = {flag: _flag(entry, flag, at, faults) for flag in _FLAGS}
+    if entry.get("system"):
+        faults.add(pointer(at, "system"), "not_allowed", "Only the platform's own fields are system fields.")
+    kind = kind_named(str(entry.get("type")))
+    if kind is None:
+        hint = did_you_mean(str(entry.get("type")), [one.name for one in KINDS])
+        words = f"Must be one of {', '.join(one.name for one in KINDS)}." + (f" {hint}" if hint else "")
+        faults.add(pointer(at, "type"), "unknown_type" if "type" in entry else "required", words)
+        return Field(name, "text", **flags)
+    known = (*_FIELD_KEYS, *(option.name for option in kind.options))
+    faults.unknown_keys(at, entry, known)
+    given = {option.name: plain(entry.get(option.name)) for option in kind.options}
+    options, option_faults = kind.check_options(given)
+    faults.found += [fault.under(at) for fault in option_faults]
+    read = _expression(entry.get("read"), pointer(at, "read"), faults)
+    field = Field(name, kind.name, **flags, read=read, options=MappingProxyType(dict(options)))
+    if option_faults:
+        return field
+    return _with_default(field, entry.get("default"), at, faults)
+
+
+def read_renames(value: object, old: Collection, new: Collection, faults: Faults) -> dict[str, str]:
+    """Old name -> new name of the fields that say `renamed_from`."""
+    renames: dict[str, str] = {}
+    for index, entry in enumerate(value if isinstance(value, list) else ()):
+        source = entry.get("renamed_from") if isinstance(entry, dict) else None
+        if source is None or source == entry.get("name"):
+            continue
+        at = pointer("/fields", index, "renamed_from")
+        field = old.field(source) if isinstance(source, str) else None
+        if field is None:
+            faults.add(at, "unknown_field", "The collection has no such field.")
+        elif field.system:
+            faults.add(at, "system_field", f"{source!r} belongs to the platform and keeps its name.")
+        elif source in renames or (new.field(field.name) and not _is_renamed(value, field.name)):
+            faults.add(at, "duplicate", f"{source!r} cannot become two fields.")
+        else:
+            renames[field.name] = str(entry.get("name"))
+    return renames
+
+
+def read_indexes(value: object, collection: Collection, faults: Faults) -> tuple[Index, ...]:
+    if not isinstance(value, list):
+        faults.add("/indexes", "wrong_type", "Must be a list of indexes.")
+        return ()
+    if len(value) > MAX_INDEXES:
+        faults.add("/indexes", "too_many", f"A collection has at most {MAX_INDEXES} indexes.")
+        return ()
+    indexes: list[Index] = []
+    for number, entry in enumerate(value):
+        at = pointer("/indexes", number)
+        index = _read_index(entry, collection, at, faults)
+        if index in indexes:
+            faults.add(at, "duplicate", "There is another index like this.")
+        indexes.append(index)
+    return tuple(indexes)
+
+
+def read_rules(
+    value: object, old: Mapping[Action, str | None], faults: Faults
+) -> Mapping[Action, str | None]:
+    """All five rules: the given ones, then those of `old`, else null. Their text is not compiled here."""
+    given = value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        faults.add("/rules", "wrong_type", "Must be an object of rules.")
+    faults.unknown_keys("/rules", given, ACTIONS)
+    return MappingProxyType(
+        {
+            action: _expression(given[action], pointer("/rules", action), faults) if action in given else old.get(action)
+            for action in ACTIONS
+        }
+    )
+
+
+def read_options(value: object, old: Mapping[str, object], faults: Faults) -> Mapping[str, object]:
+    """The collection's options: `description`, a text for people. A null removes it."""
+    given = value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        faults.add("/options", "wrong_type", "Must be an object.")
+    faults.unknown_keys("/options", given, ("description",))
+    words = given.get("description")
+    if words is not None and (not isinstance(words, str) or len(words) > MAX_DESCRIPTION_LENGTH):
+        faults.add("/options/description", "wrong_type", f"Must be a string of at most {MAX_DESCRIPTION_LENGTH} characters.")
+    merged = {**old, **{key: given[key] for key in given if key == "description"}}
+    return MappingProxyType({key: one for key, one in merged.items() if one is not None})
+
+
+def check_relations(collection: Collection, known: Sequence[str], faults: Faults) -> None:
+    """Every relation links to a collection that exists, this one included."""
+    for index, field in enumerate(collection.fields):
+        target = field.options.get("to") if field.type == "relation" else None
+        if target is not None and target != collection.name and target not in known:
+            hint = did_you_mean(str(target), known)
+            at = pointer("/fields", index, "to")
+            faults.add(at, "unknown_collection", f"There is no collection {target!r}." + (f" {hint}" if hint else ""))
+
+
+def users(schema: str) -> Collection:
+    """The system collection that every project has from its start."""
+    return Collection(USERS, schema, fields=USER_FIELDS, rules=USER_RULES, system=True)
+
+
+def plain(value: object) -> object:
+    """A decoded JSON value with doubles for its fractions: definitions need no more, and everything can write them."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+# To JSON, and back from the store.
+
+
+def as_json(collection: Collection) -> dict[str, object]:
+    """The manifest of one collection, complete: what `POST` takes, with every default written out."""
+    return {
+        "name": collection.name,
+        "fields": [field_json(field) for field in collection.fields],
+        "indexes": [_index_json(index) for index in collection.indexes],
+        "rules": {action: collection.rules.get(action) for action in ACTIONS},
+        "options": dict(collection.options),
+    }
+
+
+def field_json(field: Field) -> dict[str, object]:
+    shown: dict[str, object] = {"name": field.name, "type": field.type}
+    shown |= {flag: getattr(field, flag) for flag in _FLAGS}
+    shown |= {"default": field.default, "read": field.read, **field.options}
+    if field.system:
+        shown["system"] = True
+    return shown
+
+
+def stored(definition: Mapping[str, object], *, schema: str, version: int) -> Collection:
+    """A collection from what `as_json` made; it was checked when it was saved, so it is not checked again."""
+    name = str(definition["name"])
+    entries = cast("list[dict[str, object]]", definition["fields"])
+    indexes = cast("list[dict[str, object]]", definition["indexes"])
+    return Collection(
+        name=name,
+        schema=schema,
+        fields=tuple(_stored_field(entry) for entry in entries),
+        indexes=tuple(_stored_index(entry) for entry in indexes),
+        rules=MappingProxyType(cast("dict[Action, str | None]", definition["rules"])),
+        options=MappingProxyType(cast("dict[str, object]", definition["options"])),
+        system=name == USERS,
+        version=version,
+    )
+
+
+def _stored_field(entry: Mapping[str, object]) -> Field:
+    known = {key: entry[key] for key in ("name", "type", *_FLAGS, "default", "read")}
+    options = {key: value for key, value in entry.items() if key not in known and key != "system"}
+    return Field(**known, options=MappingProxyType(options), system="system" in entry)  # type: ignore[arg-type]
+
+
+def _stored_index(entry: Mapping[str, object]) -> Index:
+    return Index(tuple(cast("list[str]", entry["fields"])), bool(entry["unique"]), cast("str | None", entry["where"]))
+
+
+def _index_json(index: Index) -> dict[str, object]:
+    return {"fields": list(index.fields), "unique": index.unique, "where": index.where}
+
+
+# Parts.
+
+
+def _flag(entry: Mapping[str, object], flag: str, at: str, faults: Faults) -> bool:
+    value = entry.get(flag, False)
+    if type(value) is not bool:
+        faults.add(pointer(at, flag), "wrong_type", f"{flag} must be true or false.")
+    return value is True
+
+
+def _expression(value: object, at: str, faults: Faults) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        faults.add(at, "wrong_type", "An expression is a string, or null.")
+        return None
+    if not value.strip():
+        faults.add(at, "empty", 'An expression is not empty: "true" is everyone, null is operators and secret keys only.')
+    elif len(value) > MAX_RULE_LENGTH:
+        faults.add(at, "too_long", f"An expression has at most {MAX_RULE_LENGTH} characters.")
+    elif "\0" in value or re.search("[\ud800-\udfff]", value):
+        faults.add(at, "bad_character", "An expression holds no U+0000 and no half of a surrogate pair.")
+    return value
+
+
+def _with_default(field: Field, default: object, at: str, faults: Faults) -> Field:
+    kind = kind_of(field)
+    field = replace(field, default=plain(default))
+    try:
+        if default is not None:
+            try:
+                kind.clean(field, default)
+            except FieldFault as fault:
+                raise FieldFault(fault.code, fault.message, at="/default" + fault.at) from None
+        kind.check_field(field)
+        if field.hidden and field.required and default is None:
+            # Its absence would have to be reported to callers for whom it does not exist.
+            raise FieldFault("required", "A hidden field that is required needs a default.", at="/default")
+    except FieldFault as fault:
+        faults.found.append(fault.under(at))
+    return field
+
+
+def _same_as_fixed(entry: Mapping[str, object], fixed: Field, at: str, faults: Faults) -> None:
+    shown = field_json(fixed)
+    for key, value in entry.items():
+        if key not in shown or shown[key] != value:
+            faults.add(pointer(at, key), "system_field", f"{fixed.name!r} belongs to the platform and cannot be changed.")
+
+
+def _is_renamed(entries: object, name: str) -> bool:
+    """Whether the field that now has this name came from another one, so that the old holder of the name is free to move."""
+    return any(
+        isinstance(entry, dict) and entry.get("name") == name and entry.get("renamed_from") not in (None, name)
+        for entry in cast("list[object]", entries)
+    )
+
+
+def _read_index(entry: object, collection: Collection, at: str, faults: Faults) -> Index:
+    if not isinstance(entry, dict):
+        faults.add(at, "wrong_type", "An index is an object.")
+        return Index(())
+    faults.unknown_keys(at, entry, _INDEX_KEYS)
+    names = entry.get("fields")
+    if not isinstance(names, list) or not 1 <= len(names) <= MAX_INDEX_FIELDS:
+        faults.add(pointer(at, "fields"), "wrong_type", f"Must be a list of 1 to {MAX_INDEX_FIELDS} field names.")
+        names = []
+    for number, fault in _index_field_faults(names, collection):
+        faults.add(pointer(at, "fields", number), fault.code, fault.message)
+    where = _expression(entry.get("where"), pointer(at, "where"), faults)
+    return Index(tuple(str(name) for name in names), _flag(entry, "unique", at, faults), where)
+
+
+def _index_field_faults(names: Sequence[object], collection: Collection) -> Iterator[tuple[int, FieldFault]]:
+    seen = set()
+    for number, name in enumerate(names):
+        bare = name.removeprefix("-") if isinstance(name, str) else ""
+        field = collection.field(bare)
+        if field is None and bare not in SYSTEM_FIELDS:
+            hint = did_you_mean(bare, [one.name for one in collection.fields])
+            yield number, FieldFault("unknown_field", "The collection has no such field." + (f" {hint}" if hint else ""))
+        elif bare in seen:
+            yield number, FieldFault("duplicate", "The index has this field already.")
+        elif field is not None and not kind_of(field).indexable(field):
+            yield number, FieldFault("not_indexable", f"A field of type {field.type} holding this cannot be indexed.")
+        seen.add(bare)

@@ -1,0 +1,149 @@
+"""Bodies of records against a collection's fields: typed, closed, complete; every fault at once.
+
+What comes out is bound as it is: name -> value for the driver (the casts are `kind_of(field).cast(field)`). Privileged callers
+may write `readonly`, `immutable` and `hidden` fields; types and limits hold for everybody, and nobody writes system fields.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from baas.base.errors import Fault, Invalid
+from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Field
+from baas.engines.schema.fields import FieldFault, kind_of
+from baas.engines.schema.fields.relation import clean_uuid
+from baas.engines.schema.manifest import pointer
+
+Values = dict[str, object]
+
+_INDEX_ROW_BYTES = 2600  # a btree entry holds 2,704 bytes, its header and alignment included
+_TEXTUAL = ("text", "email", "url", "file", "select")
+_SHORT = 80  # characters that fit any index, whatever they are and whoever shares it
+
+
+def clean_create(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
+    """Values of every field for a new record, defaults and nulls filled in; `id` when the caller named one. Raises Invalid."""
+    faults = list(_strangers(collection, body, privileged=privileged, new=True))
+    values: Values = {}
+    for field in collection.fields:
+        if field.name not in body or (field.hidden and not privileged):
+            values[field.name] = _default(field, faults)
+        elif field.readonly and not privileged:
+            faults.append(_readonly(field))
+        else:
+            values[field.name] = _clean(collection, field, body[field.name], faults)
+    if "id" in body:
+        _clean_id(body["id"], values, faults)
+    return _complete(values, faults)
+
+
+def clean_patch(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
+    """Values of the fields that a merge-patch names; a null clears a field. Raises Invalid."""
+    faults = list(_strangers(collection, body, privileged=privileged, new=False))
+    values: Values = {}
+    for field in collection.fields:
+        if field.name not in body or (field.hidden and not privileged):
+            continue
+        if field.readonly and not privileged:
+            faults.append(_readonly(field))
+        elif field.immutable and not privileged:
+            faults.append(Fault(pointer("", field.name), "immutable", "Cannot be changed once the record exists."))
+        else:
+            values[field.name] = _clean(collection, field, body[field.name], faults)
+    return _complete(values, faults)
+
+
+def clean_replace(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
+    """Values that replace those of a record that exists: what the body leaves out gets its default or null. Raises Invalid.
+
+    Fields that the caller may not write (hidden, readonly) are not among them, so they stay as they are. Immutable ones are:
+    the statement must compare them with what is stored (`immutable_names`), because only it knows.
+    """
+    faults = list(_strangers(collection, body, privileged=privileged, new=False))
+    values: Values = {}
+    for field in collection.fields:
+        if (field.hidden or field.readonly) and not privileged:
+            if field.name in body and not field.hidden:
+                faults.append(_readonly(field))
+        elif field.name in body:
+            values[field.name] = _clean(collection, field, body[field.name], faults)
+        else:
+            values[field.name] = _default(field, faults)
+    return _complete(values, faults)
+
+
+def immutable_names(collection: Collection, *, privileged: bool) -> tuple[str, ...]:
+    """The fields whose stored value this caller cannot change."""
+    return () if privileged else tuple(field.name for field in collection.fields if field.immutable)
+
+
+def index_bytes(collection: Collection, name: str) -> int | None:
+    """Most bytes of UTF-8 that the text in this field may have, because it stands in an index; None when it stands in none.
+
+    The fields of one index share what a btree entry holds, whatever the others happen to contain.
+    """
+    field = collection.field(name)
+    sharers = [1] if field is not None and field.unique else []
+    for index in collection.indexes:
+        names = [one.removeprefix("-") for one in index.fields]
+        if name in names:
+            sharers.append(sum(1 for one in names if (other := collection.field(one)) and other.type in _TEXTUAL))
+    return _INDEX_ROW_BYTES // max(sharers) if sharers else None
+
+
+def _strangers(collection: Collection, body: Mapping[str, object], *, privileged: bool, new: bool) -> Iterable[Fault]:
+    known = {field.name for field in collection.fields if privileged or not field.hidden}
+    for name in body:
+        if name in known:
+            continue
+        if name == "id" and new:
+            continue
+        if name in SYSTEM_FIELDS:
+            yield Fault(pointer("", name), "system_field", "Is written by the server alone.")
+        else:
+            # The same words for a hidden field and for one that is not there.
+            yield Fault(pointer("", name), "unknown_field", "The collection has no such field.")
+
+
+def _readonly(field: Field) -> Fault:
+    return Fault(pointer("", field.name), "readonly", "Cannot be written by this caller.")
+
+
+def _default(field: Field, faults: list[Fault]) -> object:
+    if field.default is not None:
+        return kind_of(field).clean(field, field.default)
+    if field.required:
+        faults.append(Fault(pointer("", field.name), "required", "Must be given."))
+    return None
+
+
+def _clean(collection: Collection, field: Field, value: object, faults: list[Fault]) -> object:
+    if value is None:
+        if field.required:
+            faults.append(Fault(pointer("", field.name), "required", "Must not be null."))
+        return None
+    try:
+        cleaned = kind_of(field).clean(field, value)
+        if type(cleaned) is str and len(cleaned) > _SHORT and field.type in _TEXTUAL:
+            _check_index(collection, field.name, cleaned)
+    except FieldFault as fault:
+        faults.append(fault.under(pointer("", field.name)))
+        return None
+    return cleaned
+
+
+def _check_index(collection: Collection, name: str, text: str) -> None:
+    most = index_bytes(collection, name)
+    if most is not None and len(text.encode()) > most:
+        raise FieldFault("too_long", f"Must have at most {most} bytes, because the field stands in an index.")
+
+
+def _clean_id(value: object, values: Values, faults: list[Fault]) -> None:
+    try:
+        values["id"] = clean_uuid(value)
+    except FieldFault as fault:
+        faults.append(fault.under("/id"))
+
+
+def _complete(values: Values, faults: list[Fault]) -> Values:
+    if faults:
+        raise Invalid("The record does not fit the collection.", errors=faults)
+    return values
