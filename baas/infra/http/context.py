@@ -10,13 +10,17 @@ from baas.base.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`address` is the true client's (named proxies only); `site` is set when the request came by a site's host."""
+    """`address` is the true client's (named proxies only); `site` is set when the request came by a site's host.
+
+    `forwarded`: a header claims that a proxy passed it on, named or not. It proves nothing and only ever takes trust away.
+    """
 
     request_id: str
     principal: Principal
     address: str
     maybe_project: Project | None = None
     site: str | None = None
+    forwarded: bool = False
 
     @staticmethod
     def of(scope: Any) -> "Context":

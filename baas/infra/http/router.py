@@ -109,6 +109,13 @@ class Router:
         names = ", ".join(sorted(allowed))
         raise MethodNotAllowed(f"This path answers {names}.", headers={"Allow": names})
 
+    def methods(self, path: str) -> set[str]:
+        """Every method that the path answers; raises NotFound when there is none."""
+        allowed = {name for one in self._candidates(path) if one.params(path) is not None for name in one.methods}
+        if not allowed:
+            raise NotFound("There is nothing at this path.", code="no_route")
+        return allowed
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find, check the policy, run. The edge may have found already (`baas.found`)."""
         found: Found = scope.get("baas.found") or self.find(scope["method"], scope["path"])

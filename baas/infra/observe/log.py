@@ -17,7 +17,7 @@ _FLUSH_S = 0.5
 _FLUSH_LINES = 200
 
 # Every prefix that `ids.new_token` is called with (a test compares the two lists).
-TOKEN_PREFIXES = ("sk", "rt", "opt", "su", "mfa")
+TOKEN_PREFIXES = ("sk", "rt", "opt", "set", "mfa")
 _HIDDEN = "[redacted]"
 _NAMED = r"(?:password|passwd|passphrase|secret|token|(?:api|private|access)[_-]?key|ticket|code_verifier|credential)"
 # Patterns, each group with the texts of which one must be there, in lower case: looking for those costs a hundredth.
@@ -39,7 +39,7 @@ _PATTERNS: tuple[tuple[tuple[str, ...], tuple[tuple[re.Pattern[str], str], ...]]
     # Our own tokens, whole or cut short, and JSON web tokens.
     (
         tuple(f"{prefix}_" for prefix in TOKEN_PREFIXES),
-        ((re.compile(rf"(?<![A-Za-z0-9])({'|'.join(TOKEN_PREFIXES)})_[A-Za-z0-9_-]{{8,}}"), rf"\1_{_HIDDEN}"),),
+        ((re.compile(rf"(?<![A-Za-z0-9])({'|'.join(TOKEN_PREFIXES)})_[A-Za-z0-9_-]{{16,}}"), rf"\1_{_HIDDEN}"),),
     ),
     (("eyj",), ((re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}"), _HIDDEN),)),
     # The password of a database or mail address.

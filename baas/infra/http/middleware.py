@@ -1,0 +1,367 @@
+"""The edge: what every request passes before a room sees it, in running order, and what every answer takes along.
+
+    id · head limits · Host · true address │ own host: pages and health │ API (also on a site's host): rate · project · CORS ·
+    route · principal · place at work · policy and handler │ a site's host: the site
+
+Plain ASGI, one object per request; the data path pays a few microseconds. Errors become problems here, whoever raised them.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from baas.base.errors import Misdirected, NotFound, RequestTimeout, TooManyRequests, Unauthenticated, Unavailable
+from baas.base.principal import ANONYMOUS, Principal
+from baas.base.project import Project
+from baas.base.settings import Settings
+from baas.infra.http.admission import AddressRate, Gate
+from baas.infra.http.arrival import Head, HeadLimits, Proxies, own_hosts, read_head
+from baas.infra.http.body import BodyLimits
+from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, cors_headers, preflight_headers
+from baas.infra.http.context import Context
+from baas.infra.http.problem import as_ours, send_problem
+from baas.infra.http.router import Found, Router
+from baas.infra.http.routes import Authenticate, Resolve
+from baas.infra.observe.log import Log
+from baas.infra.observe.metrics import Metrics
+
+SiteOfHost = Callable[[str], Awaitable[tuple[Project, str | None] | None]]
+"""Project and site of a Host name that is not the server's own, from memory; None when nobody claims it."""
+
+_API = "/v1/"
+_PROJECTS = "/v1/projects/"
+_STREAMS_PER_PLACE = 4  # a stream mostly waits for its client, so more of them fit than of requests at work
+
+
+class _Exchange:
+    """One request and its answer: what the log and the headers of the answer need to know."""
+
+    __slots__ = (
+        "_send",
+        "address",
+        "complete",
+        "cors",
+        "deadline",
+        "head",
+        "kind",
+        "principal",
+        "project",
+        "reading",
+        "receive_from",
+        "request_id",
+        "route",
+        "status",
+    )
+
+    def __init__(self, receive: Receive, send: Send, request_id: str, kind: Headers) -> None:
+        self._send = send
+        self.receive_from = receive
+        self.head = Head()
+        self.request_id = request_id
+        self.kind = kind
+        self.cors: Headers = ()
+        self.address = ""
+        self.project: Project | None = None
+        self.principal: Principal = ANONYMOUS
+        self.route = "unmatched"
+        self.status = 0
+        self.reading = False
+        self.complete = False
+        self.deadline: asyncio.Timeout | None = None
+
+    async def receive(self) -> Message:
+        self.reading = True
+        message = await self.receive_from()
+        self.reading = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = self._dressed(message.get("headers", ()))
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+        await self._send(message)
+
+    def _dressed(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        """The answer's own headers, and of ours those it does not set itself."""
+        dressed = list(headers)
+        present = {name for name, _ in dressed}
+        dressed.append((b"x-request-id", self.request_id.encode("ascii")))
+        dressed.extend(pair for pair in self.kind if pair[0] not in present)
+        dressed.extend(self.cors)
+        return dressed
+
+
+class Edge:
+    """The whole HTTP application: limits and identity around the router of all rooms, and the sites beside it.
+
+    `resolve` finds a project by name, `authenticate` a principal by bearer credential, `site_of_host` a site by Host name; all
+    three answer from memory nearly always. `hosting` serves a site; it finds project and site in the Context. Anything that is
+    not HTTP (lifespan) goes to `lifespan` when one is given.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        settings: Settings,
+        resolve: Resolve,
+        authenticate: Authenticate,
+        site_of_host: SiteOfHost,
+        hosting: ASGIApp,
+        log: Log,
+        metrics: Metrics,
+        lifespan: ASGIApp | None = None,
+    ) -> None:
+        self._router = router
+        self._settings = settings
+        self._resolve = resolve
+        self._authenticate = authenticate
+        self._site_of_host = site_of_host
+        self._hosting = hosting
+        self._log = log
+        self._metrics = metrics
+        self._lifespan = lifespan
+        self._own_hosts = own_hosts(settings)
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._headers = SecurityHeaders(settings.url)
+        self._head_limits = HeadLimits(settings.max_url_bytes, settings.max_header_bytes, settings.max_header_count)
+        self._body_limits = BodyLimits(settings.body_idle_timeout_s, settings.max_json_depth, settings.max_json_keys)
+        self._rate = AddressRate(settings.api_per_address)
+        self._work = Gate(settings.max_concurrent, queue=settings.max_queue, wait_s=settings.queue_wait_s)
+        self._streams = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
+        self._id_prefix, self._id_number = os.urandom(6).hex(), itertools.count(1)
+        metrics.gauge("requests_at_work", "Requests being served now.", lambda: self._work.at_work)
+        metrics.gauge("requests_waiting", "Requests waiting for their turn.", lambda: self._work.waiting)
+        metrics.gauge("streams_at_work", "Uploads, downloads and site requests being served now.", lambda: self._streams.at_work)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "There is no socket here."})
+        elif self._lifespan is not None:
+            await self._lifespan(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        exchange = _Exchange(receive, send, f"{self._id_prefix}-{next(self._id_number):x}", self._headers.api)
+        error: Exception | None = None
+        deadline = asyncio.timeout(self._settings.request_timeout_s)
+        exchange.deadline = deadline
+        try:
+            async with deadline:
+                await self._serve(scope, exchange)
+            if not exchange.status:
+                raise RuntimeError("the handler answered nothing")
+        except ClientDisconnect:
+            exchange.status = exchange.status or 499  # nobody is there to be answered; the log says so in nginx's word
+        except TimeoutError as caught:
+            error = _out_of_time(exchange) if deadline.expired() else caught
+        except Exception as caught:
+            error = caught
+        if error is not None:
+            await self._answer_error(scope, exchange, error)
+        self._record(scope, exchange, time.perf_counter() - started)
+
+    # ── in running order ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
+        head = exchange.head
+        exchange.address = scope["client"][0] if scope.get("client") else ""
+        try:
+            read_head(scope, self._head_limits, head)
+        finally:
+            exchange.request_id = head.request_id or exchange.request_id
+        exchange.address, scope["scheme"] = self._proxies.client(scope, head)
+        scope["baas.limits"] = self._body_limits
+        path: str = scope["path"]
+        if head.host in self._own_hosts:
+            if path.startswith(_API):
+                await self._api(scope, exchange, None)
+            else:
+                await self._page(scope, exchange)
+            return
+        bound = await self._site_of_host(head.host)
+        if bound is None:
+            raise Misdirected("This server does not answer for that host name.")
+        project, site = bound
+        if path.startswith(_API):
+            await self._api(_on_project(scope, project), exchange, bound)
+        else:
+            await self._site(scope, exchange, project, site)
+
+    async def _page(self, scope: Scope, exchange: _Exchange) -> None:
+        """Health, documentation and console: no project, no credential in the sense of the API, no page in a frame."""
+        found = self._router.find(scope["method"], scope["path"])
+        exchange.route = found.endpoint.path
+        if found.endpoint.page:
+            exchange.kind = self._headers.pages
+        await self._run(scope, exchange, found, None)
+
+    async def _site(self, scope: Scope, exchange: _Exchange, project: Project, site: str | None) -> None:
+        exchange.kind, exchange.route, exchange.project = self._headers.site, "site", project
+        scope["baas.context"] = Context(exchange.request_id, ANONYMOUS, exchange.address, project, site)
+        await self._stream(str(project.id), self._hosting, scope, exchange)
+
+    async def _api(self, scope: Scope, exchange: _Exchange, bound: tuple[Project, str | None] | None) -> None:
+        try:
+            self._rate.take(exchange.address, time.monotonic())
+        except TooManyRequests:
+            self._metrics.refused("rate")
+            raise
+        project = exchange.project = bound[0] if bound else await self._project_of(scope["path"])
+        origin = exchange.head.found.get(b"origin", b"")
+        allowed = allowed_origin(project, origin) if project is not None else b""
+        if project is not None:
+            exchange.cors = cors_headers(allowed)
+        if scope["method"] == "OPTIONS":
+            await self._options(scope, exchange, allowed)
+            return
+        found = self._router.find(scope["method"], scope["path"])
+        exchange.route = found.endpoint.path
+        authorization = exchange.head.found.get(b"authorization")
+        if authorization is not None:
+            exchange.principal = await self._authenticate(_bearer(authorization), project)
+        await self._run(scope, exchange, found, bound[1] if bound else None)
+
+    async def _options(self, scope: Scope, exchange: _Exchange, allowed: bytes) -> None:
+        """A preflight carries no credential and needs none: it asks what is allowed, not for anything."""
+        asked = exchange.head.found.get(b"access-control-request-method")
+        if asked is not None and exchange.head.found.get(b"origin"):
+            exchange.route, exchange.cors = "preflight", preflight_headers(allowed)
+            await exchange.send({"type": "http.response.start", "status": 204, "headers": []})
+        else:
+            allow = ", ".join(sorted(self._router.methods(scope["path"]))).encode("ascii")
+            await exchange.send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
+        await exchange.send({"type": "http.response.body", "body": b""})
+
+    async def _run(self, scope: Scope, exchange: _Exchange, found: Found, site: str | None) -> None:
+        project, endpoint = exchange.project, found.endpoint
+        scope["baas.context"] = Context(
+            exchange.request_id, exchange.principal, exchange.address, project, site, exchange.head.forwarded
+        )
+        scope["baas.found"] = found
+        key = str(project.id) if project is not None else ""
+        if endpoint.vital:
+            await self._router(scope, exchange.receive, exchange.send)
+        elif endpoint.streams:
+            await self._stream(key, self._router, scope, exchange)
+        else:
+            await self._work_on(key, scope, exchange)
+
+    async def _work_on(self, key: str, scope: Scope, exchange: _Exchange) -> None:
+        if not self._work.try_enter(key):
+            await self._wait_for(self._work, key)
+        try:
+            await self._router(scope, exchange.receive, exchange.send)
+        finally:
+            self._work.leave(key)
+
+    async def _stream(self, key: str, app: ASGIApp, scope: Scope, exchange: _Exchange) -> None:
+        """Uploads, downloads and sites: a longer time, and places of their own, so that slow clients cannot fill the others."""
+        if exchange.deadline is not None:
+            exchange.deadline.reschedule(asyncio.get_running_loop().time() + self._settings.upload_timeout_s)
+        if not self._streams.try_enter(key):
+            await self._wait_for(self._streams, key)
+        try:
+            await app(scope, exchange.receive, exchange.send)
+        finally:
+            self._streams.leave(key)
+
+    async def _wait_for(self, gate: Gate, key: str) -> None:
+        try:
+            await gate.enter(key)
+        except Unavailable:
+            self._metrics.refused("busy")
+            raise
+
+    async def _project_of(self, path: str) -> Project | None:
+        """The project that the path names; None where it names none. Raises the same NotFound for everyone."""
+        if not path.startswith(_PROJECTS):
+            return None
+        name = path[len(_PROJECTS) :].partition("/")[0]
+        project = await self._resolve(name) if name else None
+        if project is None:
+            raise NotFound("No such project.", code="no_project")
+        return project
+
+    # ── afterwards ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _answer_error(self, scope: Scope, exchange: _Exchange, error: Exception) -> None:
+        """Write the problem. When the answer has begun nothing more can be said: returning makes the server cut the line."""
+        if as_ours(error).status == 500 or exchange.status:
+            self._log.error(
+                "request_failed", error=error, request_id=exchange.request_id, method=scope["method"], path=scope["path"]
+            )
+        if exchange.status:
+            return
+        await send_problem(exchange.send, error, request_id=exchange.request_id, instance=_shown_path(scope))
+
+    def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        self._metrics.served(exchange.route, _known_method(scope["method"]), exchange.status, seconds)
+        sample = self._settings.access_log_sample
+        if exchange.status < 400 and sample < 1 and random.random() >= sample:  # noqa: S311  a sample, not a secret
+            return
+        principal, project = exchange.principal, exchange.project
+        self._log.access(
+            {
+                "method": scope["method"],
+                "path": scope["path"],
+                "route": exchange.route,
+                "status": exchange.status,
+                "ms": round(seconds * 1000, 3),
+                "request_id": exchange.request_id,
+                "trace_id": exchange.head.trace_id if b"traceparent" in exchange.head.found else None,
+                "address": exchange.address,
+                "host": exchange.head.host,
+                "project": project.name if project is not None else None,
+                "principal": f"{principal.kind}:{principal.id}" if principal.id else principal.kind,
+            }
+        )
+
+
+def _on_project(scope: Scope, project: Project) -> Scope:
+    """The API on a site's host: `/v1/…` means the site's project; the long form may name that one project and no other."""
+    path: str = scope["path"]
+    own = f"{_PROJECTS}{project.name}"
+    if path == own or path.startswith(f"{own}/"):
+        return scope
+    if path.startswith(_PROJECTS) or path == _PROJECTS.rstrip("/"):
+        raise NotFound("No such project.", code="no_project")
+    return {**scope, "path": f"{own}/{path.removeprefix(_API)}"}
+
+
+def _bearer(authorization: bytes) -> str:
+    """The credential of an Authorization header. Raises Unauthenticated for any other scheme: a bad one is never anonymous."""
+    scheme, _, token = authorization.partition(b" ")
+    token = token.strip()
+    if scheme.lower() != b"bearer" or not token or not token.isascii():
+        raise Unauthenticated("Credentials are sent as `Authorization: Bearer <token>`.", code="bad_token")
+    return token.decode("ascii")
+
+
+def _out_of_time(exchange: _Exchange) -> Exception:
+    if exchange.reading and not exchange.status:
+        return RequestTimeout("The request's body did not arrive in time.", headers={"Connection": "close"})
+    return Unavailable("The request took longer than it may.", code="timed_out", retry_after_s=1)
+
+
+def _shown_path(scope: Scope) -> str:
+    """The path as it came (`instance`), cut where it is absurd."""
+    path: str = scope["path"]
+    return path.encode("utf-8", "replace").decode("utf-8")[:500]
+
+
+def _known_method(method: str) -> str:
+    """Methods are a client's words; the metrics keep only those that mean something."""
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
