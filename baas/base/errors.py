@@ -25,11 +25,15 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One wrong place in a body: `pointer` is a JSON pointer (RFC 6901), `""` for the whole body."""
+    """One wrong place in a body: `pointer` is a JSON pointer (RFC 6901), `""` for the whole body.
+
+    `details` are extra members beside the three, such as line and column of a fault inside an expression.
+    """
 
     pointer: str
     code: str
     message: str
+    details: Mapping[str, object] | None = None
 
 
 class BaasError(Exception):

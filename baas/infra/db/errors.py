@@ -37,6 +37,12 @@ class SerializationFailed(Unavailable):
     default_code = "busy"
 
 
+class SchemaChanged(Unavailable):
+    """A table or column of the statement is gone: it was made before a change of the schema. Nothing was written; asking anew works."""
+
+    default_code = "schema_changed"
+
+
 class ConnectionLost(Unavailable):
     """The connection broke before the answer: a write's outcome is unknown."""
 
@@ -50,7 +56,8 @@ _CONSTRAINTS = {
     "23502": NotNullViolated,
     "23514": CheckViolated,
 }
-_OUT_OF_RANGE = {"22003", "22008", "22021", "22P02", "22P05", "22007", "54001", "22026", "22001"}
+_OUT_OF_RANGE = {"22003", "22008", "22021", "22P02", "22P05", "22007", "54000", "54001", "22026", "22001"}
+_SCHEMA_CHANGED = {"42P01", "42703", "3F000"}  # undefined table, column, schema
 _BUSY = {
     "57014": ("query_timeout", "The query took too long."),
     "55P03": ("busy", "The row is locked by another change; try again."),
@@ -83,6 +90,8 @@ def _translate_state(error: asyncpg.PostgresError) -> BaasError | None:
     if state in _BUSY:
         code, detail = _BUSY[state]
         return Unavailable(detail, code=code)
+    if state in _SCHEMA_CHANGED or isinstance(error, asyncpg.InvalidCachedStatementError):
+        return SchemaChanged("The schema has just been changed; try again.")
     if state in ("40001", "40P01"):
         return SerializationFailed("The change collided with another; try again.")
     if state == "53100":

@@ -25,7 +25,9 @@ def document(error: Exception, *, request_id: str, instance: str) -> dict[str, o
     if shown.hint:
         body["hint"] = shown.hint
     if shown.errors:
-        body["errors"] = [{"pointer": one.pointer, "code": one.code, "message": one.message} for one in shown.errors]
+        body["errors"] = [
+            {"pointer": one.pointer, "code": one.code, "message": one.message, **(one.details or {})} for one in shown.errors
+        ]
     body.update((name, value) for name, value in shown.facts.items() if name not in _OWN_MEMBERS)
     return body
 
