@@ -1,0 +1,211 @@
+"""HTTP/1.1 on the wire: uvicorn's protocol, with limits on a request's head and no doubt about where a message ends.
+
+uvicorn has no time limit for headers and no limit on their size. What is refused here is answered with a problem like every other
+error, and the connection is closed, since its message border is in doubt (threat model W1, W2).
+"""
+
+import asyncio
+import logging
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from baas.base.errors import BaasError, BadRequest, HeadersTooLarge, RequestTimeout, UriTooLong
+from baas.base.ids import uuid7
+from baas.infra.http.arrival import HeadLimits
+from baas.infra.http.problem import parts
+
+_STATUS = {400: "Bad Request", 408: "Request Timeout", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
+# After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
+_LINGER_S = 2.0
+_LINGER_BYTES = 1024**2
+# One read of the event loop; it may hold the end of one request and the beginning of the next.
+_LARGEST_READ = 256 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. `limits` hold for every request on it, `header_timeout_s` from its first byte to the end of its head."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: HeadLimits,
+        header_timeout_s: float,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._header_timeout_s = header_timeout_s
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._begun = False  # some of a head has arrived, not all of it
+        self._head_bytes = 0  # of the finished headers of this request
+        self._idle_bytes = 0  # received since anything was finished: an endless header or trailer
+        self._refused_bytes: int | None = None  # received since the refusal
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused_bytes is not None:
+            self._refused_bytes += len(data)
+            if self._refused_bytes > _LINGER_BYTES:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self._idle_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._refuse(_cause(error))
+        except httptools.HttpParserError:
+            self._refuse(BadRequest("This is no HTTP/1.1 request.", code="bad_http"))
+        except httptools.HttpParserUpgrade:
+            pass  # answered as an ordinary request, as RFC 9110 7.8 allows: there is nothing to upgrade to
+        else:
+            self._watch()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begun = True
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self._limits.url_bytes:
+            raise UriTooLong(f"The request target is longer than {self._limits.url_bytes} bytes.", limit=self._limits.url_bytes)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._idle_bytes = 0
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._limits.header_bytes:
+            raise _headers_too_large(self._limits)
+        if not self._begun:
+            return  # a trailer: what comes after the body must not become a header of a request already judged
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.header_count:
+            count = self._limits.header_count
+            raise HeadersTooLarge(f"The request has more than {count} headers.", code="too_many_headers", limit=count)
+
+    def on_headers_complete(self) -> None:
+        self._begun = False
+        self._disarm()
+        _check_border(self.headers, self.parser.get_http_version(), upgrade=self.parser.should_upgrade())
+        _check_target(self.url, self.headers)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._idle_bytes = 0
+        super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self._begun:
+            super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """Also ends a connection on which a head is still arriving: its request was not accepted."""
+        self._disarm()
+        super().shutdown()
+
+    def _watch(self) -> None:
+        """Start the clock at a head's first byte, and end what never finishes a header."""
+        if self._begun and self._header_timer is None:
+            self._arm()
+        if self._idle_bytes > _LARGEST_READ + self._limits.header_bytes + self._limits.url_bytes:
+            self._refuse(_headers_too_large(self._limits))
+
+    def _arm(self) -> None:
+        self._header_timer = self.loop.call_later(self._header_timeout_s, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _too_slow(self) -> None:
+        self._header_timer = None
+        if self._begun:
+            self._refuse(
+                RequestTimeout(f"The headers did not arrive within {self._header_timeout_s:g} seconds.", code="slow_headers")
+            )
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: BaasError) -> None:
+        """Answer and close. Where an answer would be taken for that of an earlier request, the connection just ends."""
+        self._disarm()
+        self._refused_bytes = 0
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started or not cycle.more_body or self.pipeline:
+                self.transport.close()
+                return
+        self.transport.write(_answer(error))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.close)
+
+
+def _check_border(headers: list[tuple[bytes, bytes]], version: str, *, upgrade: bool) -> None:
+    """One Host; one way to tell where the body ends. The parser refuses most of it; this holds whatever its leniencies are."""
+    if version not in ("1.0", "1.1"):
+        raise BadRequest("This is no HTTP/1.1 request.", code="bad_http")
+    names = [name for name, _ in headers]
+    if names.count(b"host") != 1:
+        raise BadRequest("The request must have exactly one Host header.", code="bad_host")
+    lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
+    if lengths > 1 or codings > 1 or (lengths and codings):
+        raise BadRequest("The request says in two ways where its body ends.", code="ambiguous_length")
+    if codings and (
+        version != "1.1" or next(value for name, value in headers if name == b"transfer-encoding").lower() != b"chunked"
+    ):
+        raise BadRequest("The only transfer coding understood is chunked, in HTTP/1.1.", code="bad_transfer_encoding")
+    if upgrade and (lengths or codings):
+        # The parser takes what follows for another protocol's bytes, or for the next request.
+        raise BadRequest("A request with a body cannot ask for an upgrade.", code="bad_upgrade")
+
+
+def _check_target(url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """A path, or a whole address that names the same host as the Host header."""
+    if url.startswith(b"/"):
+        return
+    host = next(value for name, value in headers if name == b"host")
+    authority = urlsplit(url.decode("latin-1")).netloc.encode("latin-1")
+    if not url.lower().startswith((b"http://", b"https://")) or authority.lower() != host.lower():
+        raise BadRequest("The request target must be a path.", code="bad_target")
+
+
+def _cause(error: BaseException) -> BaasError:
+    """What a callback raised, which the parser wraps; anything but a refusal of ours is a target that cannot be read."""
+    seen = error.__context__ or error.__cause__
+    return seen if isinstance(seen, BaasError) else BadRequest("The request target cannot be read.", code="bad_target")
+
+
+def _headers_too_large(limits: HeadLimits) -> HeadersTooLarge:
+    return HeadersTooLarge(f"The headers are longer than {limits.header_bytes} bytes together.", limit=limits.header_bytes)
+
+
+def _answer(error: BaasError) -> bytes:
+    request_id = str(uuid7())
+    logging.getLogger("baas.protocol").debug("refused: %s", error.code)
+    status, headers, body = parts(error, request_id=request_id, instance="")
+    headers += [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff"), (b"connection", b"close")]
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return f"HTTP/1.1 {status} {_STATUS.get(status, 'Error')}\r\n".encode() + lines + b"\r\n" + body
