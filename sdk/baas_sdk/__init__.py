@@ -1,3 +1,72 @@
-"""The client of the baas platform."""
+"""The client of the baas platform: `Client` and `AsyncClient`, with the same names and `await` as the only difference."""
+
+from baas_sdk._async.client import AsyncClient
+from baas_sdk._async.files import AsyncBucket, AsyncDownload
+from baas_sdk._async.records import AsyncCollection
+from baas_sdk._sync.client import Client
+from baas_sdk._sync.files import Bucket, Download
+from baas_sdk._sync.records import Collection
+from baas_sdk.errors import (
+    APIError,
+    BaasError,
+    BadRequest,
+    ConfigError,
+    Conflict,
+    ConnectionFailed,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotAuthenticated,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    ServerError,
+    TimedOut,
+    TooLarge,
+)
+from baas_sdk.filters import F, Filter
+from baas_sdk.models import File, Model, Page, Progress, Record, Release, Resource, Session, Site, User
+from baas_sdk.stores import FileStore, MemoryStore, Store
 
 __version__ = "0.1.0"
+__all__ = [
+    "APIError",
+    "AsyncBucket",
+    "AsyncClient",
+    "AsyncCollection",
+    "AsyncDownload",
+    "BaasError",
+    "BadRequest",
+    "Bucket",
+    "Client",
+    "Collection",
+    "ConfigError",
+    "Conflict",
+    "ConnectionFailed",
+    "Download",
+    "F",
+    "FieldError",
+    "File",
+    "FileStore",
+    "Filter",
+    "Forbidden",
+    "Invalid",
+    "MemoryStore",
+    "Model",
+    "NotAuthenticated",
+    "NotFound",
+    "Page",
+    "PreconditionFailed",
+    "Progress",
+    "RateLimited",
+    "Record",
+    "Release",
+    "Resource",
+    "ServerError",
+    "Session",
+    "Site",
+    "Store",
+    "TimedOut",
+    "TooLarge",
+    "User",
+]

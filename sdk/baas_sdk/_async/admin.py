@@ -1,0 +1,259 @@
+"""What operators, and keys with the scope for it, manage: projects, keys, collections, buckets, settings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from baas_sdk._async.paging import gone, id_of
+from baas_sdk._async.transport import AsyncTransport
+from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Project
+from baas_sdk.retry import Repeat
+from baas_sdk.wire import segment
+
+
+class AsyncOperators:
+    """The people who run the installation."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def sign_in(self, email: str, password: str) -> Operator:
+        """Signs in; this client, and those made from it, are then that operator.
+
+        Raises:
+            NotAuthenticated: address or password is wrong; nothing says which.
+            RateLimited: too many tries.
+        """
+        body = {"email": email, "password": password}
+        answer = await self._transport.json("POST", "/v1/operators/sign-in", body, anonymous=True, repeat=Repeat.SAFE)
+        self._transport.credentials.fixed = answer["token"]
+        return Operator(answer)
+
+    async def sign_out(self) -> None:
+        """Ends the operator's session on the server.
+
+        Raises:
+            NotAuthenticated: it has ended already.
+        """
+        await self._transport.json("POST", "/v1/operators/sign-out", repeat=Repeat.SAFE)
+        self._transport.credentials.fixed = None
+
+    async def me(self) -> Operator:
+        """The operator this client is.
+
+        Raises:
+            NotAuthenticated, Forbidden: it is none.
+        """
+        return Operator(await self._transport.json("GET", "/v1/operators/me"))
+
+
+class AsyncProjects:
+    """All projects of the installation, for operators."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[Project]:
+        """All projects."""
+        answer = await self._transport.json("GET", "/v1/projects")
+        return [Project(one) for one in answer["items"]]
+
+    async def get(self, name: str) -> Project:
+        """One project.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return Project(await self._transport.json("GET", _project(name)))
+
+    async def create(self, name: str) -> Project:
+        """Makes a project, empty but for its collection `users`.
+
+        Raises:
+            Conflict: the name is taken. Invalid: it is no name for a project.
+        """
+        return Project(await self._transport.json("POST", "/v1/projects", {"name": name}))
+
+    async def rename(self, name: str, to: str) -> Project:
+        """Gives a project another name; its addresses change with it.
+
+        Raises:
+            NotFound, Conflict, Invalid: as `get` and `create`.
+        """
+        return Project(await self._transport.json("PATCH", _project(name), {"name": to}))
+
+    async def delete(self, name: str) -> None:
+        """Deletes a project with everything in it, for good.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        await self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.SAFE, settle=gone)
+
+
+class AsyncKeys:
+    """Secret API keys of the project, for operators and keys with the scope `keys`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[Key]:
+        """All keys, without their secrets."""
+        answer = await self._transport.json("GET", self._path())
+        return [Key(one) for one in answer["items"]]
+
+    async def create(self, name: str, *, scopes: Sequence[str] = ("*",)) -> Key:
+        """Makes a key. Its secret, `.key`, is told this once.
+
+        Raises:
+            Invalid: a scope is unknown. Forbidden: a key cannot give what it lacks.
+        """
+        return Key(await self._transport.json("POST", self._path(), {"name": name, "scopes": list(scopes)}))
+
+    async def revoke(self, key: Key | str) -> None:
+        """Ends a key, everywhere within two seconds.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        path = f"{self._path()}/{segment(id_of(key))}"
+        await self._transport.json("DELETE", path, repeat=Repeat.SAFE, settle=gone)
+
+    def _path(self) -> str:
+        return self._transport.options.path_of("keys")
+
+
+class AsyncCollections:
+    """Collections as definitions, for operators and keys with the scope `schema`. Their records: `client.collection(name)`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[CollectionInfo]:
+        """All collections, `users` among them."""
+        answer = await self._transport.json("GET", self._path())
+        return [CollectionInfo(one) for one in answer["items"]]
+
+    async def get(self, name: str) -> CollectionInfo:
+        """One collection.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return CollectionInfo(await self._transport.json("GET", self._path(name)))
+
+    async def create(
+        self, manifest: Mapping[str, object] | None = None, /, *, confirm: str | None = None, **parts: object
+    ) -> CollectionInfo:
+        """Makes a collection: `name`, `fields`, and, as wanted, `indexes`, `rules`, `options`.
+
+        Raises:
+            Invalid: every fault of fields and rules, with its place. Conflict: the name is taken.
+        """
+        body = {**(manifest or {}), **parts}
+        return CollectionInfo(await self._transport.json("POST", self._path(), body, params=_confirm(confirm)))
+
+    async def update(
+        self, name: str, changes: Mapping[str, object] | None = None, /, *, confirm: str | None = None, **parts: object
+    ) -> CollectionInfo:
+        """Changes a collection. What loses data needs `confirm="data-loss"`.
+
+        Raises:
+            Conflict: it would lose data, or break rules, which are listed. NotFound, Invalid: as `get` and `create`.
+        """
+        body = {**(changes or {}), **parts}
+        return CollectionInfo(await self._transport.json("PATCH", self._path(name), body, params=_confirm(confirm)))
+
+    async def delete(self, name: str, *, confirm: str | None = None) -> None:
+        """Deletes a collection; one that holds records needs `confirm="data-loss"`.
+
+        Raises:
+            NotFound: there is none of this name. Conflict: it holds records, or others refer to it.
+        """
+        params = _confirm(confirm)
+        await self._transport.json("DELETE", self._path(name), params=params, repeat=Repeat.SAFE, settle=gone)
+
+    async def schema(self) -> dict[str, Any]:
+        """The manifest of the whole project."""
+        answer: dict[str, Any] = await self._transport.json("GET", self._transport.options.path_of("schema"))
+        return answer
+
+    def _path(self, name: str | None = None) -> str:
+        return self._transport.options.path_of("collections" if name is None else f"collections/{segment(name)}")
+
+
+class AsyncBuckets:
+    """Buckets as definitions, for operators and keys with the scope `files`. Their files: `client.bucket(name)`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[BucketInfo]:
+        """All buckets."""
+        answer = await self._transport.json("GET", self._path())
+        return [BucketInfo(one) for one in answer["items"]]
+
+    async def get(self, name: str) -> BucketInfo:
+        """One bucket.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return BucketInfo(await self._transport.json("GET", self._path(name)))
+
+    async def create(self, name: str, **settings: object) -> BucketInfo:
+        """Makes a bucket: `public`, `max_size`, `types`, `rules`.
+
+        Raises:
+            Conflict: the name is taken. Invalid: every fault, with its place.
+        """
+        return BucketInfo(await self._transport.json("POST", self._path(), {"name": name, **settings}))
+
+    async def update(self, name: str, **settings: object) -> BucketInfo:
+        """Changes a bucket's settings.
+
+        Raises:
+            NotFound: there is none of this name. Invalid: every fault, with its place.
+        """
+        return BucketInfo(await self._transport.json("PATCH", self._path(name), settings))
+
+    async def delete(self, name: str, *, confirm: str | None = None) -> None:
+        """Deletes a bucket; one that holds files needs `confirm="data-loss"`.
+
+        Raises:
+            NotFound: there is none of this name. Conflict: it holds files.
+        """
+        params = _confirm(confirm)
+        await self._transport.json("DELETE", self._path(name), params=params, repeat=Repeat.SAFE, settle=gone)
+
+    def _path(self, name: str | None = None) -> str:
+        return self._transport.options.path_of("buckets" if name is None else f"buckets/{segment(name)}")
+
+
+class AsyncSettings:
+    """The project's own settings, for operators and keys with the scope `settings`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self) -> dict[str, Any]:
+        """All settings in force."""
+        answer: dict[str, Any] = await self._transport.json("GET", self._transport.options.path_of("settings"))
+        return answer
+
+    async def update(self, changes: Mapping[str, object]) -> dict[str, Any]:
+        """Merges `changes` (RFC 7396): what is not named stays, None goes back to the default.
+
+        Raises:
+            Invalid: every unknown name and wrong value, with its place.
+        """
+        path = self._transport.options.path_of("settings")
+        answer: dict[str, Any] = await self._transport.json("PATCH", path, changes, repeat=Repeat.SAFE)
+        return answer
+
+
+def _project(name: str) -> str:
+    return f"/v1/projects/{segment(name)}"
+
+
+def _confirm(word: str | None) -> dict[str, str]:
+    return {} if word is None else {"confirm": word}

@@ -1,0 +1,166 @@
+"""The client: where the server is, who calls, and the parts of the API by name."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+import httpx2
+
+from baas_sdk._async.admin import AsyncBuckets, AsyncCollections, AsyncKeys, AsyncOperators, AsyncProjects, AsyncSettings
+from baas_sdk._async.auth import AsyncAuth, AsyncUsers
+from baas_sdk._async.credentials import AsyncCredentials
+from baas_sdk._async.files import AsyncBucket
+from baas_sdk._async.records import AsyncCollection
+from baas_sdk._async.sites import AsyncSites
+from baas_sdk._async.transport import AsyncTransport, Call
+from baas_sdk.errors import ConfigError
+from baas_sdk.models import Model, Record
+from baas_sdk.options import Options, credential_of, options_of
+from baas_sdk.retry import Repeat
+from baas_sdk.stores import MemoryStore, Store
+from baas_sdk.typed import reader_of
+from baas_sdk.wire import encode
+
+TModel = TypeVar("TModel", bound=Model)
+_KEEP_ALIVE_S = 4.0
+"""Less than the five seconds after which servers close idle connections, so that none is used while it closes."""
+
+
+class AsyncClient:
+    """One caller of one project.
+
+    Without `key` and `token` the caller is anonymous until `auth.sign_in`. `http_client` is used and left open if given.
+
+    Raises:
+        ConfigError: there is no address, or the credential is none.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        project: str | None = None,
+        key: str | None = None,
+        token: str | None = None,
+        timeout: float | None = None,
+        max_retries: int = 2,
+        http_client: httpx2.AsyncClient | None = None,
+        store: Store | None = None,
+    ) -> None:
+        options = options_of(url, project, timeout, max_retries)
+        credentials = AsyncCredentials(store or MemoryStore(), options.scope, credential_of(key, token))
+        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=_KEEP_ALIVE_S)
+        self._owned = http_client is None
+        self._assemble(AsyncTransport(options, http_client or httpx2.AsyncClient(limits=limits), credentials))
+
+    def _assemble(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self.auth = AsyncAuth(transport)
+        self.users = AsyncUsers(transport)
+        self.collections = AsyncCollections(transport)
+        self.buckets = AsyncBuckets(transport)
+        self.sites = AsyncSites(transport)
+        self.keys = AsyncKeys(transport)
+        self.settings = AsyncSettings(transport)
+        self.projects = AsyncProjects(transport)
+        self.operators = AsyncOperators(transport)
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._transport.options.url
+
+    @property
+    def project(self) -> str | None:
+        """The project's name; None where the host stands for it."""
+        return self._transport.options.project
+
+    @overload
+    def collection(self, what: str) -> AsyncCollection[Record]: ...
+    @overload
+    def collection(self, what: type[TModel]) -> AsyncCollection[TModel]: ...
+    def collection(self, what: str | type[Any]) -> AsyncCollection[Any]:
+        """The records of a collection: by name, or as instances of your own class with a `__collection__`.
+
+        Raises:
+            ConfigError: the class is no model.
+        """
+        if isinstance(what, str):
+            return AsyncCollection(self._transport, what, Record)
+        name = getattr(what, "__collection__", None)
+        if not isinstance(name, str):
+            raise ConfigError(f'{what!r} is no model: give it __collection__ = "todos".')
+        return AsyncCollection(self._transport, name, reader_of(what))
+
+    def bucket(self, name: str) -> AsyncBucket:
+        """The files of a bucket."""
+        return AsyncBucket(self._transport, name)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Response:
+        """Any call of the API, with this client's credential, time-outs and errors; `path` is from the root: `/v1/…`.
+
+        Raises: as every call.
+        """
+        if not path.startswith("/") or path.startswith("//"):
+            raise ConfigError("The path starts at the server's root, with one slash: /v1/….")
+        content, kind = (b"", {}) if body is None else (encode(body), {"Content-Type": "application/json"})
+        return await self._transport.send(
+            Call(
+                method.upper(),
+                path,
+                params=params or {},
+                content=content,
+                headers={**kind, **(headers or {})},
+                repeat=Repeat.SAFE if method.upper() in ("GET", "HEAD") else Repeat.UNSENT,
+            )
+        )
+
+    def with_options(
+        self, *, timeout: float | None = None, max_retries: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> "AsyncClient":
+        """The same caller with other time-outs, retries or extra headers; connections and session are shared."""
+        held = self._transport.options
+        options = replace(
+            held,
+            timeout_s=held.timeout_s if timeout is None else timeout,
+            max_retries=held.max_retries if max_retries is None else max_retries,
+            headers={**held.headers, **(headers or {})},
+        )
+        return self._clone(options, self._transport.credentials)
+
+    def as_user(self, token: str) -> "AsyncClient":
+        """Another caller over the same connections: no session is kept or shared, so a server can make one per request."""
+        options = self._transport.options
+        return self._clone(options, AsyncCredentials(MemoryStore(), options.scope, credential_of(None, token)))
+
+    def in_project(self, name: str) -> "AsyncClient":
+        """The same key or token in another project, over the same connections; a user's session stays behind."""
+        options = replace(self._transport.options, project=name)
+        fixed = self._transport.credentials.fixed
+        return self._clone(options, AsyncCredentials(MemoryStore(), options.scope, fixed))
+
+    def _clone(self, options: Options, credentials: AsyncCredentials) -> "AsyncClient":
+        clone = object.__new__(type(self))
+        clone._owned = False
+        clone._assemble(AsyncTransport(options, self._transport.http, credentials))
+        return clone
+
+    async def aclose(self) -> None:
+        """Closes the connections, unless they are somebody else's."""
+        if self._owned:
+            await self._transport.http.aclose()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()

@@ -1,0 +1,46 @@
+"""The few things that cannot be made from one text. `_sync/compat.py` has the same names; both are written by hand."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def sleep(seconds: float) -> None:
+    """Waits without stopping the others."""
+    await asyncio.sleep(seconds)
+
+
+async def blocking(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs what waits for a disk, in a thread."""
+    return await asyncio.to_thread(act, *args, **kwargs)
+
+
+class SingleFlight:
+    """Runs an act once for all who ask meanwhile. Who stops waiting does not stop it: half a renewal loses the session."""
+
+    def __init__(self) -> None:
+        self._flight: asyncio.Task[None] | None = None
+
+    async def run(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Starts the act or joins it.
+
+        Raises: whatever the act raises, in everybody who waits.
+        """
+        if self._flight is None or self._flight.done():
+            self._flight = asyncio.create_task(self._fly(act))
+            self._flight.add_done_callback(_look)
+        await asyncio.shield(self._flight)
+
+    @staticmethod
+    async def _fly(act: Callable[[], Awaitable[None]]) -> None:
+        await act()
+
+
+def _look(flight: "asyncio.Task[None]") -> None:
+    """Marks the outcome as seen; those who waited got it, and without them nobody would have asked."""
+    with contextlib.suppress(asyncio.CancelledError):
+        flight.exception()

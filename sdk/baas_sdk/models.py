@@ -1,0 +1,253 @@
+"""The values that come back. Resources are read-only mappings with attributes, so a field the server adds is there at once."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+Json = dict[str, Any]
+_MOMENTS = ("created_at", "updated_at", "last_used_at", "expires_at", "activated_at")
+
+
+class Resource(Mapping[str, Any]):
+    """A JSON object of the server: `todo["title"]` and `todo.title` are the same; nothing can be assigned.
+
+    A field that is named like a method of mappings (`items`, `keys`, `values`, `get`, `dict`) is reached by `[...]`.
+    """
+
+    __slots__ = ("_data", "_json")
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_json", dict(data))
+        object.__setattr__(self, "_data", {name: _moment(name, value) for name, value in data.items()})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._data[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).__slots__ or name.startswith("__"):  # not made yet: copy and pickle ask before __init__ has run
+            raise AttributeError(name)
+        try:
+            return self._data[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no field {name!r}; it has {', '.join(self._data)}") from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a {type(self).__name__} is read-only; send changes with update()")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Resource):
+            return bool(self._json == other._json)
+        return bool(self._data == other) if isinstance(other, Mapping) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._json.get("id"), self._json.get("rev")))
+
+    def __reduce__(self) -> tuple[type["Resource"], tuple[Json]]:
+        return type(self), (self._json,)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._data!r})"
+
+    def dict(self) -> Json:
+        """A copy of the JSON object as the server sent it."""
+        return copy.deepcopy(self._json)
+
+
+class Record(Resource):
+    """A record of a collection; its `rev` lets `update` refuse to overwrite somebody else's change."""
+
+    __slots__ = ()
+    id: str
+    rev: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class User(Record):
+    """An account of the project, with the project's own fields beside these."""
+
+    __slots__ = ()
+    email: str
+    email_verified: bool
+
+
+class File(Resource):
+    """What is known of a stored file; `path` is its key in the bucket, `sha256` the hash of its content."""
+
+    __slots__ = ()
+    path: str
+    name: str
+    folder: str
+    size: int
+    content_type: str
+    sha256: str
+    owner: str | None
+    metadata: Json
+    created_at: datetime
+    updated_at: datetime
+
+
+class Project(Resource):
+    """A project of the installation."""
+
+    __slots__ = ()
+    id: str
+    name: str
+    created_at: datetime
+
+
+class Key(Resource):
+    """An API key. `key` is there once, in the answer of its creation."""
+
+    __slots__ = ()
+    id: str
+    name: str
+    key: str
+    scopes: list[str]
+
+
+class CollectionInfo(Resource):
+    """A collection's definition: its fields, indexes and rules."""
+
+    __slots__ = ()
+    name: str
+    fields: list[Json]
+    rules: dict[str, str | None]
+
+
+class BucketInfo(Resource):
+    """A bucket's definition."""
+
+    __slots__ = ()
+    name: str
+    public: bool
+    max_size: int
+    types: list[str]
+    rules: dict[str, str | None]
+
+
+class Site(Resource):
+    """A static site of the project."""
+
+    __slots__ = ()
+    name: str
+    spa: bool
+
+
+class Release(Resource):
+    """One uploaded state of a site."""
+
+    __slots__ = ()
+    id: str
+    created_at: datetime
+
+
+class AuthSession(Resource):
+    """One place where an account is signed in."""
+
+    __slots__ = ()
+    id: str
+    created_at: datetime
+
+
+class Operator(Resource):
+    """The operator who signed in, with the token to use."""
+
+    __slots__ = ()
+    token: str
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Your own class for a collection's records: a dataclass (or any class that takes its fields as keywords)."""
+
+    __collection__: ClassVar[str]
+
+
+M = TypeVar("M")
+"""What a collection gives: Record, or your Model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[M]):
+    """One page of a list. `next_cursor` is None on the last page; `total` is there when it was asked for."""
+
+    items: list[M]
+    next_cursor: str | None = None
+    total: int | None = None
+
+    def __iter__(self) -> Iterator[M]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in user: the short-lived access token, the token that renews it, and who it is."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: datetime
+    session_id: str
+    user: User
+
+    def __repr__(self) -> str:
+        return f"Session(session_id={self.session_id!r}, user={self.user.get('id')!r}, expires_at={self.expires_at.isoformat()})"
+
+    @classmethod
+    def of_answer(cls, answer: Mapping[str, Any], *, now: datetime) -> "Session":
+        """From the server's JSON; `expires_in` counts from `now`, so no clock but ours matters."""
+        expires_at = now + timedelta(seconds=float(answer["expires_in"]))
+        return cls(answer["access_token"], answer["refresh_token"], expires_at, answer["session_id"], User(answer["user"]))
+
+    @classmethod
+    def of_json(cls, stored: Mapping[str, Any]) -> "Session":
+        """From `as_json`."""
+        expires_at = datetime.fromisoformat(stored["expires_at"])
+        return cls(stored["access_token"], stored["refresh_token"], expires_at, stored["session_id"], User(stored["user"]))
+
+    def as_json(self) -> Json:
+        """A JSON object that holds the whole session, secrets included."""
+        return {
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "expires_at": self.expires_at.isoformat(),
+            "session_id": self.session_id,
+            "user": self.user.dict(),
+        }
+
+    def near_end(self, now: datetime) -> bool:
+        """Whether the access token ends within 30 seconds."""
+        return self.expires_at - now < timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an upload is, in bytes; `total` is None when the source does not know its size."""
+
+    sent: int
+    total: int | None
+
+
+def utc_now() -> datetime:
+    """Now, with its time zone."""
+    return datetime.now(UTC)
+
+
+def _moment(name: str, value: Any) -> Any:
+    if name not in _MOMENTS or not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:  # a project's own text field of that name
+        return value
