@@ -1,1 +1,3 @@
 """The operators' tool, `baas`."""
+
+__version__ = "0.1.0"

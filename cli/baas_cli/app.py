@@ -1,0 +1,105 @@
+"""The command `baas`: its list of commands, and how a run ends."""
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from baas_cli import __version__
+
+if TYPE_CHECKING:
+    import typer
+
+
+def main() -> None:
+    """The program: runs the command line and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command and gives its exit code (`failures.Exit`). An expected failure is told on stderr, never as a traceback."""
+    if list(arguments) in (["--version"], ["-V"]):  # answered before anything is imported
+        from baas_cli.output import Output
+
+        Output().show_text(__version__)
+        return 0
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader has seen enough; nothing may be flushed into the closed pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: Sequence[str]) -> int:
+    import typer
+
+    from baas_cli.failures import failure_of
+
+    command = typer.main.get_command(build())
+    try:
+        code = command.main(list(arguments), prog_name="baas", standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except typer.TyperException as error:
+        return _told(arguments, error.exit_code, _usage(error))
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) or (failure := failure_of(error)) is None:
+            raise
+        return _told(arguments, *failure)
+    return code if isinstance(code, int) else 0
+
+
+def build() -> "typer.Typer":
+    """The tree of all commands, in the order of the help page."""
+    import typer
+
+    from baas_cli.command import adopt
+    from baas_cli.commands import buckets, collections, files, keys, login, projects, records, settings, sites, users
+
+    app = typer.Typer(
+        help="Run a baas server, and manage what is on one. Nothing is ever sent anywhere but to the server you name.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for command in (login.login, login.logout, login.status, login.version, sites.deploy):
+        app.command()(command)
+    for name, group in {
+        "projects": projects.app,
+        "keys": keys.app,
+        "collections": collections.app,
+        "records": records.app,
+        "users": users.app,
+        "buckets": buckets.app,
+        "files": files.app,
+        "releases": sites.releases,
+        "settings": settings.app,
+    }.items():
+        app.add_typer(group, name=name)
+    return adopt(app)
+
+
+def _usage(error: Exception) -> dict[str, object]:
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    path = getattr(getattr(error, "ctx", None), "command_path", "baas")
+    return {"title": "Not understood", "code": "usage", "detail": text, "hint": f"{path} --help"}
+
+
+def _told(arguments: Sequence[str], code: int, problem: object) -> int:
+    """Says what failed, in the form that was asked for: the flags may not have been read yet."""
+    from collections.abc import Mapping
+
+    from baas_cli.output import Output
+    from baas_cli.profiles import default_format
+
+    as_json = "--json" in arguments or "json" in _after(arguments, ("-o", "--output")) or default_format() == "json"
+    if isinstance(problem, Mapping):
+        Output("json" if as_json else "table").fail(problem)
+    return code
+
+
+def _after(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
+    return [value for flag, value in pairwise(arguments) if flag in flags]

@@ -1,0 +1,46 @@
+"""`baas projects`."""
+
+from typing import Annotated
+
+import typer
+
+from baas_cli.command import noun
+from baas_cli.invocation import Invocation
+
+app = noun("Projects of the installation.")
+Name = Annotated[str, typer.Argument(help="The project's name.")]
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List all projects."""
+    asked = Invocation.of(ctx)
+    with asked.client() as client:
+        asked.output.show_list(client.projects.list(), ("name", "id", "created_at"))
+
+
+@app.command()
+def create(ctx: typer.Context, name: Name) -> None:
+    """Make a project."""
+    asked = Invocation.of(ctx)
+    with asked.client() as client:
+        asked.output.show(client.projects.create(name))
+
+
+@app.command()
+def show(ctx: typer.Context, name: Name) -> None:
+    """Show one project."""
+    asked = Invocation.of(ctx)
+    with asked.client() as client:
+        asked.output.show(client.projects.get(name))
+
+
+@app.command()
+def delete(ctx: typer.Context, name: Name) -> None:
+    """Delete a project with everything in it, for good."""
+    asked = Invocation.of(ctx)
+    with asked.client() as client:
+        client.projects.get(name)
+        asked.output.confirm(f"Delete the project {name} with all its records, users, files and sites?")
+        client.projects.delete(name)
+        asked.output.done(f"Deleted the project {name}.", {"name": name, "deleted": True})

@@ -1,0 +1,77 @@
+"""What went wrong, as an exit code and a problem document. Expected failures end here, never in a traceback."""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from baas_cli.invocation import NotLoggedIn, Usage
+from baas_cli.output import ConfirmationNeeded, Declined
+from baas_cli.profiles import BadProfiles
+
+
+class Exit(IntEnum):
+    """What a script can tell apart."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    NOT_LOGGED_IN = 4
+    FORBIDDEN = 5
+    CONFLICT = 6
+    UNREACHABLE = 7
+    CONFIRMATION_NEEDED = 8
+    INTERRUPTED = 130
+
+
+LOGIN_HINT = "baas login URL, or set BAAS_TOKEN."
+
+
+def failure_of(error: BaseException) -> tuple[Exit, Mapping[str, object]] | None:
+    """The exit code and the problem document of an expected failure; None for a fault of ours."""
+    from baas_sdk import APIError, BaasError
+
+    match error:
+        case APIError():
+            return _of_status(error.status), _with_hint(error)
+        case BaasError():
+            return _of_client(error)
+        case Usage():
+            return Exit.USAGE, _problem("usage", "Not understood", str(error))
+        case NotLoggedIn():
+            return Exit.NOT_LOGGED_IN, _problem("not_logged_in", "Not logged in", str(error), LOGIN_HINT)
+        case ConfirmationNeeded():
+            return Exit.CONFIRMATION_NEEDED, _problem("confirmation_needed", "Confirmation needed", str(error))
+        case Declined():
+            return Exit.FAILED, _problem("declined", "Nothing was done", str(error))
+        case BadProfiles():
+            return Exit.FAILED, _problem("bad_profiles", "The profiles cannot be used", str(error))
+        case OSError() if error.filename is not None or error.strerror is not None:
+            where = f"{error.filename}: " if error.filename is not None else ""
+            return Exit.FAILED, _problem("file", "A file cannot be used", f"{where}{error.strerror}.")
+    return None
+
+
+def _of_status(status: int) -> Exit:
+    codes = {401: Exit.NOT_LOGGED_IN, 403: Exit.FORBIDDEN, 404: Exit.NOT_FOUND, 409: Exit.CONFLICT, 412: Exit.CONFLICT}
+    return codes.get(status, Exit.FAILED)
+
+
+def _of_client(error: Exception) -> tuple[Exit, Mapping[str, object]]:
+    from baas_sdk import ConnectionFailed, TimedOut
+
+    if isinstance(error, ConnectionFailed):
+        code = "timed_out" if isinstance(error, TimedOut) else "unreachable"
+        hint = "Does it run? Start one here with: baas dev; or name another with --url."
+        return Exit.UNREACHABLE, _problem(code, "The server cannot be reached", str(error), hint)
+    return Exit.FAILED, _problem("cannot_send", "This cannot be sent", str(error))
+
+
+def _with_hint(error: Exception) -> Mapping[str, object]:
+    from baas_sdk import APIError, NotAuthenticated
+
+    problem = error.problem() if isinstance(error, APIError) else {}
+    return {"hint": LOGIN_HINT, **problem} if isinstance(error, NotAuthenticated) else problem
+
+
+def _problem(code: str, title: str, detail: str, hint: str | None = None) -> Mapping[str, object]:
+    return {"title": title, "code": code, "detail": detail, **({} if hint is None else {"hint": hint})}
