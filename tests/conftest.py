@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -18,7 +19,7 @@ from baas.base.settings import Settings
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
-from tests.support.engines import ENGINES, start_engines
+from tests.support.engines import ENGINES, Engine, start_engines
 from tests.support.settings import settings_for_tests
 
 STRICT = bool(os.environ.get("BAAS_TEST_STRICT"))
@@ -28,38 +29,55 @@ ORIGIN = "http://127.0.0.1:8000"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The process that starts the run starts the engines; the workers are told their URLs."""
+    """The process that starts the run starts the engines; the workers are told of them."""
     if hasattr(config, "workerinput"):
-        config.engine_urls = config.workerinput["engine_urls"]
-    else:
-        config.engines = contextlib.ExitStack()
-        config.engine_urls = config.engines.enter_context(start_engines())
+        config.engines = {name: Engine(*urls) for name, urls in config.workerinput["engines"].items()}
+    elif not config.option.collectonly:
+        config.running = contextlib.ExitStack()
+        config.engines = config.running.enter_context(start_engines())
 
 
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["engine_urls"] = node.config.engine_urls
+    node.workerinput["engines"] = {name: (one.admin_url, one.server) for name, one in node.config.engines.items()}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if hasattr(config, "engines"):
-        config.engines.close()
+    if hasattr(config, "running"):
+        config.running.close()
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def engine_url(request: pytest.FixtureRequest) -> str:
-    """A superuser's URL of the engine in turn: the embedded one, and the system's PostgreSQL where there is one."""
-    return request.config.engine_urls[request.param]
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine of the run in turn: the embedded one, and the system's PostgreSQL where there is one."""
+    return request.config.engines[request.param]
+
+
+@contextlib.asynccontextmanager
+async def empty_database(engine: Engine) -> AsyncIterator[str]:
+    """A database of its own, for the server's login, dropped at the end."""
+    name = f"test_{short_id()}"
+    url = engine.url(name)
+    admin = await Database.connect(engine.admin_url, size=1)
+    await admin.execute(sql("create database {} owner {}", ident(name), ident(urlsplit(url).username or "postgres")))
+    try:
+        yield url
+    finally:
+        await admin.execute(sql("drop database {} with (force)", ident(name)))
+        await admin.close()
 
 
 @pytest.fixture(scope="session")
-async def database_url(engine_url: str) -> AsyncIterator[str]:
-    """A new, empty database of this worker, dropped at the end."""
-    name = f"test_{short_id()}"
-    admin = await Database.connect(engine_url, size=1)
-    await admin.execute(sql("create database {}", ident(name)))
-    yield engine_url.rpartition("/")[0] + "/" + name
-    await admin.execute(sql("drop database {} with (force)", ident(name)))
-    await admin.close()
+async def database_url(engine: Engine) -> AsyncIterator[str]:
+    """The database of this worker."""
+    async with empty_database(engine) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_url(engine: Engine) -> AsyncIterator[str]:
+    """A database that no server has seen."""
+    async with empty_database(engine) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

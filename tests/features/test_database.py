@@ -1,28 +1,15 @@
 """The database door: its errors, its limits, its migrations, and how servers hear of each other's changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from baas.base.errors import Invalid, Unavailable
-from baas.base.ids import short_id
 from baas.infra.db.errors import ConnectionLost, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.migrate import SchemaTooNew, is_current, migrate
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import ident, sql
-
-
-@pytest.fixture
-async def empty_url(engine_url: str) -> AsyncIterator[str]:
-    """A database that no server has seen."""
-    name = f"empty_{short_id()}"
-    admin = await Database.connect(engine_url, size=1)
-    await admin.execute(sql("create database {}", ident(name)))
-    yield engine_url.rpartition("/")[0] + "/" + name
-    await admin.execute(sql("drop database {} with (force)", ident(name)))
-    await admin.close()
+from baas.infra.db.sql import sql
 
 
 async def test_a_released_connection_carries_no_state(database_url: str) -> None:
