@@ -8,4 +8,4 @@ def normal_email(text: str) -> str:
     """
     from email_validator import validate_email
 
-    return validate_email(text.strip(), check_deliverability=False).normalized.lower()
+    return validate_email(text.strip(), check_deliverability=False, globally_deliverable=False).normalized.lower()

@@ -1,1 +1,1 @@
-"""Accounts, sessions and tokens of a project's users."""
+"""Accounts of a project's users: sign-up, sign-in, sessions, tokens."""

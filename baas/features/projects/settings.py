@@ -109,7 +109,7 @@ _CHECKS: Mapping[tuple[str, str], _Check] = {
 
 def _unknown(pointer: str, name: str, known: tuple[str, ...]) -> Fault:
     hint = did_you_mean(name, known)
-    return Fault(pointer, "unknown_field", " ".join(["There is no such setting.", *([hint] if hint else [])]))
+    return Fault(pointer, "unknown_key", " ".join(["There is no such setting.", *([hint] if hint else [])]))
 
 
 def _escaped(name: str) -> str:

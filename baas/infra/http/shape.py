@@ -72,7 +72,7 @@ class Shape:
         """Raises Invalid when anything was wrong."""
         for name in self._body:
             if name not in self._asked:
-                self.fault(name.replace("~", "~0").replace("/", "~1"), "unknown_field", "There is no such member here.")
+                self.fault(name.replace("~", "~0").replace("/", "~1"), "unknown_key", "There is no such member here.")
         if self._faults:
             raise Invalid("The body has faults.", errors=self._faults)
 

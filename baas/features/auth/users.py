@@ -1,0 +1,205 @@
+"""Rows of the collection `users`, written and shown through the one compiler, as every other record."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+from baas.base.clock import Clock
+from baas.base.errors import Conflict, Fault, Invalid, NotFound
+from baas.base.ids import uuid7
+from baas.base.principal import ANONYMOUS, Principal
+from baas.base.project import Project
+from baas.engines.query.asking import ALWAYS, Asking, Judgement
+from baas.engines.query.compile import Compiler
+from baas.engines.query.table import USERS, Column, Table
+from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
+from baas.engines.schema.catalog import Catalog
+from baas.engines.schema.collection import Action
+from baas.engines.schema.constraints import violation_of
+from baas.engines.schema.validate import Values, clean_create, clean_patch
+from baas.features.auth import store
+from baas.infra.db.errors import ConstraintViolated
+from baas.infra.db.pool import Database, Queries
+from baas.infra.db.sql import ident
+
+
+@dataclass(frozen=True, slots=True)
+class UserJson:
+    """A user's record as this caller gets it: finished JSON, and its revision."""
+
+    body: bytes
+    rev: int
+
+
+class _OwnAccount(Asking):
+    """A user who signs up or changes his own record: this room has decided that he may, whatever the rules of `users` say.
+    What his record refers to is under rules as always.
+    """
+
+    def judge(self, table: Table, action: Action) -> Judgement:
+        own = table.name == USERS and action in ("create", "update")
+        return ALWAYS if own else super().judge(table, action)
+
+
+class UserRows:
+    """Reads and writes users. `by` is None for the users themselves and the operator or key that asks otherwise."""
+
+    def __init__(self, db: Database, catalog: Catalog, compiler: Compiler, clock: Clock) -> None:
+        self._db = db
+        self._catalog = catalog
+        self._compiler = compiler
+        self._clock = clock
+
+    async def show(self, project: Project, user_id: UUID, *, by: Principal | None = None) -> UserJson:
+        """One user, to himself with what he may see of himself, or to `by` with everything. Raises NotFound."""
+        table = await self._table(project)
+        if by is not None:
+            asking = Asking(by, now=self._clock.now())
+        else:
+            masked = table.gated(table.names(masked=True))
+            asking = Asking(
+                _user(project, user_id),
+                now=self._clock.now(),
+                auth=await self.record(project, user_id) if masked else None,
+                judged=False,
+                masked=True,
+            )
+        row = await self._db.fetch_row(self._compiler.get(table, Get(user_id), asking))
+        if row is None:
+            raise NotFound("No such user.")
+        return UserJson(row["body"].encode(), row["rev"])
+
+    async def page(
+        self, project: Project, by: Principal, *, email: str | None, after: UUID | None, limit: int
+    ) -> tuple[bytes, UUID | None]:
+        """Users by id as JSON texts with commas between, and the last id when there are more."""
+        table = await self._table(project)
+        tree = List(
+            (SortKey("id"),),
+            limit,
+            filter=Filter("email == $email", {"email": email}) if email is not None else None,
+            after=(str(after),) if after else None,
+        )
+        row = await self._db.fetch_row(self._compiler.list(table, tree, Asking(by, now=self._clock.now())))
+        if row is None or row["items"] is None:
+            return b"", None
+        return row["items"].encode(), UUID(row["key0"]) if row["more"] else None
+
+    async def read_new(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Values:
+        """The checked values of a new user. Raises Invalid with every fault."""
+        table = await self._table(project)
+        return clean_create(table.collection, body, privileged=by is not None)
+
+    async def read_change(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Values:
+        """The checked values of a merge patch. Raises Invalid with every fault."""
+        table = await self._table(project)
+        return clean_patch(table.collection, body, privileged=by is not None)
+
+    async def insert(self, tx: Queries, project: Project, values: Values, *, by: Principal | None = None) -> UUID:
+        """Store a new user. Raises Conflict (`already_exists`) and Invalid (`bad_reference`)."""
+        table = await self._table(project)
+        user_id = values.setdefault("id", uuid7())
+        tree = Insert(values)
+        asking = Asking(by, now=self._clock.now()) if by else _OwnAccount(ANONYMOUS, now=self._clock.now(), sent=values)
+        try:
+            row = await tx.fetch_row(self._compiler.insert(table, tree, asking))
+        except ConstraintViolated as error:
+            raise await self._violation(project, error) from None
+        if row is None:
+            why = await tx.fetch_row(self._compiler.why_not_inserted(table, tree, asking))
+            raise _bad_references(self._compiler.reference_names(table, table.columns, asking), why["targets"] if why else ())
+        assert isinstance(user_id, UUID)  # noqa: S101  `clean_create` makes it one
+        return user_id
+
+    async def update(
+        self, tx: Queries, project: Project, user_id: UUID, values: Values, *, by: Principal | None = None
+    ) -> None:
+        """Change a stored user. Raises NotFound, Conflict (`already_exists`) and Invalid (`bad_reference`)."""
+        table, now = await self._table(project), self._clock.now()
+        if by is not None:
+            asking = Asking(by, now=now)
+        else:
+            asking = _OwnAccount(
+                _user(project, user_id), now=now, auth=await self.record(project, user_id), sent=values, judged=True
+            )
+        tree = Update(user_id, values)
+        try:
+            row = await tx.fetch_row(self._compiler.update(table, tree, asking))
+        except ConstraintViolated as error:
+            raise await self._violation(project, error) from None
+        if row is None:
+            why = await tx.fetch_row(self._compiler.why_not_changed(table, tree, asking))
+            if why is None:
+                raise NotFound("No such user.")
+            raise _bad_references(self._compiler.reference_names(table, values, asking), why["targets"])
+
+    async def delete(self, tx: Queries, project: Project, user_id: UUID) -> None:
+        """Delete a user. Raises NotFound, and Conflict (`reference_violated`) when records still need the user."""
+        table = await self._table(project)
+        asking = Asking(_user(project, user_id), now=self._clock.now(), judged=False, masked=True)
+        try:
+            row = await tx.fetch_row(self._compiler.delete(table, Delete(user_id), asking))
+        except ConstraintViolated:
+            raise Conflict("Other records still refer to this account.", code="reference_violated") from None
+        if row is None:
+            raise NotFound("No such user.")
+
+    async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
+        """The user's record as rules see `auth`: fresh, hidden fields too. None when it is gone or disabled."""
+        table = await self._table(project)
+        columns = {name: column.in_rules(ident("r", name)) for name, column in table.columns.items()}
+        row = await store.user_row(self._db, project.schema, user_id, columns)
+        if row is None:
+            return None
+        values = {name: _rule_value(column, row[name]) for name, column in table.columns.items()}
+        return {**values, "collection": USERS, "claims": {}}
+
+    async def _table(self, project: Project) -> Table:
+        table = self._compiler.table(await self._catalog.collections(project), USERS)
+        if table is None:
+            raise NotFound("The project has no users.")
+        return table
+
+    async def _violation(self, project: Project, error: ConstraintViolated) -> Conflict | Invalid:
+        violation = violation_of(error, await self._catalog.collections(project))
+        if violation is None:
+            return error
+        faults = [Fault(f"/{name}", violation.kind, _WORDS[violation.kind]) for name in violation.fields]
+        if violation.kind == "unique":
+            return Conflict("There is a user with this value.", code="already_exists", errors=faults)
+        return Invalid("The user does not fit what is stored.", errors=faults)
+
+
+_WORDS = {
+    "unique": "Another user has this value.",
+    "reference": "What this refers to does not exist.",
+    "required": "Must be given.",
+    "check": "Does not fit the field.",
+}
+
+
+def _user(project: Project, user_id: UUID) -> Principal:
+    return Principal("user", str(user_id), str(project.id))
+
+
+def _bad_references(names: tuple[str, ...], holds: tuple[bool, ...]) -> Invalid:
+    # The same words for a record that is not there and for one that the caller may not see.
+    faults = [
+        Fault(f"/{name}", "bad_reference", "What this refers to does not exist.")
+        for name, one in zip(names, holds, strict=False)
+        if not one
+    ]
+    return Invalid("The user refers to what does not exist.", code="bad_reference", errors=faults)
+
+
+def _rule_value(column: Column, value: object) -> object:
+    """What the driver gives, as rules compute with it in memory."""
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    if column.cast == "jsonb" and isinstance(value, str):
+        return json.loads(value, parse_float=Decimal)
+    return value
