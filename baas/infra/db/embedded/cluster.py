@@ -14,10 +14,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from urllib.parse import quote
 
 import asyncpg
@@ -41,8 +41,9 @@ _LETTING_GO = ("pre-existing shared memory block", 'lock file "postmaster.pid" a
 
 
 class Cluster:
-    """An embedded PostgreSQL on `data`, for one server. `say` gets a line per event; `gave_up` is called, in another thread,
-    when PostgreSQL died five times in a minute and is not started again.
+    """An embedded PostgreSQL on `data`, for one server. `settings` are the database server's own, over ours.
+
+    `say` gets a line per event; `gave_up` is called, in another thread, when it died five times in a minute and stays down.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class Cluster:
         *,
         pg_bin: Path | None = None,
         connections: int = 100,
+        settings: Mapping[str, object] = MappingProxyType({}),
         say: Callable[[str], None] = lambda _: None,
         gave_up: Callable[[ClusterFault], None] = lambda _: None,
     ) -> None:
         self._data = data.resolve()
         self._pg_bin = pg_bin
-        self._connections = connections
+        self._settings = {"max_connections": max(100, connections), **settings}
         self._say = say
         self._gave_up = gave_up
         self._stopping = threading.Event()
@@ -138,12 +140,12 @@ class Cluster:
         self._engine = install(found, self._layout.engine, for_others=account is not None)
         self._pgdata = self._layout.pg(self._engine.major)
         self._socket = places.socket_folder(self._layout)
-        self._superuser_password = places.password(self._layout, "pg")
-        self._server_password = places.password(self._layout, "pg_server")
+        self._superuser_password = places.kept_secret(self._layout.secret, "pg")
+        self._server_password = places.kept_secret(self._layout.secret, "pg_server")
         if major is None:
             self._make_database()
         settings = self._pgdata / "baas.conf"
-        settings.write_text(_server_settings(self._connections))
+        settings.write_text(_server_settings(self._settings))
         self._layout.own(settings)
 
     def _make_database(self) -> None:
@@ -310,12 +312,11 @@ class Cluster:
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _server_settings(connections: int) -> str:
+def _server_settings(more: Mapping[str, object]) -> str:
     """Settings of the database server. Texts of statements and values stay out of its log: they are users' data."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB
-    values = {
+    values: dict[str, object] = {
         "listen_addresses": "''",
-        "max_connections": max(100, connections),
         "shared_buffers": f"{max(128, min(memory // 4, 512))}MB",
         "wal_level": "logical",
         "max_wal_size": "1GB",
@@ -330,7 +331,7 @@ def _server_settings(connections: int) -> str:
     }
     if _shared_memory_is_small():
         values["max_parallel_workers_per_gather"] = 0
-    return "".join(f"{name} = {value}\n" for name, value in values.items())
+    return "".join(f"{name} = {value}\n" for name, value in (values | dict(more)).items())
 
 
 def _shared_memory_is_small() -> bool:

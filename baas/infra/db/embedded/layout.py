@@ -100,11 +100,11 @@ def lay_out(data: Path, account: Account | None) -> Layout:
     if account and not account.may_enter(data):
         home = _elsewhere(data)
     layout = Layout(data, home, account)
-    _folder(layout.secret, 0o700)
-    _folder(layout.engine, 0o755)
-    _folder(home / "log", 0o755)
+    make_folder(layout.secret, 0o700)
+    make_folder(layout.engine, 0o755)
+    make_folder(home / "log", 0o755)
     for name in ("pg", "run"):
-        _folder(home / name, 0o700)
+        make_folder(home / name, 0o700)
         layout.own(home / name)
     if account and not account.may_enter(home):
         raise ClusterFault(
@@ -132,20 +132,21 @@ def socket_folder(layout: Layout) -> Path:
     return folder
 
 
-def password(layout: Layout, name: str) -> str:
-    """The password in `secret/<name>`, made at first use; readable by the server's user alone."""
-    path = layout.secret / name
+def kept_secret(folder: Path, name: str) -> str:
+    """The random text in `folder/name`, made at first use; readable by the server's user alone. Of two at once, one makes it."""
+    path = folder / name
     with contextlib.suppress(FileNotFoundError):
         return path.read_text("ascii").strip()
-    text = secrets.token_urlsafe(32)
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
+    make_folder(folder, 0o700)
+    new = folder / f"{name}.{secrets.token_hex(4)}"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+        file.write(secrets.token_urlsafe(48))
         file.flush()
         os.fsync(file.fileno())
-    new.rename(path)
-    return text
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(new)
+    new.unlink()
+    return path.read_text("ascii").strip()
 
 
 def _elsewhere(data: Path) -> Path:
@@ -156,13 +157,14 @@ def _elsewhere(data: Path) -> Path:
             pointer.write_text(f"{_ELSEWHERE / f'embedded-{secrets.token_hex(8)}'}\n")
         home = Path(pointer.read_text().strip())
         for folder in (_ELSEWHERE, home):
-            _folder(folder, 0o755)
+            make_folder(folder, 0o755)
     except OSError as error:
         raise ClusterFault(f"No folder for PostgreSQL could be made below {_ELSEWHERE}: {error.strerror}.") from None
     return home
 
 
-def _folder(path: Path, mode: int) -> None:
+def make_folder(path: Path, mode: int) -> None:
+    """Make one folder with exactly this mode; one that is there stays as it is."""
     if not path.is_dir():
         path.mkdir(mode=mode)
         path.chmod(mode)  # whatever the umask took away
