@@ -48,6 +48,11 @@ def create(collection: Collection, predicate: Predicate) -> list[Sql]:
     return [made, *(piece.create() for piece in _pieces(collection, predicate))]
 
 
+def exclusive(collection: Collection) -> Sql:
+    """Keep everybody else from the table until the transaction ends."""
+    return sql("lock table {} in access exclusive mode", table(collection))
+
+
 def drop(collection: Collection) -> list[Sql]:
     """The end of a table; refused by PostgreSQL while others link to it."""
     return [sql("drop table {} restrict", table(collection))]
@@ -99,11 +104,6 @@ def constant(field: Field, value: object) -> Sql:
         case _:
             text = str(value)
     return sql("{}::{}", literal(text), cast)
-
-
-def changes_table(old: Collection, new: Collection, renames: Mapping[str, str]) -> bool:
-    """Whether the table itself has to change, or only what is stored about it."""
-    return bool(alter(old, new, renames, lambda _collection, _index: sql("true")))
 
 
 # Columns.

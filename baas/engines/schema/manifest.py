@@ -238,14 +238,35 @@ def read_options(value: object, old: Mapping[str, object], faults: Faults) -> Ma
     return MappingProxyType({key: one for key, one in merged.items() if one is not None})
 
 
-def check_relations(collection: Collection, known: Sequence[str], faults: Faults) -> None:
+def check_relations(collection: Collection, known: Mapping[str, object], body: Mapping[str, object], faults: Faults) -> None:
     """Every relation links to a collection that exists, this one included."""
-    for index, field in enumerate(collection.fields):
+    for field in collection.fields:
         target = field.options.get("to") if field.type == "relation" else None
-        if target is not None and target != collection.name and target not in known:
-            hint = did_you_mean(str(target), known)
-            at = pointer("/fields", index, "to")
+        if target is not None and target != collection.name and str(target) not in known:
+            hint = did_you_mean(str(target), list(known))
+            at = pointer(place(body, field.name), "to")
             faults.add(at, "unknown_collection", f"There is no collection {target!r}." + (f" {hint}" if hint else ""))
+
+
+def check_types(old: Collection, new: Collection, renames: Mapping[str, str], body: Mapping[str, object], faults: Faults) -> None:
+    """Every field that stays can keep its column: the same type, or one that takes all values of the old."""
+    origins = {new_name: old_name for old_name, new_name in renames.items()}
+    for field in new.fields:
+        before = old.field(origins.get(field.name, field.name))
+        if before is None or (field.name not in origins and field.name in renames):
+            continue
+        if not kind_of(field).accepts(before, field):
+            words = "Stored values cannot become values of this. Add a new field and copy them, or make the field wider."
+            faults.add(place(body, field.name), "type_change", words)
+
+
+def place(body: Mapping[str, object], name: str) -> str:
+    """Where the body defines the field: a pointer into its `fields`."""
+    entries = body.get("fields")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return pointer("/fields", index)
+    return "/fields"
 
 
 def users(schema: str) -> Collection:

@@ -7,12 +7,13 @@ from math import isfinite
 import msgspec
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import INT64, Cast, FieldFault, Kind, Option, clean_text, whole
+from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Option, clean_text, whole
 from baas.infra.db.sql import Sql, sql
 
 MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
 _MAX_DIGITS = 400
+_LARGEST = 10**_MAX_DIGITS
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -67,8 +68,9 @@ def _children(value: object) -> Iterator[tuple[object, str]]:
         case None | bool():
             pass
         case int():
-            if not INT64[0] <= value <= INT64[1]:
-                raise FieldFault("out_of_range", "Whole numbers must have 64 bits.")
+            # Past 64 bits too: `jsonb` writes 6e23 as a whole number, and what it writes is taken back.
+            if abs(value) > _LARGEST:
+                raise FieldFault("out_of_range", "Must be a number that a double can hold.")
         case float():
             if not isfinite(value):
                 raise FieldFault("out_of_range", "Must be a finite number.")
