@@ -129,7 +129,7 @@ class Log:
         self._put(self._line(level, event, facts))
 
     def _line(self, level: str, event: str, facts: Mapping[str, object]) -> str:
-        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
         if self._json:
             return _ENCODER.encode({"at": at, "level": level, "event": event, **facts}).decode() + "\n"
         shown = " ".join(f"{name}={_readable(value)}" for name, value in facts.items() if name != "stack" and value is not None)

@@ -1,0 +1,82 @@
+"""The API document of one project: the record endpoints once for every collection, with the schemas of its real fields."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from baas.engines.schema.collection import Collection
+from baas.engines.schema.json_schema import create_schema, patch_schema, record_schema
+from baas.infra.http.routes import Body, Endpoint
+
+Json = dict[str, object]
+_RECORDS = re.compile(r"(?P<before>.*/collections/)\{[a-z_]+\}/records(?P<rest>.*)")
+_MERGE_PATCH = "application/json"
+
+
+def live_endpoints(endpoints: Iterable[Endpoint], collections: Iterable[Collection]) -> Iterator[Endpoint]:
+    """The endpoints of a project; those of records appear per collection, under its name, in place of the general ones."""
+    named = sorted(collections, key=lambda one: one.name)
+    for endpoint in endpoints:
+        match = _RECORDS.fullmatch(endpoint.path)
+        if match is None:
+            yield endpoint
+            continue
+        for collection in named:
+            yield _of_collection(endpoint, collection, match["before"], match["rest"])
+
+
+def live_schemas(collections: Iterable[Collection]) -> dict[str, Json]:
+    """Components by name: `posts`, `posts.create`, `posts.patch`, `posts.page`. Hidden fields are in none of them."""
+    schemas: dict[str, Json] = {}
+    for collection in sorted(collections, key=lambda one: one.name):
+        name = collection.name
+        schemas[name] = record_schema(collection)
+        schemas[f"{name}.create"] = create_schema(collection)
+        schemas[f"{name}.patch"] = patch_schema(collection)
+        schemas[f"{name}.page"] = _page(name)
+    return schemas
+
+
+def _of_collection(endpoint: Endpoint, collection: Collection, before: str, rest: str) -> Endpoint:
+    name = collection.name
+    shape = re.sub(r"\{[a-z_]+(?::[a-z]+)?\}", "{id}", rest)
+    request, responses = endpoint.request, dict(endpoint.responses)
+    record, page = _ref(name), _ref(f"{name}.page")
+    match (endpoint.method, shape):
+        case ("GET", "") | ("POST", "/query"):
+            responses[200] = page
+        case ("POST", ""):
+            one = {"$ref": f"#/components/schemas/{name}.create"}
+            request = Body({"oneOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": 1000}]})
+            responses[201] = Body({"oneOf": [record.schema, _items(name)]})
+        case ("GET", "/{id}"):
+            responses[200] = record
+        case ("PATCH", "/{id}"):
+            request, responses[200] = Body(_ref(f"{name}.patch").schema, content_type=_MERGE_PATCH), record
+        case ("PUT", "/{id}"):
+            request = _ref(f"{name}.create")
+            responses |= {200: record, 201: record}
+    summary = f"{endpoint.summary} ({name})"
+    path = f"{before}{name}/records{rest}"
+    return replace(endpoint, path=path, tag=name, summary=summary, request=request, responses=responses)
+
+
+def _ref(name: str) -> Body:
+    return Body({"$ref": f"#/components/schemas/{name}"})
+
+
+def _items(name: str) -> Mapping[str, object]:
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    return {"type": "object", "properties": {"items": items}, "required": ["items"]}
+
+
+def _page(name: str) -> Json:
+    return {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}},
+            "next_cursor": {"type": ["string", "null"]},
+            "total": {"type": "integer"},
+        },
+        "required": ["items", "next_cursor"],
+    }
