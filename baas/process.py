@@ -27,7 +27,7 @@ import uvicorn
 from baas.base.errors import BaasError
 from baas.base.settings import BadSettings, Loaded, Secret, Settings, load_settings
 from baas.infra.db.embedded.cluster import Cluster
-from baas.infra.db.embedded.faults import ClusterFault
+from baas.infra.db.embedded.faults import ClusterFault, InUse
 from baas.infra.db.embedded.layout import kept_secret
 from baas.infra.db.migrate import migrate
 from baas.infra.db.pool import Database
@@ -51,6 +51,10 @@ class CannotStart(Exception):
     def __init__(self, text: str, exit_code: int = FAILED) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+STARTING = (CannotStart, ClusterFault, Unsuitable, BaasError)
+"""What keeps a server from starting, each with words for a person."""
 
 
 class _Stopped(BaseException):
@@ -110,8 +114,8 @@ def serve(
             return _serve(settings, prepare, ready or (lambda _: None), next_free_port)
     except _Stopped:
         return 0
-    except (CannotStart, ClusterFault, Unsuitable, BaasError) as error:
-        say(_in_words(error))
+    except STARTING as error:
+        say(in_words(error))
         return exit_code_of(error)
 
 
@@ -121,7 +125,10 @@ def run_with_database(settings: Settings, work: Callable[[Settings, str], Corout
     Raises CannotStart, ClusterFault, Unsuitable.
     """
     with ExitStack() as stack:
-        settings, url, _ = _open(settings, stack)
+        try:
+            settings, url, _ = _open(settings, stack)
+        except InUse:
+            url = Cluster.of_running_server(settings.data_dir).url()
         return asyncio.run(_after_migration(settings, url, work))
 
 
@@ -219,7 +226,7 @@ async def serve_here(
             watch.cancel()
     log.flush()
     if failure is not None and failure.error is not None:
-        say(_in_words(failure.error))
+        say(in_words(failure.error))
         return FAILED
     return 0
 
@@ -408,6 +415,7 @@ async def _when(event: asyncio.Event | None, act: Callable[[], None]) -> None:
         act()
 
 
-def _in_words(error: Exception) -> str:
-    hint = getattr(error, "hint", None)
-    return f"{error} {hint}" if hint else str(error)
+def in_words(error: Exception) -> str:
+    """What is wrong, each fault of it, and the way out."""
+    faults = [f"{one.pointer.lstrip('/')}: {one.message}" for one in getattr(error, "errors", ())]
+    return " ".join(filter(None, (str(error), *faults, getattr(error, "hint", None))))

@@ -61,6 +61,10 @@ class Operators:
             message = "There is an operator with this address."
             raise Conflict(message, code="already_exists", errors=[Fault("/email", "already_exists", message)]) from None
 
+    async def list(self) -> list[Operator]:
+        """All operators, the first first."""
+        return await store.operators(self._db)
+
     async def setup_token(self) -> str | None:
         """A new one-time token for the set-up page, good for a day, or None when there is an operator already."""
         if await store.has_operators(self._db):

@@ -168,6 +168,11 @@ async def operator_by_id(db: Queries, operator_id: UUID) -> Operator | None:
     return Operator(row["id"], row["email"], row["created_at"]) if row else None
 
 
+async def operators(db: Queries) -> list[Operator]:
+    rows = await db.fetch(sql("select id, email, created_at from baas.operators order by created_at, id"))
+    return [Operator(row["id"], row["email"], row["created_at"]) for row in rows]
+
+
 async def save_operator_password(tx: Queries, operator_id: UUID, password_hash: str) -> None:
     await tx.execute(sql("update baas.operators set password_hash = {} where id = {}", password_hash, operator_id))
 

@@ -24,7 +24,7 @@ import asyncpg
 
 from baas.infra.db.embedded import layout as places
 from baas.infra.db.embedded import postmaster
-from baas.infra.db.embedded.account import choose_account
+from baas.infra.db.embedded.account import Account, choose_account
 from baas.infra.db.embedded.engine import Engine, choose_engine, install
 from baas.infra.db.embedded.faults import ClusterFault, explain, last_lines
 
@@ -122,13 +122,20 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
+    @classmethod
+    def of_running_server(cls, data: Path) -> "Cluster":
+        """The cluster that another server runs on this folder, for its addresses only. Raises ClusterFault."""
+        found = cls(data)
+        found._look_up(choose_account(lambda _: None))
+        return found
+
     def _url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{quote(str(self._socket), safe='')}:{_PORT}/{database}"
 
     def _prepare(self) -> None:
         """Everything on disk: folders, programs, the database itself, its settings."""
         account = choose_account(self._say)
-        self._layout = places.lay_out(self._data, account)
+        self._look_up(account)
         if self._layout.home != self._data:
             self._say(
                 f"PostgreSQL runs as user {account and account.name!r}, who may not enter {self._data}: "
@@ -139,14 +146,18 @@ class Cluster:
         found = choose_engine(self._pg_bin, self._layout.engine, major)
         self._engine = install(found, self._layout.engine, for_others=account is not None)
         self._pgdata = self._layout.pg(self._engine.major)
-        self._socket = places.socket_folder(self._layout)
-        self._superuser_password = places.kept_secret(self._layout.secret, "pg")
-        self._server_password = places.kept_secret(self._layout.secret, "pg_server")
         if major is None:
             self._make_database()
         settings = self._pgdata / "baas.conf"
         settings.write_text(_server_settings(self._settings))
         self._layout.own(settings)
+
+    def _look_up(self, account: Account | None) -> None:
+        """Where things are, and the passwords."""
+        self._layout = places.lay_out(self._data, account)
+        self._socket = places.socket_folder(self._layout)
+        self._superuser_password = places.kept_secret(self._layout.secret, "pg")
+        self._server_password = places.kept_secret(self._layout.secret, "pg_server")
 
     def _make_database(self) -> None:
         """`initdb` beside the final place, then one rename: a start cut short leaves nothing half made."""

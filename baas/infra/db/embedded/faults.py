@@ -33,6 +33,10 @@ class ClusterFault(Exception):
     """The embedded PostgreSQL cannot be used; the text says what is wrong and what to do about it."""
 
 
+class InUse(ClusterFault):
+    """Another server has the data folder."""
+
+
 def last_lines(log: Path, since: int = 0) -> list[str]:
     """The last lines of the log, from byte `since` on."""
     try:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baas.infra.db.embedded.account import Account
-from baas.infra.db.embedded.faults import ClusterFault
+from baas.infra.db.embedded.faults import ClusterFault, InUse
 
 _ELSEWHERE = Path("/var/lib/baas")
 _ELSEWHERE_FILE = "postgres-is-at"
@@ -86,7 +86,7 @@ def claim(data: Path) -> int:
     except OSError:
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
-        raise ClusterFault(
+        raise InUse(
             f"The data folder {data} is in use by another server (process {holder}). Stop that one, or choose another --data-dir."
         ) from None
     os.truncate(lock, 0)

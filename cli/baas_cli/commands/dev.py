@@ -1,0 +1,122 @@
+"""`baas dev`: everything on this machine, for its user alone."""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from baas_cli.invocation import Invocation
+from baas_cli.output import Output
+from baas_cli.profiles import BadProfiles, Profile, load_profiles, save_profiles
+
+if TYPE_CHECKING:
+    from baas.base.settings import Settings
+    from baas.features.projects.model import OperatorSession
+    from baas.process import Running
+
+PROFILE = "local"
+Host = Annotated[str | None, typer.Option(help="Address of this machine only.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port; when it is taken, the next free one.", show_default="8000")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of everything.", show_default="./.baas")]
+Demo = Annotated[bool, typer.Option("--demo", help="Make the demo project and put its app on the server.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
+
+
+def dev(  # noqa: PLR0917  one parameter is one flag
+    ctx: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    demo: Demo = False,
+    open_page: Open = False,
+) -> None:
+    """Run a server for development: nothing to set up, reached from this machine only, you are its operator."""
+    from baas.process import CannotStart, say, serve
+
+    started = _Started(Invocation.of(ctx).output, demo, open_page)
+    try:
+        settings = _settings({"host": host, "port": port, "data_dir": data_dir})
+    except CannotStart as error:
+        say(str(error))
+        raise typer.Exit(error.exit_code) from None
+    raise typer.Exit(serve(settings, prepare=started.prepare, ready=started.ready, next_free_port=True))
+
+
+def _settings(flags: dict[str, object]) -> "Settings":
+    from baas.base.settings import is_loopback
+    from baas.process import USAGE, CannotStart, load
+
+    defaults = {"data_dir": Path(".baas"), "log_format": "text", "log_level": "warning"}
+    settings = load({**flags, "workers": 1, "insecure_http": True}, defaults=defaults).settings
+    if not is_loopback(settings.host):
+        raise CannotStart(
+            f"`baas dev` listens on this machine only, and {settings.host} can be reached from others: whoever reaches it would"
+            " be on a server without a set-up. Use `baas serve` for that.",
+            USAGE,
+        )
+    return settings
+
+
+class _Started:
+    """What happens around the start: the operator and the profile before, the demo and the addresses after."""
+
+    def __init__(self, output: Output, demo: bool, open_page: bool) -> None:
+        self._output = output
+        self._demo = demo
+        self._open = open_page
+        self._session: OperatorSession | None = None
+
+    async def prepare(self, settings: "Settings", url: str) -> None:
+        from baas.process_operators import local_session
+
+        self._session = await local_session(settings, url)
+
+    def ready(self, running: "Running") -> None:
+        """In a thread of its own: the demo is made through the server, which runs in this one."""
+        threading.Thread(target=self._tell, args=(running,), name="welcome", daemon=True).start()
+
+    def _tell(self, running: "Running") -> None:
+        assert self._session is not None  # noqa: S101  prepared before
+        address = running.settings.url
+        pages = {"api": f"{address}/v1", "docs": f"{address}/docs"}
+        self._keep_profile(address, self._session)
+        if self._demo:
+            pages["app"] = self._seed(address, self._session.token)
+        if self._output.json:
+            self._output.show({**pages, "url": address, "database": running.database, "profile": PROFILE})
+        else:
+            self._output.say(_banner(pages, running))
+        if self._open:
+            import webbrowser
+
+            webbrowser.open(pages.get("app") or pages["docs"])
+
+    def _seed(self, address: str, token: str) -> str:
+        from baas_sdk import BaasError
+
+        from baas_cli.demo import seed
+
+        try:
+            return seed(address, token)
+        except (BaasError, OSError) as error:
+            self._output.say(f"The demo could not be made: {error}")
+            return ""
+
+    def _keep_profile(self, address: str, session: "OperatorSession") -> None:
+        """So that every other command talks to this server without a login."""
+        try:
+            profiles = load_profiles()
+            held = profiles.by_name.get(PROFILE)
+            project = held.project if held and held.url == address else None
+            save_profiles(profiles.with_profile(Profile(PROFILE, address, session.token, project, session.operator.email)))
+        except BadProfiles as error:
+            self._output.say(f"The login was not kept: {error}")
+
+
+def _banner(pages: dict[str, str], running: "Running") -> str:
+    lines = [f"✓ {running.database}, data in {running.settings.data_dir}"]
+    names = {"app": "App", "api": "API", "docs": "Docs"}
+    lines += [f"  {label:<5} {pages[key]}" for key, label in names.items() if pages.get(key)]
+    lines.append("You are its operator: try `baas projects list` in another terminal. Ctrl-C stops everything.")
+    return "\n".join(lines)
