@@ -84,7 +84,6 @@ async def open_server(
         users: Any = None
         catalog: Any = None
         compiler: Any = None
-        hosting: Any = None
         try:
             catalog = import_module("baas.engines.schema.catalog").Catalog(db, invalidations)
             collections = import_module("baas.features.collections.service").Collections(db, catalog, invalidations)
@@ -108,14 +107,18 @@ async def open_server(
             apis.append(import_module("baas.features.records.api").RecordsApi(records))
         except (ImportError, TypeError, AttributeError) as error:
             print("no records yet:", error)
+        blobs = import_module("baas.infra.blobs.disk").DiskStore(settings.data_dir / "files")
+        hosting = import_module("baas.features.hosting.service").Hosting(
+            db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch"
+        )
+        apis.append(import_module("baas.features.hosting.api").HostingApi(hosting, settings))
+        projects.on_dropped.append(hosting.forget_project)
+        site_app = import_module("baas.features.hosting.serve").SiteApp(hosting, blobs)
         try:
-            blobs = import_module("baas.infra.blobs.disk").DiskStore(settings.data_dir / "blobs")
             files = import_module("baas.features.files.service").Files(db, blobs, catalog, users, clock, settings)
             apis.append(import_module("baas.features.files.api").FilesApi(files))
-            hosting = import_module("baas.features.hosting.service").Hosting(db, blobs, projects, invalidations, settings)
-            apis.append(import_module("baas.features.hosting.api").HostingApi(hosting))
         except (ImportError, TypeError, AttributeError) as error:
-            print("no files or hosting yet:", error)
+            print("no files yet:", error)
 
         async def authenticate(credential: str, project: Project | None) -> Principal:
             if credential.startswith(OPERATOR_PREFIX + "_"):
@@ -124,9 +127,6 @@ async def open_server(
                 return await keys.principal(credential, project)
             found: Principal = await users.principal(credential, project)
             return found
-
-        async def no_site(host: str) -> None:
-            return None
 
         await invalidations.start()
         parts.push_async_callback(invalidations.stop)
@@ -141,8 +141,8 @@ async def open_server(
             settings=settings,
             resolve=projects.find,
             authenticate=authenticate,
-            site_of_host=hosting.site_of_host if hosting else no_site,
-            hosting=hosting.app if hosting else no_site,  # type: ignore[arg-type]
+            site_of_host=hosting.site_of_host,
+            hosting=site_app,
             log=log,
             metrics=metrics,
         )

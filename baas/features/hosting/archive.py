@@ -32,7 +32,8 @@ _END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
 _DIRECTORY_ENTRY_BYTES = 2048
 _UTF8_NAME, _ENCRYPTED = 0x800, 0x1
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA takes as much memory as the archive says
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, ValueError, OverflowError, RuntimeError, struct.error)
+_LIES = (EOFError, ValueError, OverflowError, RuntimeError, struct.error)
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, *_LIES)
 
 
 @dataclass(frozen=True, slots=True)
