@@ -1,0 +1,103 @@
+"""The table of endpoints: what answers a method and a path."""
+
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from baas.base.errors import MethodNotAllowed, NotFound
+from baas.infra.http.router import Router
+from baas.infra.http.routes import ANYONE, Endpoint, Policy, scope
+
+
+async def nothing(_request: Request) -> Response:
+    return Response()
+
+
+async def plain(_scope: Any, _receive: Any, _send: Any) -> None:
+    return
+
+
+def endpoint(method: Any, path: str, **more: Any) -> Endpoint:
+    return Endpoint(method, path, ANYONE, "", nothing, **more)
+
+
+RECORDS = "/v1/projects/{project}/collections/{collection}/records"
+ROUTER = Router(
+    [
+        endpoint("GET", f"{RECORDS}/{{id}}"),
+        endpoint("DELETE", f"{RECORDS}/{{id}}"),
+        endpoint("POST", f"{RECORDS}/query"),
+        endpoint("GET", RECORDS),
+        endpoint("GET", "/v1/projects/{project}/buckets/{bucket}/files/{path:path}", streams=True),
+        endpoint("HEAD", "/v1/projects/{project}/buckets/{bucket}/files/{path:path}", streams=True),
+        endpoint("GET", "/v1/projects/{project}/events", streams=True),
+        endpoint("GET", "/healthz"),
+    ]
+)
+
+
+def found(method: str, path: str) -> tuple[str, dict[str, Any], bool]:
+    match = ROUTER.find(method, path)
+    return f"{match.endpoint.method} {match.endpoint.path.rpartition('/')[2]}", dict(match.path_params), match.bare
+
+
+def test_a_path_finds_its_endpoint_and_its_values() -> None:
+    """Values are what stands in the path."""
+    at = "/v1/projects/app/collections/posts/records"
+
+    assert ("GET {id}", {"project": "app", "collection": "posts", "id": "7"}, False) == found("GET", f"{at}/7")
+    assert ("GET records", {"project": "app", "collection": "posts"}, False) == found("GET", at)
+    assert {"project": "app", "bucket": "b", "path": "a/b c.txt"} == found("GET", "/v1/projects/app/buckets/b/files/a/b c.txt")[1]
+
+
+def test_a_fixed_segment_wins_and_other_methods_still_find_the_parameter() -> None:
+    """POST …/query is the query; GET …/query is a record with that id (which the room refuses)."""
+    at = "/v1/projects/app/collections/posts/records/query"
+
+    assert "POST query" == found("POST", at)[0]
+    assert ("GET {id}", "query") == (found("GET", at)[0], found("GET", at)[1]["id"])
+
+
+def test_head_is_answered_by_get_but_not_by_streams() -> None:
+    """An endless stream has no head to show; a room may declare HEAD itself."""
+    assert ("GET {id}", True) == found("HEAD", "/v1/projects/a/collections/c/records/1")[::2]
+    assert ("HEAD {path:path}", False) == found("HEAD", "/v1/projects/a/buckets/b/files/x")[::2]
+    with pytest.raises(MethodNotAllowed):
+        ROUTER.find("HEAD", "/v1/projects/a/events")
+
+
+def test_unknown_paths_and_methods_are_told_apart() -> None:
+    """405 names every method of the path, also when several routes share it."""
+    with pytest.raises(NotFound) as missing:
+        ROUTER.find("GET", "/v1/projects/app/collectionz")
+    with pytest.raises(MethodNotAllowed) as wrong:
+        ROUTER.find("PUT", "/v1/projects/a/collections/c/records/query")
+
+    assert "no_route" == missing.value.code
+    assert "DELETE, GET, HEAD, OPTIONS, POST" == wrong.value.headers["Allow"]
+    for path in ("/healthz/", "//healthz", "/HEALTHZ", "/healthz\n", "/v1/projects//collections/c/records"):
+        with pytest.raises(NotFound):
+            ROUTER.find("GET", path)
+
+
+def test_a_table_that_does_not_say_one_thing_does_not_start() -> None:
+    """Twice the same, two names for one path, the project elsewhere, no policy, two callables."""
+    for paths in ((RECORDS, RECORDS), (f"{RECORDS}/{{id}}", f"{RECORDS}/{{record}}")):
+        with pytest.raises(ValueError, match=r"two endpoints|two names"):
+            Router([endpoint("GET", path) for path in paths])
+    for path in ("/v1/x/{project}", "/v1/projects/{project}/copy/{project}"):
+        with pytest.raises(ValueError, match="project"):
+            Router([endpoint("GET", path)])
+    with pytest.raises(TypeError):
+        Endpoint("GET", "/x", summary="no policy", handle=nothing)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="policy"):
+        Endpoint("GET", "/x", None, "", nothing)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="exactly one"):
+        Endpoint("GET", "/x", ANYONE, "", nothing, plain)
+    with pytest.raises(ValueError, match="exactly one"):
+        Endpoint("GET", "/x", ANYONE, "")
+    for policy in (lambda: Policy("scope"), lambda: Policy("operator", "records"), lambda: scope("")):
+        with pytest.raises(ValueError, match="scope"):
+            policy()
