@@ -1,0 +1,608 @@
+"""Syntax tree to typed tree: every name is known, every operator has its types, or the text is refused with a place and a hint."""
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Literal, NoReturn
+
+from baas.engines.rules import parse as syntax
+from baas.engines.rules.functions import FUNCTIONS, NAMES, ZONE, overloads
+from baas.engines.rules.tree import (
+    Among,
+    Apply,
+    At,
+    Column,
+    Compare,
+    Conditional,
+    Constant,
+    Count,
+    Fact,
+    Fitted,
+    Gather,
+    Has,
+    Key,
+    ListOf,
+    Logic,
+    Loop,
+    MapOf,
+    Node,
+    Not,
+    Quantify,
+    walk,
+)
+from baas.engines.rules.types import (
+    AUTH,
+    BOOL,
+    BYTES,
+    DOUBLE,
+    DYN,
+    INT,
+    JSON,
+    MAP,
+    NULL,
+    NUMBERS,
+    STRING,
+    TEXTS,
+    TIMESTAMP,
+    Env,
+    RowType,
+    RuleError,
+    Type,
+    list_of,
+    parse_type,
+)
+
+ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
+MAX_LOOPS = 2
+_LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
+_MACROS = ("exists", "all", "filter", "map", "exists_one")
+_LATER = {"rows": "Other collections", "matches": "Regular expressions"}
+_ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "timestamp", "duration", "bytes"})
+_JSON_EQUALS = frozenset({"string", "ref", "int", "double", "decimal", "bool", "list", "json", "map"})
+_JSON_ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "json"})
+_CONDITIONS = frozenset({"bool", "json", "dyn"})
+_COLLECTIONS = frozenset({"list", "map", "json", "dyn"})
+
+Binding = Callable[[int], Node]
+"""What a loop variable stands for where it is used: a loop node at that place, or the item itself where a list was written out."""
+
+
+def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
+    """The typed tree of a condition. Raises RuleError."""
+    checker = _Checker(source, env)
+    root = checker.condition(tree, {})
+    checker.refuse_unstorable(root)
+    return root
+
+
+class _Checker:
+    """One method a kind of syntax; `scope` maps loop variables to what they stand for."""
+
+    def __init__(self, source: str, env: Env) -> None:
+        self._source = source
+        self._env = env
+
+    # Everything
+
+    def node(self, tree: syntax.Syntax, scope: dict[str, Binding]) -> Node:
+        match tree:
+            case syntax.Literal(value, at):
+                return Constant(_LITERALS[value.__class__], at, value)
+            case syntax.Name(name, at):
+                return self._name(name, at, scope)
+            case syntax.Member():
+                return self._member(tree, scope)
+            case syntax.Binary():
+                return self._binary(tree, scope)
+            case syntax.Logic(operator, items, at):
+                nodes = tuple(self.condition(item, scope) for item in items)
+                return Logic(BOOL, at, "and" if operator == "&&" else "or", nodes, *_known(nodes))
+            case syntax.Call():
+                return self._call(tree, scope)
+            case syntax.Unary("!", operand, at):
+                item = self.condition(operand, scope)
+                return Not(BOOL, at, item, item.free, item.fixed)
+            case syntax.Unary(_, operand, at):
+                return self._apply("neg", (self.node(operand, scope),), at, shown="-")
+            case syntax.Variable(name, at):
+                if not self._env.vars:
+                    self._refuse(at, "not_allowed", "variables (`$name`) are for filters; a rule holds its values itself.")
+                return Fact(DYN, at, "vars", name)
+            case syntax.Conditional():
+                return self._conditional(tree, scope)
+            case syntax.Index(inner, index, at):
+                return self._index(self.node(inner, scope), self.node(index, scope), at)
+            case syntax.ListOf(items, at):
+                nodes = tuple(self.node(item, scope) for item in items)
+                return ListOf(list_of(_common(nodes)), at, nodes, *_known(nodes))
+            case syntax.MapOf(entries, at):
+                return self._map(entries, at, scope)
+
+    def condition(self, tree: syntax.Syntax, scope: dict[str, Binding]) -> Node:
+        """A node where a truth value is needed; JSON counts when it is true or false."""
+        node = self.node(tree, scope)
+        if node.type.kind not in _CONDITIONS:
+            self._refuse(tree.at, "type_mismatch", f"this needs a condition, and {self._what(node)} is not one.", _as_condition(node))
+        return node
+
+    def refuse_unstorable(self, root: Node) -> None:
+        """No stored text holds a NUL, so a literal with one can only be a mistake (and the database would raise on it)."""
+        if root.free:
+            return
+        for node in walk(root):
+            if isinstance(node, Constant) and isinstance(node.value, str) and "\0" in node.value:
+                self._refuse(node.at, "type_mismatch", "stored text holds no NUL character.")
+
+    # Names
+
+    def _name(self, name: str, at: int, scope: dict[str, Binding]) -> Node:
+        if name in scope:
+            return scope[name](at)
+        match name:
+            case "now":
+                return Fact(TIMESTAMP, at, "now", "")
+            case "auth":
+                return Fact(AUTH, at, "auth", "")
+            case "value" if self._env.value is not None:
+                return self._column("next", self._env.value, at)
+            case "record" | "next" | "request" | "input":
+                self._refuse(at, "type_mismatch", f"`{name}` is not a value by itself.", f"Say one of its fields: `{name}.…`.")
+        return self._bare(name, at, scope)
+
+    def _bare(self, name: str, at: int, scope: dict[str, Binding]) -> Node:
+        if self._env.bare is not None and self._row(self._env.bare) is not None:
+            return self._column(self._env.bare, name, at, beside=scope)
+        rows = [root for root in ("record", "next") if (row := self._row(root)) is not None and name in _readable(row)]
+        if rows:
+            self._refuse(at, "unknown_name", f"{name!r} could be the row before or after.", "Say record.{0} or next.{0}.".format(name))
+        self._refuse(at, "unknown_name", f"unknown name {name!r}.", self._meant(name, [*ROOTS, *scope]))
+
+    def _row(self, root: str) -> RowType | None:
+        return self._env.record if root == "record" else self._env.next
+
+    def _column(self, root: str, name: str, at: int, beside: dict[str, Binding] | None = None) -> Node:
+        row = self._row(root)
+        if row is None:
+            self._refuse(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
+        field = row.fields.get(name)
+        if field is None or not field.readable:
+            known = _readable(row) + ([*ROOTS, *beside] if beside is not None else [])
+            self._refuse(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
+        return Column(parse_type(field.type), at, root, name, field.nullable)
+
+    def _member(self, tree: syntax.Member, scope: dict[str, Binding]) -> Node:
+        inner, name, at = tree
+        if isinstance(inner, syntax.Name) and inner.name in ROOTS and inner.name not in scope:
+            node = self._of_root(inner, name, at)
+            if node is not None:
+                return node
+        return self._key(self.node(inner, scope), name, at)
+
+    def _of_root(self, inner: syntax.Name, name: str, at: int) -> Node | None:
+        match inner.name:
+            case "record" | "next":
+                if self._row(inner.name) is None:
+                    self._refuse(inner.at, "unknown_name", f"there is no `{inner.name}` in a {self._env.action or self._env.kind} rule.")
+                return self._column(inner.name, name, at)
+            case "auth":
+                return self._of_auth(name, at)
+            case "request":
+                if name not in ("action", "via"):
+                    self._refuse(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, ["action", "via"]))
+                return Fact(STRING, at, "request", name)
+            case "input":
+                self._refuse(
+                    inner.at, "not_allowed", "`input` only tells what was sent.", f"Say has(input.{name}), or next.{name} for its value."
+                )
+        return None
+
+    def _of_auth(self, name: str, at: int) -> Node:
+        if name in ("id", "collection"):
+            return Fact(STRING, at, "auth", name)
+        if name == "claims":
+            return Fact(JSON, at, "auth", name)
+        fields = self._env.auth.fields if self._env.auth is not None else {}
+        field = fields.get(name)
+        if field is None or not field.readable:
+            known = ["id", "collection", "claims", *(_readable(self._env.auth) if self._env.auth else [])]
+            self._refuse(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
+        return Fact(parse_type(field.type), at, "auth", name)
+
+    def _key(self, inner: Node, name: str, at: int) -> Node:
+        match inner.type.kind:
+            case "json" | "map" | "dyn":
+                return Key(JSON if inner.type is JSON else DYN, at, inner, name, inner.free, inner.fixed)
+            case "ref":
+                self._refuse(
+                    at,
+                    "not_allowed",
+                    f"{self._what(inner)} is a relation to {inner.type.target!r}; paths through relations are not part of the language yet.",
+                    "Compare the relation itself: it is the id of the other record.",
+                )
+        self._refuse(at, "type_mismatch", f"{self._what(inner)} has no field {name!r}.")
+
+    def _index(self, inner: Node, index: Node, at: int) -> Node:
+        known = _known((inner, index))
+        kind, by = inner.type.kind, index.type.kind
+        if kind == "list" and isinstance(inner, ListOf) and not inner.free:
+            self._refuse(at, "type_mismatch", "a list of record fields has no positions.", "Use it with in, exists, all or size.")
+        if (kind == "list" and by in ("int", "dyn")) or (kind == "json" and by in ("int", "string", "dyn")):
+            return At(inner.type.item or JSON if kind == "list" else JSON, at, inner, index, *known)
+        if (kind in ("map", "dyn") or (kind == "list" and by == "double")) and all(known[:1]):
+            return At(DYN, at, inner, index, *known)
+        if kind in ("list", "json"):
+            self._refuse(at, "type_mismatch", f"a position in a {kind} is an int, not {_a(by)}.")
+        self._refuse(at, "type_mismatch", f"{self._what(inner)} has no positions.")
+
+    # Operators
+
+    def _binary(self, tree: syntax.Binary, scope: dict[str, Binding]) -> Node:
+        operator, at = tree.operator, tree.at
+        if operator == "in":
+            return self._among(tree, scope)
+        left, right = self.node(tree.left, scope), self.node(tree.right, scope)
+        if operator in ("==", "!=", "<", "<=", ">", ">="):
+            return self._compare(operator, left, right, at)
+        return self._apply(operator, (left, right), at, shown=operator)
+
+    def _compare(self, operator: str, left: Node, right: Node, at: int) -> Node:
+        equality = operator in ("==", "!=")
+        if not (_may_equal if equality else _may_order)(left.type.kind, right.type.kind):
+            said = "can never be equal" if equality else "have no order"
+            self._refuse(at, "type_mismatch", f"{left.type} and {right.type} {said}.", _conversion(left.type, right.type))
+        for side in (left, right):
+            if isinstance(side, ListOf) and not side.free:
+                self._refuse(side.at, "type_mismatch", "a list of record fields compares with nothing.", "Use in, exists, all or size.")
+        return Compare(BOOL, at, operator, left, right, *_known((left, right)))  # type: ignore[arg-type]
+
+    def _among(self, tree: syntax.Binary, scope: dict[str, Binding]) -> Node:
+        item, where, at = self.node(tree.left, scope), self.node(tree.right, scope), tree.at
+        free, fixed = _known((item, where))
+        kind = where.type.kind
+        if kind not in _COLLECTIONS:
+            self._refuse(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.")
+        if isinstance(where, ListOf) and not free and (not where.free or where.type.item is DYN):
+            return self._any_of(item, where, at)
+        inside = where.type.item.kind if kind == "list" and where.type.item is not None else "dyn"
+        if not _may_equal(item.type.kind, inside) and not (isinstance(where, ListOf) and not where.items):
+            self._refuse(at, "type_mismatch", f"{item.type} and {where.type.item} can never be equal.", _conversion(item.type, where.type.item))
+        if where.free and not item.free and item.type.kind != "json" and kind != "json":
+            where = Fitted(DYN, where.at, where, item.type.kind, True, where.fixed)
+        return Among(BOOL, at, item, where, free, fixed)
+
+    def _any_of(self, item: Node, where: ListOf, at: int) -> Node:
+        """`x in [a, b]` with record fields among them is `x == a || x == b`, in both evaluators."""
+        pairs = tuple(self._compare("==", item, one, one.at) for one in where.items)
+        if len(pairs) == 1:
+            return pairs[0]
+        return Logic(BOOL, at, "or", pairs, *_known(pairs))
+
+    def _conditional(self, tree: syntax.Conditional, scope: dict[str, Binding]) -> Node:
+        condition = self.condition(tree.condition, scope)
+        yes, no = self.node(tree.yes, scope), self.node(tree.no, scope)
+        known = _known((condition, yes, no))
+        common = _common((yes, no))
+        if common is DYN and not known[0] and DYN not in (yes.type, no.type):
+            self._refuse(tree.at, "type_mismatch", f"both branches of `?:` need one type, not {yes.type} and {no.type}.")
+        return Conditional(common, tree.at, condition, yes, no, *known)
+
+    def _map(self, entries: Sequence[tuple[syntax.Syntax, syntax.Syntax]], at: int, scope: dict[str, Binding]) -> Node:
+        keys = tuple(self.node(key, scope) for key, _ in entries)
+        held = tuple(self.node(value, scope) for _, value in entries)
+        free, fixed = _known(keys + held)
+        if not free:
+            self._refuse(at, "not_allowed", "a map holds no record fields.")
+        for key in keys:
+            if key.type.kind not in ("string", "int", "bool", "dyn", "json"):
+                self._refuse(key.at, "type_mismatch", f"{_a(str(key.type))} is no key of a map.")
+        return MapOf(MAP, at, keys, held, free, fixed)
+
+    # Calls
+
+    def _call(self, tree: syntax.Call, scope: dict[str, Binding]) -> Node:
+        target, name, args, at = tree
+        if target is not None and name in _MACROS:
+            return self._macro(tree, scope)
+        if target is None and name in ("has", "changed", "dyn"):
+            return self._special(name, args, at, scope)
+        if name in _LATER:
+            self._refuse(at, "unknown_function", f"{_LATER[name]} (`{name}`) are not part of the language yet.")
+        if name == "size" and len(args) + (target is not None) == 1:
+            counted = self._counted(target or args[0], scope)
+            if counted is not None:
+                return counted
+        nodes = tuple(self.node(arg, scope) for arg in ((target, *args) if target is not None else args))
+        if target is not None and len(nodes) == 2 and nodes[0].type is TIMESTAMP and f".{name}" in NAMES:
+            nodes = (nodes[0], self._zone(nodes[1]))
+        return self._apply(f".{name}" if target is not None else name, nodes, at, shown=name)
+
+    def _apply(self, name: str, args: tuple[Node, ...], at: int, *, shown: str) -> Node:
+        if name not in NAMES:
+            self._unknown_function(name, shown, args, at)
+        found = overloads(name, tuple(arg.type.kind for arg in args))
+        if not found:
+            self._no_overload(name, shown, args, at)
+        free, fixed = _known(args)
+        if not free:
+            self._refuse_in_memory_only(found, shown, args, at)
+        result = found[0].result if len({one.result for one in found}) == 1 else DYN
+        if result.kind == "list":
+            if not free and len({arg.type.item.kind for arg in args if arg.type.item}) > 1:
+                self._no_overload(name, shown, args, at)
+            result = list_of(_common_of([arg.type.item or DYN for arg in args]))
+        return Apply(result, at, name, found, args, free, fixed)
+
+    def _zone(self, name: Node) -> Node:
+        """The name of a time zone, looked up before any row is read: what the server does not know is a failure, not an SQL error."""
+        if not name.free:
+            self._refuse(name.at, "not_allowed", "a time zone comes from the expression, not from a record.")
+        return self._apply(ZONE, (name,), name.at, shown="time zone")
+
+    def _refuse_in_memory_only(self, found: Sequence[object], shown: str, args: tuple[Node, ...], at: int) -> None:
+        if all(one.sql is None for one in found):  # type: ignore[attr-defined]
+            self._refuse(at, "not_allowed", f"{shown}() takes no record fields.", "Write the value out, or pass it in.")
+        for arg in args:
+            if isinstance(arg, ListOf) and not arg.free:
+                self._refuse(arg.at, "type_mismatch", "a list of record fields joins with nothing.", "Use in, exists, all or size.")
+
+    def _unknown_function(self, name: str, shown: str, args: tuple[Node, ...], at: int) -> NoReturn:
+        method = name.startswith(".")
+        if (name[1:] if method else f".{name}") in NAMES:
+            usage = f"{shown}(x)" if method else f"x.{shown}(…)"
+            self._refuse(at, "unknown_function", f"{shown!r} is not a {'method' if method else 'function'}.", f"Write {usage}.")
+        known = [one.lstrip(".") for one in NAMES if one.startswith(".") == method] + [*(_MACROS if method else ("has", "changed"))]
+        self._refuse(at, "unknown_function", f"unknown {'method' if method else 'function'} {shown!r}.", self._meant(shown, known))
+
+    def _no_overload(self, name: str, shown: str, args: tuple[Node, ...], at: int) -> NoReturn:
+        given = " and ".join(_a(str(arg.type)) for arg in args) or "nothing"
+        takes = sorted({" and ".join(one.params) for one in FUNCTIONS if one.name == name})
+        hint = f"It takes {'; '.join(takes)}."
+        if any(arg.type is JSON for arg in args):
+            hint = f"Convert the JSON value first: int(…), double(…), string(…). {hint}"
+        elif {arg.type.kind for arg in args} == {"int", "double"}:
+            hint = "Convert one side: double(…) or int(…)."
+        self._refuse(at, "type_mismatch", f"`{shown}` does not take {given}.", hint)
+
+    def _special(self, name: str, args: tuple[syntax.Syntax, ...], at: int, scope: dict[str, Binding]) -> Node:
+        if name == "changed":
+            return self._changed(args, at)
+        if len(args) != 1:
+            self._refuse(at, "type_mismatch", f"{name}() takes one argument.")
+        if name == "has":
+            return self._has(args[0], at, scope)
+        inner = self.node(args[0], scope)
+        if not inner.free or not isinstance(inner, Constant | ListOf | MapOf | Fact | Apply | At | Key):
+            return inner
+        # `dyn(x)` forgets the type: only the value decides from here on.
+        return Conditional(DYN, at, Constant(BOOL, at, value=True), inner, inner, inner.free, inner.fixed)
+
+    def _has(self, tree: syntax.Syntax, at: int, scope: dict[str, Binding]) -> Node:
+        if not isinstance(tree, syntax.Member):
+            self._refuse(at, "type_mismatch", "has() takes a field: has(record.title).")
+        inner = tree.object
+        if isinstance(inner, syntax.Name) and inner.name not in scope:
+            if inner.name == "input":
+                return self._sent(tree.name, tree.at, inner.at)
+            if inner.name in ROOTS and inner.name != "value":
+                field = self._member(tree, scope)
+                return Compare(BOOL, at, "!=", field, Constant(NULL, at, None), field.free, field.fixed)
+        node = self.node(inner, scope)
+        if node.type.kind not in ("json", "map", "dyn"):
+            self._key(node, tree.name, tree.at)
+        return Has(BOOL, at, node, tree.name, node.free, node.fixed)
+
+    def _sent(self, name: str, at: int, root_at: int) -> Node:
+        if self._env.next is None:
+            self._refuse(root_at, "unknown_name", f"there is no `input` in a {self._env.action or self._env.kind} rule.")
+        self._column("next", name, at)
+        return Fact(BOOL, at, "input", name)
+
+    def _changed(self, args: tuple[syntax.Syntax, ...], at: int) -> Node:
+        """`changed("a", "b")` is `next.a != record.a || next.b != record.b`."""
+        if self._env.record is None or self._env.next is None:
+            self._refuse(at, "not_allowed", "changed() is for update rules, where there is a record and a next.")
+        if not args or not all(isinstance(arg, syntax.Literal) and isinstance(arg.value, str) for arg in args):
+            self._refuse(at, "type_mismatch", 'changed() takes names of fields: changed("title").')
+        pairs = []
+        for arg in args:
+            name = str(arg.value) if isinstance(arg, syntax.Literal) else ""
+            pairs.append(self._compare("!=", self._column("next", name, arg.at), self._column("record", name, arg.at), arg.at))
+        return pairs[0] if len(pairs) == 1 else Logic(BOOL, at, "or", tuple(pairs), *_known(pairs))
+
+    # Macros
+
+    def _macro(self, tree: syntax.Call, scope: dict[str, Binding]) -> Node:
+        target, name, at = tree.target, tree.name, tree.at
+        if len(tree.args) != 2 or not isinstance(tree.args[0], syntax.Name) or target is None:
+            self._refuse(at, "type_mismatch", f"{name} takes a name and a condition: list.{name}(x, x == 1).")
+        variable, body = tree.args[0].name, tree.args[1]
+        if variable in ROOTS:
+            self._refuse(tree.args[0].at, "not_allowed", f"{variable!r} is taken; choose another name for the element.")
+        inner, outer = _filtered(target) if name in ("exists", "all") else (None, None)
+        if inner is not None and outer is not None and self.node(outer, scope).type.kind != "map" and not self.node(target_of(inner), scope).free:
+            return self._over_filtered(tree, inner, variable, scope)
+        held = self.node(target, scope)
+        if held.type.kind not in _COLLECTIONS:
+            self._refuse(at, "type_mismatch", f"{name} needs a list, and {self._what(held)} is not one.")
+        return self._loop(name, held, variable, body, at, scope)
+
+    def _over_filtered(self, tree: syntax.Call, inner: syntax.Call, variable: str, scope: dict[str, Binding]) -> Node:
+        """`l.filter(x, p).exists(y, q)` is `l.exists(x, p && q)`, and `.all` is `l.all(x, !p || q)`: no list is made."""
+        if len(inner.args) != 2 or not isinstance(inner.args[0], syntax.Name):
+            self._refuse(inner.at, "type_mismatch", "filter takes a name and a condition: list.filter(x, x == 1).")
+        first, at = inner.args[0].name, tree.at
+        held = self.node(target_of(inner), scope)
+
+        def body(bound: Binding) -> Node:
+            kept = self.condition(inner.args[1], scope | {first: bound})
+            asked = self.condition(tree.args[1], scope | {variable: bound})
+            if tree.name == "all":
+                kept = Not(BOOL, at, kept, kept.free, kept.fixed)
+            nodes = (kept, asked)
+            return Logic(BOOL, at, "and" if tree.name == "exists" else "or", nodes, *_known(nodes))
+
+        return self._looped("exists" if tree.name == "exists" else "all", held, body, at, scope)
+
+    def _loop(self, name: str, held: Node, variable: str, body: syntax.Syntax, at: int, scope: dict[str, Binding]) -> Node:
+        def checked(bound: Binding) -> Node:
+            inner = scope | {variable: bound}
+            return self.node(body, inner) if name == "map" else self.condition(body, inner)
+
+        if name in ("exists", "all"):
+            return self._looped("exists" if name == "exists" else "all", held, checked, at, scope)
+        level, node = self._element(held, checked, scope)
+        if not (held.free and node.free):
+            self._refuse(at, "not_allowed", f"{name} makes a list in memory and takes no record fields.", "Use it as size(l.filter(…)) or l.filter(…).exists(…).")
+        result = {"filter": held.type if held.type.kind == "list" else list_of(DYN), "map": list_of(node.type)}.get(name, BOOL)
+        return Gather(result, at, name, held, level, node, held.free and node.free, held.fixed and node.fixed)  # type: ignore[arg-type]
+
+    def _looped(
+        self, operator: Literal["exists", "all"], held: Node, body: Callable[[Binding], Node], at: int, scope: dict[str, Binding]
+    ) -> Node:
+        level, node = self._element(held, body, scope)
+        if isinstance(held, ListOf) and not (held.free and node.free):
+            # Written out over a list that is written out: each item keeps its own type and its own index.
+            nodes = tuple(body(_standing_for(item)) for item in held.items)
+            if not nodes:
+                return Constant(BOOL, at, operator == "all")
+            return Logic(BOOL, at, "or" if operator == "exists" else "and", nodes, *_known(nodes)) if len(nodes) > 1 else nodes[0]
+        free, fixed = _known((held, node))
+        if held.free and not free:
+            held = _uniform(held)
+        return Quantify(BOOL, at, operator, held, level, node, free, fixed)
+
+    def _element(self, held: Node, body: Callable[[Binding], Node], scope: dict[str, Binding]) -> tuple[int, Node]:
+        """The body checked with the loop's variable. Known before any row only when list and body are: else it is a variable of
+        the query, and nothing that names it can be worked out beforehand."""
+        level = len(scope)
+        if level >= MAX_LOOPS:
+            self._refuse(held.at, "too_complex", f"macros nest at most {MAX_LOOPS} deep.")
+        item = (held.type.item or DYN) if held.type.kind == "list" else JSON if held.type is JSON else DYN
+
+        def bound(*, free: bool) -> Binding:
+            return lambda at: Loop(item, at, level, free, free and held.fixed)
+
+        node = body(bound(free=held.free))
+        return level, node if node.free == held.free or not held.free else body(bound(free=False))
+
+    def _counted(self, tree: syntax.Syntax, scope: dict[str, Binding]) -> Node | None:
+        """`size(l.filter(x, p))` over a row's list, and the size of a list that is written out."""
+        if isinstance(tree, syntax.ListOf):
+            nodes = tuple(self.node(item, scope) for item in tree.items)
+            return None if _known(nodes)[0] else Constant(INT, tree.at, len(nodes))
+        if not (isinstance(tree, syntax.Call) and tree.name == "filter" and tree.target is not None):
+            return None
+        if len(tree.args) != 2 or not isinstance(tree.args[0], syntax.Name):
+            return None
+        variable, condition = tree.args[0].name, tree.args[1]
+        held = self.node(tree.target, scope)
+        if held.type.kind not in ("list", "json", "dyn") or (isinstance(held, ListOf) and not held.free):
+            return None
+        level, node = self._element(held, lambda bound: self.condition(condition, scope | {variable: bound}), scope)
+        free, fixed = _known((held, node))
+        if held.free and not free:
+            held = _uniform(held)
+        return Count(INT, tree.at, held, level, node, free, fixed)
+
+    # Words
+
+    def _refuse(self, at: int, code: str, message: str, hint: str | None = None) -> NoReturn:
+        raise RuleError(self._source, at, code, message, hint)
+
+    def _meant(self, name: str, known: Sequence[str]) -> str | None:
+        close = get_close_matches(name, known, n=1, cutoff=0.6)
+        return f"Did you mean {close[0]!r}?" if close else None
+
+    def _what(self, node: Node) -> str:
+        """How to call a node in a message: its name if it has one, else its type."""
+        match node:
+            case Column(root=root, name=name) | Fact(root=root, name=name) if name:
+                return f"`{root}.{name}` ({node.type})"
+        return _a(str(node.type))
+
+
+def target_of(call: syntax.Call) -> syntax.Syntax:
+    """The receiver of a method call."""
+    if call.target is None:
+        raise ValueError("not a method call")
+    return call.target
+
+
+def _filtered(target: syntax.Syntax) -> tuple[syntax.Call, syntax.Syntax] | tuple[None, None]:
+    if isinstance(target, syntax.Call) and target.name == "filter" and target.target is not None:
+        return target, target.target
+    return None, None
+
+
+def _standing_for(item: Node) -> Binding:
+    return lambda _at: item
+
+
+def _uniform(held: Node) -> Node:
+    """A caller's list that SQL will walk: JSON stays JSON, a list of one known type stays, anything else must turn out uniform."""
+    if held.type is JSON or (held.type.kind == "list" and held.type.item is not DYN):
+        return held
+    return Fitted(list_of(DYN), held.at, held, None, True, held.fixed)
+
+
+def _known(nodes: Sequence[Node]) -> tuple[bool, bool]:
+    """Whether all are free, and whether all are fixed."""
+    free = fixed = True
+    for node in nodes:
+        if not node.fixed:
+            fixed = False
+            if not node.free:
+                return False, False
+    return free, fixed
+
+
+def _common(nodes: Sequence[Node]) -> Type:
+    return _common_of([node.type for node in nodes if node.type is not NULL])
+
+
+def _common_of(types: Sequence[Type]) -> Type:
+    first = types[0] if types else DYN
+    return first if all(one == first or {one.kind, first.kind} == {"ref"} for one in types) else DYN
+
+
+def _may_equal(a: str, b: str) -> bool:
+    if a == b or "dyn" in (a, b):
+        return True
+    if "null" in (a, b):
+        return True
+    if "json" in (a, b):
+        return (b if a == "json" else a) in _JSON_EQUALS
+    return {a, b} <= NUMBERS or {a, b} <= TEXTS
+
+
+def _may_order(a: str, b: str) -> bool:
+    if "dyn" in (a, b):
+        return (b if a == "dyn" else a) in _ORDERED | {"json", "dyn"}
+    if "json" in (a, b):
+        return (b if a == "json" else a) in _JSON_ORDERED
+    return (a == b and a in _ORDERED) or {a, b} <= NUMBERS or {a, b} <= TEXTS
+
+
+def _readable(row: RowType) -> list[str]:
+    return [name for name, field in row.fields.items() if field.readable]
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[:1] in "aeiou" else f"a {word}"
+
+
+def _as_condition(node: Node) -> str | None:
+    return f"Compare it: … == {'0' if node.type.kind in NUMBERS else '…'}." if node.type.kind != "null" else None
+
+
+def _conversion(left: Type | None, right: Type | None) -> str | None:
+    """What to write when two types do not meet, e.g. a number and its text."""
+    kinds = {one.kind for one in (left, right) if one is not None}
+    if kinds & TEXTS and kinds & NUMBERS:
+        return f"Write the number without quotes, or convert: {(kinds & NUMBERS).pop()}(…), string(…)."
+    if kinds & TEXTS and "timestamp" in kinds:
+        return 'Say timestamp("2024-01-31T00:00:00Z").'
+    if "json" in kinds and "timestamp" in kinds:
+        return "Say timestamp(…) of the JSON value."
+    if "list" in kinds:
+        return "For an element of a list say `x in list`."
+    return None

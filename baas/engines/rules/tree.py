@@ -1,0 +1,299 @@
+"""The typed tree: what the checker makes and both back-ends read.
+
+`free` means no row is needed, so the value is known before any SQL is built; `fixed` means not even the caller is needed.
+A node is compared by identity: the same text twice is two places.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from baas.engines.rules.functions import Function
+from baas.engines.rules.types import Type
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A value of the source."""
+
+    type: Type
+    at: int
+    value: object
+    free: bool = True
+    fixed: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fact:
+    """Something known of the call: `root` is auth, now, request, vars or input; `name` the member, "" for the root itself."""
+
+    type: Type
+    at: int
+    root: str
+    name: str
+    free: bool = True
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A field of the row `root`, record or next."""
+
+    type: Type
+    at: int
+    root: str
+    name: str
+    nullable: bool
+    free: bool = False
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loop:
+    """The variable of the macro at this nesting `level`."""
+
+    type: Type
+    at: int
+    level: int
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListOf:
+    type: Type
+    at: int
+    items: "tuple[Node, ...]"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapOf:
+    """Keys and values; a map never reaches SQL."""
+
+    type: Type
+    at: int
+    keys: "tuple[Node, ...]"
+    values: "tuple[Node, ...]"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logic:
+    """All of `items` (`and`) or any of them (`or`), where a failure is absorbed by a deciding neighbour."""
+
+    type: Type
+    at: int
+    operator: Literal["and", "or"]
+    items: "tuple[Node, ...]"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Not:
+    type: Type
+    at: int
+    item: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conditional:
+    type: Type
+    at: int
+    condition: "Node"
+    yes: "Node"
+    no: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compare:
+    type: Type
+    at: int
+    operator: Literal["==", "!=", "<", "<=", ">", ">="]
+    left: "Node"
+    right: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Among:
+    """`item in list`; over a map or a JSON object, the key is there."""
+
+    type: Type
+    at: int
+    item: "Node"
+    list: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A list of the caller's made fit for SQL: only what could equal a `target`, in one element type. None keeps it as it is,
+    and a list of several types is a failure."""
+
+    type: Type
+    at: int
+    list: "Node"
+    target: str | None
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apply:
+    """A function or an arithmetic operator; more than one candidate where only values decide."""
+
+    type: Type
+    at: int
+    name: str
+    candidates: tuple[Function, ...]
+    args: "tuple[Node, ...]"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """The member `name` of a map or a JSON object; a missing key is a failure."""
+
+    type: Type
+    at: int
+    object: "Node"
+    name: str
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class At:
+    """An element by position, or a map's value by key."""
+
+    type: Type
+    at: int
+    object: "Node"
+    index: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Has:
+    """Whether a map or a JSON object has the key."""
+
+    type: Type
+    at: int
+    object: "Node"
+    name: str
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantify:
+    """`exists` or `all` over a list."""
+
+    type: Type
+    at: int
+    operator: Literal["exists", "all"]
+    list: "Node"
+    level: int
+    body: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Count:
+    """How many elements satisfy the body: `size(list.filter(x, p))`. A failing body fails the count."""
+
+    type: Type
+    at: int
+    list: "Node"
+    level: int
+    body: "Node"
+    free: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gather:
+    """A list made in memory: `filter`, `map`, or whether exactly one element fits (`exists_one`)."""
+
+    type: Type
+    at: int
+    operator: Literal["filter", "map", "exists_one"]
+    list: "Node"
+    level: int
+    body: "Node"
+    free: bool
+    fixed: bool
+
+
+Node = (
+    Constant
+    | Fact
+    | Column
+    | Loop
+    | ListOf
+    | MapOf
+    | Logic
+    | Not
+    | Conditional
+    | Compare
+    | Among
+    | Fitted
+    | Apply
+    | Key
+    | At
+    | Has
+    | Quantify
+    | Count
+    | Gather
+)
+Formula = Logic | Not | Compare | Among | Has | Quantify
+"""Nodes that are conditions: in SQL they have two rails and no value."""
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The parts of a node, left to right."""
+    match node:
+        case ListOf() | Logic():
+            return node.items
+        case MapOf():
+            return node.keys + node.values
+        case Not():
+            return (node.item,)
+        case Conditional():
+            return (node.condition, node.yes, node.no)
+        case Compare():
+            return (node.left, node.right)
+        case Among():
+            return (node.item, node.list)
+        case Apply():
+            return node.args
+        case Fitted():
+            return (node.list,)
+        case Key() | Has():
+            return (node.object,)
+        case At():
+            return (node.object, node.index)
+        case Quantify() | Count() | Gather():
+            return (node.list, node.body)
+        case _:
+            return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it, parents first."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
