@@ -23,7 +23,7 @@ from baas.features.auth.users import UserJson, UserRows
 from baas.features.projects.service import Projects
 from baas.infra.crypto.passwords import Passwords, fault_of
 from baas.infra.crypto.secretbox import SecretBox
-from baas.infra.db.pool import Database
+from baas.infra.db.pool import Database, Transaction
 from baas.infra.db.throttle import Limit, account_key, address_key, give_back, sweep, take
 
 _SWEEP_EVERY_S = 60.0
@@ -39,27 +39,25 @@ class _Counted(NamedTuple):
 class Auth:
     """Signs users up, in and out, keeps their accounts, and tells whose a token is."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  the parts of the server, made once
         self,
         db: Database,
         projects: Projects,
         catalog: Catalog,
         compiler: Compiler,
-        *,
         passwords: Passwords,
-        keyring: Keyring,
-        box: SecretBox,
         clock: Clock,
         settings: Settings,
+        box: SecretBox,
     ) -> None:
         self._db = db
         self._passwords = passwords
-        self._keyring = keyring
+        self._keyring = Keyring(db, box)
         self._users = UserRows(db, catalog, compiler, clock)
         self._sessions = Sessions(
             db,
             projects,
-            keyring,
+            self._keyring,
             box,
             clock,
             tokens=AccessTokens(settings.url, settings.access_token_s),
@@ -80,6 +78,10 @@ class Auth:
     async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
         """The user's record as rules see `auth`, read now; None when the account is gone or disabled."""
         return await self._users.record(project, user_id)
+
+    async def found_project(self, tx: Transaction, project: Project) -> None:
+        """Give a new project its first signing key and watch over its `users`, which must be there already."""
+        await self._keyring.found(tx, project)
 
     async def jwks(self, project: Project) -> Mapping[str, object]:
         """The keys that verify the project's access tokens, as a JWK set (RFC 7517)."""
