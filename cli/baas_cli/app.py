@@ -37,6 +37,7 @@ def _run(arguments: Sequence[str]) -> int:
     import typer
 
     from baas_cli.failures import failure_of
+    from baas_cli.output import Output
 
     command = typer.main.get_command(build())
     try:
@@ -44,6 +45,9 @@ def _run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a page of help, not a sentence about a mistake
+            Output().say(str(error))
+            return 2
         return _told(arguments, error.exit_code, _usage(error))
     except Exception as error:
         if isinstance(error, BrokenPipeError) or (failure := failure_of(error)) is None:
@@ -57,7 +61,22 @@ def build() -> "typer.Typer":
     import typer
 
     from baas_cli.command import adopt
-    from baas_cli.commands import buckets, collections, files, keys, login, projects, records, settings, sites, users
+    from baas_cli.commands import (
+        buckets,
+        collections,
+        config,
+        dev,
+        files,
+        keys,
+        login,
+        operators,
+        projects,
+        records,
+        serve,
+        settings,
+        sites,
+        users,
+    )
 
     app = typer.Typer(
         help="Run a baas server, and manage what is on one. Nothing is ever sent anywhere but to the server you name.",
@@ -65,9 +84,11 @@ def build() -> "typer.Typer":
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (login.login, login.logout, login.status, login.version, sites.deploy):
+    for command in (dev.dev, serve.serve, login.login, login.logout, login.status, login.version, sites.deploy):
         app.command()(command)
     for name, group in {
+        "config": config.app,
+        "operators": operators.app,
         "projects": projects.app,
         "keys": keys.app,
         "collections": collections.app,

@@ -17,7 +17,6 @@ from baas_sdk._async.transport import AsyncTransport, Call
 from baas_sdk.errors import ConfigError
 from baas_sdk.models import Model, Record
 from baas_sdk.options import Options, credential_of, options_of
-from baas_sdk.retry import Repeat
 from baas_sdk.stores import MemoryStore, Store
 from baas_sdk.typed import reader_of
 from baas_sdk.wire import encode
@@ -120,7 +119,6 @@ class AsyncClient:
                 params=params or {},
                 content=content,
                 headers={**kind, **(headers or {})},
-                repeat=Repeat.SAFE if method.upper() in ("GET", "HEAD") else Repeat.UNSENT,
             )
         )
 

@@ -114,7 +114,7 @@ class AsyncBucket:
 
         Raises: as `download`.
         """
-        call = Call("GET", self._item(key), headers={"Accept": "*/*", "Accept-Encoding": "identity"}, repeat=Repeat.SAFE)
+        call = Call("GET", self._item(key), headers={"Accept": "*/*", "Accept-Encoding": "identity"})
         async with self._transport.stream(call) as response:
             yield AsyncDownload(lambda: response.aiter_bytes(PIECE_BYTES), response.headers)
 
@@ -128,7 +128,7 @@ class AsyncBucket:
         found = next((file for file in page.items if file.path == key), None)
         if found is not None:
             return found
-        response = await self._transport.send(Call("HEAD", self._item(key), repeat=Repeat.SAFE))
+        response = await self._transport.send(Call("HEAD", self._item(key)))
         headers = response.headers
         described = {"path": key, "name": key.rsplit("/", 1)[-1], "content_type": headers.get("Content-Type")}
         return File({**described, "size": int(headers["Content-Length"]), "sha256": headers.get("ETag", "").strip('"')})
@@ -190,7 +190,7 @@ class AsyncBucket:
             written = await blocking(file.tell)
             resume = {"Range": f"bytes={written}-", "If-Range": etag} if written and etag is not None else {}
             headers = {"Accept": "*/*", "Accept-Encoding": "identity", **resume}
-            call = Call("GET", self._item(key), headers=headers, repeat=Repeat.SAFE)
+            call = Call("GET", self._item(key), headers=headers)
             try:
                 async with self._transport.stream(call) as response:
                     if response.status_code != 206:

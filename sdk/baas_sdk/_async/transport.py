@@ -66,7 +66,7 @@ class AsyncTransport:
 
         Raises: APIError by its status, ConnectionFailed, TimedOut, ConfigError.
         """
-        response = await self._answered(_keyed(call))
+        response = await self._answered(_prepared(call))
         try:
             await response.aread()
         finally:
@@ -79,7 +79,7 @@ class AsyncTransport:
 
         Raises: as `send`; while the body is read, ConnectionFailed and TimedOut.
         """
-        response = await self._answered(_keyed(call))
+        response = await self._answered(_prepared(call))
         try:
             with translated(self.options.url):
                 yield response
@@ -192,8 +192,8 @@ class translated:  # noqa: N801  # reads as the word it is, like contextlib.supp
             raise ConnectionFailed(f"{self._url} cannot be reached: {reason}", sent=not isinstance(error, _NEVER_SENT)) from error
 
 
-def _keyed(call: Call) -> Call:
-    """With an Idempotency-Key on every write, the same on each attempt. Repetition never relies on it."""
-    if call.method in ("GET", "HEAD") or "Idempotency-Key" in call.headers:
-        return call
+def _prepared(call: Call) -> Call:
+    """Reads may always be repeated. A write has an Idempotency-Key, the same on each attempt; repetition never relies on it."""
+    if call.method in ("GET", "HEAD"):
+        return replace(call, repeat=Repeat.SAFE)
     return replace(call, headers={"Idempotency-Key": uuid7(), **call.headers})

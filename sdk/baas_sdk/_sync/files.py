@@ -115,7 +115,7 @@ class Bucket:
 
         Raises: as `download`.
         """
-        call = Call("GET", self._item(key), headers={"Accept": "*/*", "Accept-Encoding": "identity"}, repeat=Repeat.SAFE)
+        call = Call("GET", self._item(key), headers={"Accept": "*/*", "Accept-Encoding": "identity"})
         with self._transport.stream(call) as response:
             yield Download(lambda: response.iter_bytes(PIECE_BYTES), response.headers)
 
@@ -129,7 +129,7 @@ class Bucket:
         found = next((file for file in page.items if file.path == key), None)
         if found is not None:
             return found
-        response = self._transport.send(Call("HEAD", self._item(key), repeat=Repeat.SAFE))
+        response = self._transport.send(Call("HEAD", self._item(key)))
         headers = response.headers
         described = {"path": key, "name": key.rsplit("/", 1)[-1], "content_type": headers.get("Content-Type")}
         return File({**described, "size": int(headers["Content-Length"]), "sha256": headers.get("ETag", "").strip('"')})
@@ -191,7 +191,7 @@ class Bucket:
             written = blocking(file.tell)
             resume = {"Range": f"bytes={written}-", "If-Range": etag} if written and etag is not None else {}
             headers = {"Accept": "*/*", "Accept-Encoding": "identity", **resume}
-            call = Call("GET", self._item(key), headers=headers, repeat=Repeat.SAFE)
+            call = Call("GET", self._item(key), headers=headers)
             try:
                 with self._transport.stream(call) as response:
                     if response.status_code != 206:

@@ -67,7 +67,7 @@ class Transport:
 
         Raises: APIError by its status, ConnectionFailed, TimedOut, ConfigError.
         """
-        response = self._answered(_keyed(call))
+        response = self._answered(_prepared(call))
         try:
             response.read()
         finally:
@@ -80,7 +80,7 @@ class Transport:
 
         Raises: as `send`; while the body is read, ConnectionFailed and TimedOut.
         """
-        response = self._answered(_keyed(call))
+        response = self._answered(_prepared(call))
         try:
             with translated(self.options.url):
                 yield response
@@ -193,8 +193,8 @@ class translated:  # noqa: N801  # reads as the word it is, like contextlib.supp
             raise ConnectionFailed(f"{self._url} cannot be reached: {reason}", sent=not isinstance(error, _NEVER_SENT)) from error
 
 
-def _keyed(call: Call) -> Call:
-    """With an Idempotency-Key on every write, the same on each attempt. Repetition never relies on it."""
-    if call.method in ("GET", "HEAD") or "Idempotency-Key" in call.headers:
-        return call
+def _prepared(call: Call) -> Call:
+    """Reads may always be repeated. A write has an Idempotency-Key, the same on each attempt; repetition never relies on it."""
+    if call.method in ("GET", "HEAD"):
+        return replace(call, repeat=Repeat.SAFE)
     return replace(call, headers={"Idempotency-Key": uuid7(), **call.headers})
