@@ -1,1 +1,1 @@
-"""What is asked, as values, and the one compiler from tree + principal + rules to a statement."""
+"""The query engine: what is asked as values (`tree`), and one compiler that makes a statement of it with the rules inside."""

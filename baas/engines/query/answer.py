@@ -1,0 +1,60 @@
+"""How a record leaves the database: as finished JSON text, with exactly the fields this caller may read."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from baas.engines.query.asking import Asking, Columns, Judgement
+from baas.engines.query.table import Table
+from baas.infra.db.sql import Sql, ident, join, literal, sql
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The fields of an answer. A gated one is in it only where its `read` expression is true; elsewhere its key is left out."""
+
+    table: Table
+    names: tuple[str, ...]
+    gates: tuple[tuple[str, Judgement], ...]
+
+    @property
+    def key(self) -> Hashable:
+        return (self.names, tuple(gate.key for _, gate in self.gates))
+
+    def json(self, alias: str) -> Sql:
+        """The record as one JSON object, of type text."""
+        gates = dict(self.gates)
+        names = [name for name in self.names if name not in gates or gates[name].verdict]
+        undecided = [name for name in self.names if name in gates and gates[name].verdict is None]
+        if undecided:
+            return self._member_by_member(alias, undecided)
+        if not names:
+            return sql("'{{}}'")
+        members = join(", ", (sql("{} as {}", self.table.columns[name].json(alias), ident(name)) for name in names))
+        # A row of a sub-select, not json_build_object: that one ends at a hundred arguments, which is fifty fields.
+        return sql("row_to_json((select _one from (select {}) _one))::text", members)
+
+    def _member_by_member(self, alias: str, undecided: list[str]) -> Sql:
+        gates = dict(self.gates)
+        members = []
+        for name in self.names:
+            value = sql("coalesce(to_json({})::text, 'null')", self.table.columns[name].json(alias))
+            member = sql("{} || {}", literal(f'"{name}":'), value)
+            if name in undecided:
+                allowed = gates[name].where(rows(self.table, record=alias))
+                member = sql("case when {} then {} end", allowed, member)
+            elif name in gates and not gates[name].verdict:
+                continue
+            members.append(member)
+        return sql("'{{' || concat_ws(',', {}) || '}}'", join(", ", members))
+
+
+def shown(table: Table, fields: tuple[str, ...] | None, asking: Asking) -> Shown:
+    """What of a record this caller gets; `fields` None is everything that exists for him."""
+    names = table.names(masked=asking.masked) if fields is None else fields
+    gated = table.gated(names) if asking.masked else ()
+    return Shown(table, names, tuple((name, asking.may_read(table, name)) for name in gated))
+
+
+def rows(table: Table, **aliases: str) -> Columns:
+    """Where a rule finds the columns of `record` or `next`: in the row with this alias."""
+    return lambda root, name: table.columns[name].in_rules(ident(aliases[root], name))

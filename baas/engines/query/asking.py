@@ -1,0 +1,95 @@
+"""One request's side of a statement: who asks, when, and what the rules fold to with these facts in them."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from baas.base.principal import Principal
+from baas.engines.query.table import Table
+from baas.engines.rules.rule import Facts, Folded, Rule
+from baas.engines.schema.collection import Action
+from baas.infra.db.sql import Sql, sql
+
+Columns = Callable[[str, str], Sql]
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A condition with the caller's facts in it: `verdict` where no row can change it, `key` for what its text depends on."""
+
+    key: Hashable
+    verdict: bool | None
+    source: Hashable = None
+    rule: Rule | None = None
+    folded: Folded | None = None
+
+    def where(self, columns: Columns) -> Sql:
+        """SQL that is true exactly for the rows that the condition admits."""
+        if self.verdict is not None or self.rule is None or self.folded is None:
+            return sql("true") if self.verdict else sql("false")
+        return self.rule.where(self.folded.shape, columns, self.source)
+
+
+ALWAYS = Judgement(True, True)
+NEVER = Judgement(False, False)
+
+
+class Asking:
+    """The facts of one request; folds each rule once. Never shared between requests.
+
+    `auth` is the user's record for rules (None for everyone else), `sent` the keys and values of the body. `judged` says that
+    rules apply and `masked` that field flags do; both are off for operators and keys. A room that has decided access itself
+    (a user's own record at `/auth/me`) gives `judged=False, masked=True`.
+    """
+
+    def __init__(
+        self,
+        principal: Principal,
+        *,
+        now: datetime,
+        via: str = "rest",
+        auth: Mapping[str, object] | None = None,
+        sent: Mapping[str, object] | None = None,
+        judged: bool | None = None,
+        masked: bool | None = None,
+    ) -> None:
+        self.principal = principal
+        self.now = now
+        self.judged = not principal.privileged if judged is None else judged
+        self.masked = not principal.privileged if masked is None else masked
+        self.sent = sent
+        self.leaves: dict[Hashable, Sequence[object]] = {}
+        self._via = via
+        self._auth = auth
+        self._known: dict[Hashable, Judgement] = {}
+
+    def judge(self, table: Table, action: Action) -> Judgement:
+        """The rule of an action for this caller; what is locked is never true."""
+        if not self.judged:
+            return ALWAYS
+        rule = table.rule(action)
+        return NEVER if rule is None else self._fold(("rule", table.name, action), rule, action, _NOTHING)
+
+    def may_read(self, table: Table, name: str) -> Judgement:
+        """The `read` expression of a field for this caller."""
+        rule = table.read(name) if self.masked else None
+        return ALWAYS if rule is None else self._fold(("read", table.name, name), rule, "view", _NOTHING)
+
+    def filter(self, rule: Rule, values: Mapping[str, object]) -> Judgement:
+        """A checked filter with the values of its `$names`."""
+        return self._fold(("filter",), rule, "list", values)
+
+    def _fold(self, source: Hashable, rule: Rule, action: str, values: Mapping[str, object]) -> Judgement:
+        known = self._known.get(source)
+        if known is not None:
+            return known
+        facts = Facts(auth=self._auth, now=self.now, action=action, via=self._via, vars=values, input=self.sent)
+        folded = rule.fold(facts)
+        self.leaves[source] = folded.values
+        # Filters that differ in their literals alone share a key: the literals are holes of one text.
+        key: Hashable = (source, rule.key, folded.shape) if folded.verdict is None else folded.verdict
+        judgement = Judgement(key, folded.verdict, source, rule, folded)
+        self._known[source] = judgement
+        return judgement

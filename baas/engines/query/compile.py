@@ -1,0 +1,448 @@
+"""The one compiler: what is asked + who asks + the rules -> one statement. Every row that leaves the product is selected here.
+
+Text is made once per shape (collection version, operation, fields, what the rules fold to, filter, sort, …) and kept; for a
+shape that is known only the values are read. Each method returns a `Statement` whose columns its docstring names.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+
+from baas.engines.query import page
+from baas.engines.query.answer import Shown, rows, shown
+from baas.engines.query.asking import ALWAYS, Asking, Columns, Judgement
+from baas.engines.query.references import Reference, references
+from baas.engines.query.table import Column, Table
+from baas.engines.query.text import Kept, Slot, Template
+from baas.engines.query.tree import Count, Delete, Filter, Get, Insert, InsertMany, List, Put, Update, Values
+from baas.engines.rules.rule import Rule
+from baas.engines.schema.collection import Action, Collection
+from baas.engines.schema.fields.base import CASTS, Cast
+from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
+
+ESTIMATE_AT_MOST = 10_000
+"""`count: estimate` counts no further; this total means that many or more."""
+_ID_ONLY = sql("json_build_object('id', r.id)::text")
+_SYSTEM = ("id", "rev", "created_at", "updated_at")
+_REVISION = "the revision it must have"  # a name that no column has
+
+
+class Compiler:
+    """Makes statements and keeps their text; holds nothing of a request, so one serves the whole process."""
+
+    def __init__(self, *, texts: int = 4000, tables: int = 4000) -> None:
+        self._texts: Kept[Template] = Kept(texts)
+        self._filters: Kept[Rule] = Kept(texts)
+        self._tables: Kept[Table] = Kept(tables)
+
+    def table(self, collections: Mapping[str, Collection], name: str) -> Table | None:
+        """The collection of this name as the compiler sees it, None when the project has none."""
+        collection = collections.get(name)
+        if collection is None:
+            return None
+        key = (collection.schema, collection.version, name)
+        return self._tables.get(key, lambda: Table(collection, collections, lambda other: self.table(collections, other)))
+
+    def check_filter(self, table: Table, source: str, asking: Asking) -> Rule:
+        """A client's filter over the fields that exist for this caller; raises RuleError.
+
+        A field that is only readable on some records cannot be filtered by: the answer would tell what its `read` hides.
+        """
+        names = self.open_names(table, asking)
+        return self._filters.get((table.key, names, source), lambda: table.filter(source, names))
+
+    def open_names(self, table: Table, asking: Asking) -> tuple[str, ...]:
+        """The fields this caller may filter and sort by: those he may read on every record."""
+        names = table.names(masked=asking.masked)
+        gated = table.gated(names) if asking.masked else ()
+        closed = {name for name in gated if asking.may_read(table, name).verdict is not True}
+        return tuple(name for name in names if name not in closed) if closed else names
+
+    def get(self, table: Table, tree: Get, asking: Asking) -> Statement:
+        """`body` (JSON text) and `rev` of one record, no row when it is absent or invisible."""
+        view, show = asking.judge(table, "view"), shown(table, tree.fields, asking)
+
+        def make() -> Template:
+            conditions = _where([sql("r.id = {}::uuid", Slot("id"))], (view, rows(table, record="r")))
+            return Template(sql("select {} as body, r.rev from {} r where {}", show.json("r"), table.sql, conditions))
+
+        text = self._texts.get(("get", table.key, view.key, show.key), make)
+        return text.bind({"id": tree.id}, asking.leaves)
+
+    def list(self, table: Table, tree: List, asking: Asking) -> Statement:
+        """One row: `items` (JSON texts with commas between, null for none), `more`, `key0…` (the last record's sort keys as
+        text), `total` when counted. Raises RuleError for a bad filter.
+        """
+        rule, show = asking.judge(table, "list"), shown(table, tree.fields, asking)
+        wanted = self._wanted(table, tree.filter, asking)
+        nulls = None if tree.after is None else tuple(value is None for value in tree.after)
+        key = ("list", table.key, rule.key, wanted.key, show.key, tree.sort, tree.limit, nulls, tree.count)
+        text = self._texts.get(key, lambda: Template(_list(table, tree, nulls, rule=rule, wanted=wanted, show=show)))
+        return text.bind({} if tree.after is None else page.slots(tree.after), asking.leaves)
+
+    def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:
+        """`body`, `rev` and `seen` (whether this caller may view it, else the body is the id alone); no row when refused."""
+        create, view, show = asking.judge(table, "create"), asking.judge(table, "view"), shown(table, None, asking)
+        refs = references(table, table.columns, asking)
+        key = ("insert", table.key, create.key, view.key, show.key, _keys(refs))
+
+        def make() -> Template:
+            return Template(
+                sql(
+                    "insert into {} as r ({}) select {} from {} where {} returning {}",
+                    table.sql,
+                    _names(table.columns),
+                    _names(table.columns, "n"),
+                    _one_row(table),
+                    _where(_references_hold(refs), (create, rows(table, next="n"))),
+                    _answer(table, view, show),
+                )
+            )
+
+        return self._texts.get(key, make).bind(_one_rows_slots(table, tree.values, asking), asking.leaves)
+
+    def insert_many(self, table: Table, tree: InsertMany, asking: Asking) -> Statement:
+        """One row: `items` (JSON texts with commas between, in the order given), null when the whole was refused."""
+        create, view, show = asking.judge(table, "create"), asking.judge(table, "view"), shown(table, None, asking)
+        refs = references(table, table.columns, asking)
+        key = ("insert many", table.key, create.key, view.key, show.key, _keys(refs))
+
+        def make() -> Template:
+            allowed = _where(_references_hold(refs), (create, rows(table, next="n")))
+            return Template(
+                sql(
+                    "with n as (select {} from {}), made as (insert into {} as r ({}) select {} from n"
+                    " where (select bool_and(coalesce({}, false)) from n) returning r.id, {})"
+                    " select string_agg(made.body, ',' order by n._position) as items from made join n using (id)",
+                    _unpacked(table),
+                    _many_rows(table),
+                    table.sql,
+                    _names(table.columns),
+                    _names(table.columns, "n"),
+                    allowed,
+                    _answer(table, view, show),
+                )
+            )
+
+        return self._texts.get(key, make).bind(_many_rows_slots(table, tree.rows, asking), asking.leaves)
+
+    def update(self, table: Table, tree: Update, asking: Asking) -> Statement:
+        """`body`, `rev` and `seen` of the record as it is now; no row when it is absent, refused or of another revision."""
+        rule, view, show = asking.judge(table, "update"), asking.judge(table, "view"), shown(table, None, asking)
+        names = tuple(name for name in table.columns if name in tree.values and name not in _SYSTEM)
+        refs = references(table, names, asking)
+        key = ("update", table.key, names, tree.rev is None, rule.key, view.key, show.key, _keys(refs))
+
+        def make() -> Template:
+            conditions = [*_this_one(tree.rev), *_references_hold(refs, old="r")]
+            return Template(
+                sql(
+                    "update {} r set {} from {} where {} returning {}",
+                    table.sql,
+                    _assignments(names),
+                    _changes(table, names),
+                    _where(conditions, (rule, _before_and_after(table, names))),
+                    _answer(table, view, show),
+                )
+            )
+
+        return self._texts.get(key, make).bind(_change_slots(tree, names, asking), asking.leaves)
+
+    def put(self, table: Table, tree: Put, asking: Asking) -> Statement:
+        """`body`, `rev`, `seen` and `created`; no row when refused. A record that appears meanwhile raises UniqueViolated."""
+        update, create, view = asking.judge(table, "update"), asking.judge(table, "create"), asking.judge(table, "view")
+        show = shown(table, None, asking)
+        refs = references(table, table.columns, asking)
+        key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, _keys((update, create, view, show, *refs)))
+
+        def make() -> Template:
+            replaced = [*_this_one(tree.rev), *_references_hold(refs, old="r"), *_stay(tree.fixed)]
+            absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
+            only_replace = [] if tree.rev is None else [sql("false")]
+            return Template(
+                sql(
+                    "with n as (select * from {}),"
+                    " replaced as (update {} r set {} from n where {} returning {}, false as created),"
+                    " made as (insert into {} as r ({}) select {} from n where {} returning {}, true as created)"
+                    " select body, rev, seen, created from replaced union all select body, rev, seen, created from made",
+                    _one_row(table),
+                    table.sql,
+                    _assignments(tree.replaces),
+                    _where(replaced, (update, _before_and_after(table, tree.replaces))),
+                    _answer(table, view, show),
+                    table.sql,
+                    _names(table.columns),
+                    _names(table.columns, "n"),
+                    _where([*only_replace, absent, *_references_hold(refs)], (create, rows(table, next="n"))),
+                    _answer(table, view, show),
+                )
+            )
+
+        slots = {**_one_rows_slots(table, tree.values, asking), _REVISION: tree.rev}
+        return self._texts.get(key, make).bind(slots, asking.leaves)
+
+    def delete(self, table: Table, tree: Delete, asking: Asking) -> Statement:
+        """`rev` of the record that is gone; no row when it is absent, refused or of another revision."""
+        rule = asking.judge(table, "delete")
+        key = ("delete", table.key, tree.rev is None, rule.key)
+
+        def make() -> Template:
+            conditions = _where(_this_one(tree.rev), (rule, rows(table, record="r")))
+            return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions))
+
+        return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)
+
+    # Why a change touched nothing: asked only then, to choose between 403, 404, 409, 412 and 422.
+
+    def why_not_inserted(self, table: Table, tree: Insert | InsertMany, asking: Asking) -> Statement:
+        """`allowed` by the rule, and `targets`: for each of `reference_names`, whether what it points to is there."""
+        create, refs = asking.judge(table, "create"), references(table, table.columns, asking)
+        key = ("why not inserted", type(tree), table.key, create.key, _keys(refs))
+
+        def make() -> Template:
+            source = _one_row(table)
+            if isinstance(tree, InsertMany):
+                source = sql("(select {} from {}) n", _unpacked(table), _many_rows(table))
+            allowed = _every(_where([], (create, rows(table, next="n"))))
+            targets = (_every(reference.holds(ident("n", reference.column.name), None)) for reference in refs)
+            return Template(sql("select {} as allowed, {} as targets from {}", allowed, _booleans(targets), source))
+
+        if isinstance(tree, InsertMany):
+            slots = _many_rows_slots(table, tree.rows, asking)
+        else:
+            slots = _one_rows_slots(table, tree.values, asking)
+        return self._texts.get(key, make).bind(slots, asking.leaves)
+
+    def why_not_changed(self, table: Table, tree: Update | Delete, asking: Asking) -> Statement:
+        """No row when the record is absent; else `seen`, `rev`, `allowed` by the rule, and `targets` as above."""
+        action: Action = "update" if isinstance(tree, Update) else "delete"
+        rule, view = asking.judge(table, action), asking.judge(table, "view")
+        values: Values = tree.values if isinstance(tree, Update) else {}
+        names = tuple(name for name in table.columns if name in values and name not in _SYSTEM)
+        refs = references(table, names, asking)
+        key = ("why not changed", action, table.key, names, rule.key, view.key, _keys(refs))
+
+        def make() -> Template:
+            targets = (reference.holds(*_new_and_old(reference)) for reference in refs)
+            return Template(
+                sql(
+                    "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, {} as targets"
+                    " from {} r, {} where r.id = {}::uuid",
+                    view.where(rows(table, record="r")),
+                    rule.where(_before_and_after(table, names)),
+                    _booleans(targets),
+                    table.sql,
+                    _changes(table, names),
+                    Slot("id"),
+                )
+            )
+
+        slots: dict[Hashable, object] = {"id": tree.id, "updated_at": asking.now}
+        if isinstance(tree, Update):
+            slots = _change_slots(tree, names, asking)
+        return self._texts.get(key, make).bind(slots, asking.leaves)
+
+    def why_not_put(self, table: Table, tree: Put, asking: Asking) -> Statement:
+        """`present`, `seen`, `rev`, `may_update`, `may_create`, `targets`, and `stays` for each of the fixed fields."""
+        update, create, view = asking.judge(table, "update"), asking.judge(table, "create"), asking.judge(table, "view")
+        refs = references(table, table.columns, asking)
+        key = ("why not put", table.key, tree.replaces, tree.fixed, _keys((update, create, view, *refs)))
+
+        def make() -> Template:
+            return Template(
+                sql(
+                    "select r.id is not null as present, coalesce({}, false) as seen, r.rev, coalesce({}, false) as may_update,"
+                    " coalesce({}, false) as may_create, {} as targets, {} as stays from {} left join {} r on r.id = n.id",
+                    view.where(rows(table, record="r")),
+                    update.where(_before_and_after(table, tree.replaces)),
+                    create.where(rows(table, next="n")),
+                    _booleans(reference.holds(*_new_and_old(reference)) for reference in refs),
+                    _booleans(_stay(tree.fixed)),
+                    _one_row(table),
+                    table.sql,
+                )
+            )
+
+        return self._texts.get(key, make).bind(_one_rows_slots(table, tree.values, asking), asking.leaves)
+
+    def reference_names(self, table: Table, names: Iterable[str], asking: Asking) -> tuple[str, ...]:
+        """The fields that `targets` of the three statements above speaks of, in its order."""
+        return tuple(reference.column.name for reference in references(table, names, asking))
+
+    def _wanted(self, table: Table, wanted: Filter | None, asking: Asking) -> Judgement:
+        if wanted is None:
+            return ALWAYS
+        return asking.filter(self.check_filter(table, wanted.source, asking), wanted.vars)
+
+
+def _list(table: Table, tree: List, nulls: page.Nulls, *, rule: Judgement, wanted: Judgement, show: Shown) -> Sql:
+    visible = _where([], (rule, rows(table, record="r")), (wanted, rows(table, record="r")))
+    here = visible if nulls is None else sql("{} and {}", visible, page.after(table, tree.sort, nulls, "r"))
+    keys = join("", (_last_key(table.columns[key.field], at, tree.limit) for at, key in enumerate(tree.sort)))
+    # The limit is a constant of the text: with a parameter the planner would guess a tenth of the table. The record beyond
+    # the limit only says that there is more; it is never turned into JSON.
+    return sql(
+        "select string_agg({}, ',') filter (where r._position <= {}) as items, count(*) > {} as more{}{}"
+        " from (select p.*, row_number() over () as _position from"
+        " (select r.* from {} r where {} order by {} limit {}) p) r",
+        show.json("r"),
+        literal(tree.limit),
+        literal(tree.limit),
+        keys,
+        _total(table, tree.count, visible),
+        table.sql,
+        here,
+        page.order_by(table, tree.sort, "r"),
+        literal(tree.limit + 1),
+    )
+
+
+def _last_key(column: Column, at: int, limit: int) -> Sql:
+    name = ident(f"key{at}")
+    return sql(", max({}::text) filter (where r._position = {}) as {}", column.of("r"), literal(limit), name)
+
+
+def _total(table: Table, count: Count, visible: Sql) -> Sql:
+    if count == "none":
+        return sql("")
+    if count == "exact":
+        return sql(", (select count(*) from {} r where {}) as total", table.sql, visible)
+    # Never the planner's own estimate: its statistics speak of rows and values that this caller may not see.
+    return sql(
+        ", (select count(*) from (select from {} r where {} limit {}) counted) as total",
+        table.sql,
+        visible,
+        literal(ESTIMATE_AT_MOST),
+    )
+
+
+def _where(conditions: Iterable[Sql], *judged: tuple[Judgement, Columns]) -> Sql:
+    """All conditions; of a judgement that no row can change nothing is written unless it is false."""
+    every = [*conditions, *(sql("({})", one.where(columns)) for one, columns in judged if one.verdict is not True)]
+    return join(" and ", every) if every else sql("true")
+
+
+def _this_one(rev: int | None) -> list[Sql]:
+    """The record by `id`, which `put` has in its row and the others in a slot of the same name; at a revision when given."""
+    here = sql("r.id = {}::uuid", Slot("id"))
+    return [here] if rev is None else [here, sql("r.rev = {}::int8", Slot(_REVISION))]
+
+
+def _answer(table: Table, view: Judgement, show: Shown) -> Sql:
+    """What a write returns. `r` is the record as stored now, so the view rule is judged on the new values."""
+    if view.verdict is not None:
+        return sql("{} as body, r.rev, {} as seen", show.json("r") if view.verdict else _ID_ONLY, literal(view.verdict))
+    visible = view.where(rows(table, record="r"))
+    return sql(
+        "case when {} then {} else {} end as body, r.rev, coalesce({}, false) as seen", visible, show.json("r"), _ID_ONLY, visible
+    )
+
+
+def _names(names: Iterable[str], *alias: str) -> Sql:
+    return join(", ", (ident(*alias, name) for name in names))
+
+
+def _assignments(names: Iterable[str]) -> Sql:
+    changed = (sql("{} = {}", ident(name), ident("n", name)) for name in names)
+    return join(", ", [*changed, sql("rev = r.rev + 1"), sql("updated_at = n.updated_at")])
+
+
+def _before_and_after(table: Table, names: Iterable[str]) -> Columns:
+    """`record` is the stored row; `next` has what this change gives it and the stored value of all else."""
+    changed = frozenset((*names, "updated_at"))
+
+    def column(root: str, name: str) -> Sql:
+        if root == "next" and name == "rev":
+            return sql("(r.rev + 1)")
+        alias = "n" if root == "next" and name in changed else "r"
+        return table.columns[name].in_rules(ident(alias, name))
+
+    return column
+
+
+def _references_hold(refs: Iterable[Reference], old: str | None = None) -> list[Sql]:
+    return [
+        reference.holds(ident("n", reference.column.name), ident(old, reference.column.name) if old else None)
+        for reference in refs
+    ]
+
+
+def _new_and_old(reference: Reference) -> tuple[Sql, Sql]:
+    return ident("n", reference.column.name), ident("r", reference.column.name)
+
+
+def _stay(names: Iterable[str]) -> list[Sql]:
+    return [sql("{} is not distinct from {}", ident("r", name), ident("n", name)) for name in names]
+
+
+def _every(condition: Sql) -> Sql:
+    return sql("bool_and(coalesce({}, false))", condition)
+
+
+def _booleans(conditions: Iterable[Sql]) -> Sql:
+    return sql("array[{}]::bool[]", join(", ", conditions))
+
+
+def _keys(parts: Iterable[Judgement | Shown | Reference]) -> tuple[Hashable, ...]:
+    return tuple(part.key for part in parts)
+
+
+# Values on their way in: one row `n` with a column of each name and type.
+
+
+def _one_row(table: Table) -> Sql:
+    """The whole new record."""
+    return sql("(select {}) n", join(", ", (_hole(column) for column in table.columns.values())))
+
+
+def _one_rows_slots(table: Table, values: Values, asking: Asking) -> dict[Hashable, object]:
+    slots: dict[Hashable, object] = {name: values.get(name) for name in table.columns}
+    return slots | {"rev": 1, "created_at": asking.now, "updated_at": asking.now}
+
+
+def _changes(table: Table, names: Iterable[str]) -> Sql:
+    """The changed columns alone."""
+    return sql("(select {}) n", join(", ", (_hole(table.columns[name]) for name in (*names, "updated_at"))))
+
+
+def _change_slots(tree: Update, names: Iterable[str], asking: Asking) -> dict[Hashable, object]:
+    slots: dict[Hashable, object] = {name: tree.values[name] for name in names}
+    return slots | {"id": tree.id, _REVISION: tree.rev, "updated_at": asking.now}
+
+
+def _hole(column: Column) -> Sql:
+    return sql("{} as {}", column.typed(Slot(column.name)), ident(column.name))
+
+
+def _many_rows(table: Table) -> Sql:
+    """One array a column, so that a thousand records and one have the same text. Positions, not names: `n` names them."""
+    columns = list(table.columns.values())
+    arrays = join(", ", (sql("{}::{}[]", Slot(column.name), CASTS[_carrier(column)]) for column in columns))
+    names = join(", ", (ident(f"c{at}") for at in range(len(columns))))
+    return sql("unnest({}) with ordinality packed({}, _position)", arrays, names)
+
+
+def _unpacked(table: Table) -> Sql:
+    cells = (
+        sql("{} as {}", column.typed(ident("packed", f"c{at}")), ident(name))
+        for at, (name, column) in enumerate(table.columns.items())
+    )
+    return join(", ", [*cells, sql("packed._position")])
+
+
+def _many_rows_slots(table: Table, every: tuple[Values, ...], asking: Asking) -> dict[Hashable, object]:
+    slots: dict[Hashable, object] = {
+        name: [_packed(column, values.get(name)) for values in every] for name, column in table.columns.items()
+    }
+    count = len(every)
+    return slots | {"rev": [1] * count, "created_at": [asking.now] * count, "updated_at": [asking.now] * count}
+
+
+def _carrier(column: Column) -> Cast:
+    """What an element travels as: an array of arrays would be flattened by `unnest`, and JSON is text to the driver."""
+    return "text" if column.many or column.cast == "jsonb" else column.cast
+
+
+def _packed(column: Column, value: object) -> object:
+    if not column.many or value is None:
+        return value
+    items = (str(item).replace("\\", "\\\\").replace('"', '\\"') for item in value)  # type: ignore[attr-defined]
+    return "{" + ",".join(f'"{item}"' for item in items) + "}"

@@ -1,0 +1,62 @@
+"""What a written record points to must be there, and be visible to a caller under rules: checked inside the same statement."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from baas.engines.query.answer import rows
+from baas.engines.query.asking import ALWAYS, Asking, Judgement
+from baas.engines.query.table import Column, Table
+from baas.infra.db.sql import Sql, ident, sql
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A field that names records or files. `seen` is the target's view rule, `target` its table (None: files of a bucket)."""
+
+    column: Column
+    target: Table | None
+    seen: Judgement
+    schema: str
+
+    @property
+    def key(self) -> Hashable:
+        return (self.column.name, self.seen.key)
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is something to check that the foreign key does not."""
+        return self.target is None or self.column.many or self.seen.verdict is not True
+
+    def holds(self, new: Sql, old: Sql | None) -> Sql:
+        """True when every target that the value `new` has and `old` has not is there and visible."""
+        if self.column.many:
+            return self._all_hold(new, old)
+        unchanged = sql(" or {} is not distinct from {}", new, old) if old is not None else sql("")
+        return sql("({} is null{} or exists ({}))", new, unchanged, self._found(new))
+
+    def _all_hold(self, new: Sql, old: Sql | None) -> Sql:
+        item = ident("item", "value")
+        added = sql(" and not coalesce({} = any ({}), false)", item, old) if old is not None else sql("")
+        return sql(
+            "not exists (select from unnest({}) item(value) where not exists ({}){})", new, self._found(item), added
+        )
+
+    def _found(self, value: Sql) -> Sql:
+        if self.target is None:
+            bucket = str(self.column.field.options["bucket"]) if self.column.field else ""
+            table = ident(self.schema, "_files")
+            return sql("select from {} target where target.bucket = {}::text and target.path = {}", table, bucket, value)
+        visible = self.seen.where(rows(self.target, record="target"))
+        return sql("select from {} target where target.id = {} and {}", self.target.sql, value, visible)
+
+
+def references(table: Table, names: Iterable[str], asking: Asking) -> tuple[Reference, ...]:
+    """What must be checked when these fields are written by this caller."""
+    found = []
+    for column in table.references(names):
+        target = table.target(column)
+        seen = ALWAYS if target is None else asking.judge(target, "view")
+        reference = Reference(column, target, seen, table.collection.schema)
+        if reference.needed:
+            found.append(reference)
+    return tuple(found)

@@ -1,0 +1,69 @@
+"""Statements in two halves: text that is compiled once per shape and kept, and values that are read anew for every request."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from baas.engines.rules.rule import Leaf
+from baas.infra.db.sql import Sql, Statement
+
+V = TypeVar("V")
+_SLOTS = "slots"
+_CONSTANTS = "constants"
+Source = Mapping[str, object] | Sequence[object]
+
+
+class Slot(NamedTuple):
+    """A hole whose value comes with the request, under this name."""
+
+    name: Hashable
+
+
+class Template:
+    """A statement's text and where each of its parameters is found."""
+
+    __slots__ = ("_constants", "_readers", "text")
+
+    def __init__(self, fragment: Sql) -> None:
+        statement = fragment.render()
+        constants: list[object] = []
+        readers: list[tuple[Hashable, Hashable]] = []
+        for hole in statement.args:
+            if isinstance(hole, Slot):
+                readers.append((_SLOTS, hole.name))
+            elif isinstance(hole, Leaf):
+                readers.append((hole.source, hole.index))
+            else:
+                readers.append((_CONSTANTS, len(constants)))
+                constants.append(hole)
+        self.text = statement.text
+        self._readers = tuple(readers)
+        self._constants = tuple(constants)
+
+    def bind(self, slots: Mapping[Hashable, object], leaves: Mapping[Hashable, Sequence[object]]) -> Statement:
+        """The statement of this request: `slots` by name, `leaves` by the source of the rule they were folded from."""
+        sources: dict[Hashable, object] = {**leaves, _SLOTS: slots, _CONSTANTS: self._constants}
+        return Statement(self.text, tuple(sources[source][key] for source, key in self._readers))  # type: ignore[index]
+
+
+class Kept(Generic[V]):
+    """A bounded map that forgets what was used longest ago."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[Hashable, V] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value of the key, made now when there is none. What `make` raises is not kept."""
+        found = self._entries.get(key)
+        if found is not None:
+            self._entries.move_to_end(key)
+            return found
+        value = make()
+        self._entries[key] = value
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return value
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,103 @@
+"""What is asked, as frozen values: no SQL, no HTTP, no caller. The compiler turns one of them into one statement."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+Count = Literal["none", "estimate", "exact"]
+Values = Mapping[str, object]
+"""Field name -> the value as the driver binds it: what `schema/validate.py` makes of a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One sort key. Absent values come last in both directions."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A client's expression and the values of its `$names`, decoded from JSON with decimals for fractions."""
+
+    source: str
+    vars: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A page of records. `sort` ends in `id`, so the order is total (`ordered` makes it so).
+
+    `after` holds the sort keys of the last record of the page before, as PostgreSQL writes them (None for null); None is the
+    first page. `fields` None is everything the caller may read.
+    """
+
+    sort: tuple[SortKey, ...]
+    limit: int
+    filter: Filter | None = None
+    after: tuple[str | None, ...] | None = None
+    fields: tuple[str, ...] | None = None
+    count: Count = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    id: UUID
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A new record; `values` holds its `id`, and a field that is missing is stored as null."""
+
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class InsertMany:
+    """New records, all or nothing, answered in this order."""
+
+    rows: tuple[Values, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """`values` of the record with this id change, the others stay; only while it has revision `rev`, when that is given."""
+
+    id: UUID
+    values: Values
+    rev: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Create the record with this id, or replace it.
+
+    `values` is the whole row; of a stored one only `replaces` changes. A `fixed` field must already have the value given.
+    `rev` given: only replace, and only that revision.
+    """
+
+    id: UUID
+    values: Values
+    replaces: tuple[str, ...]
+    fixed: tuple[str, ...] = ()
+    rev: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    id: UUID
+    rev: int | None = None
+
+
+def ordered(keys: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
+    """The keys with `id` as the last one, in the direction of the key before it, so that one index read backwards serves too.
+
+    What follows `id` cannot change the order and is dropped.
+    """
+    for position, key in enumerate(keys):
+        if key.field == "id":
+            return keys[: position + 1]
+    return (*keys, SortKey("id", keys[-1].descending if keys else False))
