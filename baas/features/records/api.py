@@ -1,0 +1,373 @@
+"""Records over HTTP. The routes are plain ASGI callables: what PostgreSQL wrote goes out as bytes, nothing is built around it."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from baas.base.errors import BadRequest, Fault, Invalid, PreconditionFailed
+from baas.base.principal import Principal
+from baas.base.project import Project
+from baas.base.strict_json import loads
+from baas.engines.query.tree import Count
+from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, Page, Stored, Wanted
+from baas.features.records.service import Records
+from baas.infra.http import params
+from baas.infra.http.answers import send_json
+from baas.infra.http.body import as_object, read_json_body
+from baas.infra.http.context import Context
+from baas.infra.http.routes import ANYONE, Body, Endpoint, Method
+
+_LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "count")
+_COUNTS = ("none", "estimate", "exact")
+_PATH = "/v1/projects/{project}/collections/{collection}/records"
+_NO_STORE = (b"cache-control", b"no-store")
+_ETAG = re.compile(r'"([1-9][0-9]{0,18})"')
+_LONGEST_LINK = 4000
+_encode = msgspec.json.Encoder().encode
+
+Handle = Callable[["Call"], Awaitable[None]]
+
+
+class Call(NamedTuple):
+    """One request to a collection: who, where, and the three things ASGI gives."""
+
+    project: Project
+    principal: Principal
+    collection: str
+    record: str
+    scope: Scope
+    receive: Receive
+    send: Send
+
+    def header(self, name: bytes) -> str | None:
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value.decode("latin-1"))
+        return None
+
+    async def body(self) -> object:
+        return await read_json_body(self.scope, self.receive, limit=self.project.settings.limits.max_json_bytes)
+
+    async def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+        await send_json(self.send, body, status, (_NO_STORE, *headers))
+
+    async def empty(self, status: int, *headers: tuple[bytes, bytes]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": [_NO_STORE, *headers]})
+        await self.send({"type": "http.response.body", "body": b""})
+
+
+class RecordsApi:
+    """The table of the room's endpoints, and each of them."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def routes(self) -> tuple[Endpoint, ...]:
+        return (
+            _endpoint("GET", "", self.list, "List records", query=_LIST_PARAMETERS, responses={200: _PAGE}),
+            _endpoint("POST", "", self.create, "Create a record, or up to 1,000", request=_WRITE, responses={201: _RECORD}),
+            _endpoint("POST", "/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
+            _endpoint("GET", "/{id}", self.get, "Get a record", query=_FIELDS_PARAMETER, responses={200: _RECORD, 304: None}),
+            _endpoint("PATCH", "/{id}", self.patch, "Change fields of a record", request=_WRITE, responses={200: _RECORD}),
+            _endpoint(
+                "PUT", "/{id}", self.put, "Create or replace a record", request=_WRITE, responses={200: _RECORD, 201: _RECORD}
+            ),
+            _endpoint("DELETE", "/{id}", self.delete, "Delete a record", responses={204: None}),
+        )
+
+    async def list(self, call: Call) -> None:
+        values = params.query(call.scope, *_LIST) if call.scope["query_string"] else {}
+        page = await self._records.list(call.project, call.principal, call.collection, _wanted_by_query(values))
+        link = _next_link(call, values, page)
+        await call.answer(_page_json(page), 200, *((b"link", one) for one in link))
+
+    async def query(self, call: Call) -> None:
+        params.query(call.scope)
+        wanted = _wanted_by_body(as_object(await call.body()))
+        await call.answer(_page_json(await self._records.list(call.project, call.principal, call.collection, wanted)))
+
+    async def get(self, call: Call) -> None:
+        fields = None
+        if call.scope["query_string"]:
+            fields = _names(params.query(call.scope, "fields").get("fields"), "fields")
+        stored = await self._records.get(call.project, call.principal, call.collection, call.record, fields)
+        etag = _etag(stored)
+        if _none_match(call.header(b"if-none-match"), etag):
+            await call.empty(304, (b"etag", etag))
+        else:
+            await call.answer(stored.body.encode(), 200, (b"etag", etag))
+
+    async def create(self, call: Call) -> None:
+        params.query(call.scope)
+        body = await call.body()
+        if isinstance(body, list):
+            items = await self._records.create_many(call.project, call.principal, call.collection, body)
+            await call.answer(b'{"items":[' + items.encode() + b"]}", 201)
+        else:
+            stored = await self._records.create(call.project, call.principal, call.collection, as_object(body))
+            await _answer_write(call, stored)
+
+    async def patch(self, call: Call) -> None:
+        params.query(call.scope)
+        body, rev = as_object(await call.body()), _if_match(call)
+        await _answer_write(
+            call, await self._records.patch(call.project, call.principal, call.collection, call.record, body, rev=rev)
+        )
+
+    async def put(self, call: Call) -> None:
+        params.query(call.scope)
+        only_new = call.header(b"if-none-match")
+        if only_new not in (None, "*"):
+            raise BadRequest("A PUT takes If-None-Match only as *.", code="bad_header", parameter="If-None-Match")
+        body, rev = as_object(await call.body()), _if_match(call)
+        if only_new and call.header(b"if-match") is not None:
+            raise BadRequest("If-Match and If-None-Match exclude each other.", code="bad_header", parameter="If-Match")
+        stored = await self._records.put(
+            call.project, call.principal, call.collection, call.record, body, rev=rev, only_new=only_new == "*"
+        )
+        await _answer_write(call, stored)
+
+    async def delete(self, call: Call) -> None:
+        params.query(call.scope)
+        await self._records.delete(call.project, call.principal, call.collection, call.record, rev=_if_match(call))
+        await call.empty(204)
+
+
+def _app(handle: Handle) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        context: Context = scope["baas.context"]
+        path: Mapping[str, str] = scope["path_params"]
+        await handle(Call(context.project, context.principal, path["collection"], path.get("id", ""), scope, receive, send))
+
+    return app
+
+
+async def _answer_write(call: Call, stored: Stored) -> None:
+    """The record as the caller may see it. What he may not see has no ETag either: it would tell the revision."""
+    headers: list[tuple[bytes, bytes]] = [(b"etag", _etag(stored))] if stored.seen else []
+    if stored.created:
+        place = f"/v1/projects/{call.project.name}/collections/{call.collection}/records/{stored.id}"
+        headers.append((b"location", place.encode()))
+    await call.answer(stored.body.encode(), 201 if stored.created else 200, *headers)
+
+
+# Headers.
+
+
+def _etag(stored: Stored) -> bytes:
+    return b'"%d"' % stored.rev
+
+
+def _none_match(header: str | None, etag: bytes) -> bool:
+    """Weak comparison, as RFC 9110 has it for If-None-Match."""
+    if header is None:
+        return False
+    given = [one.strip().removeprefix("W/") for one in header.split(",")]
+    return "*" in given or etag.decode() in given
+
+
+def _if_match(call: Call) -> int | None:
+    """The revision that must be stored, None for any. Raises PreconditionFailed for what is no ETag of ours."""
+    header = call.header(b"if-match")
+    if header is None or header.strip() == "*":
+        return None
+    match = _ETAG.fullmatch(header.strip())
+    if match is None or int(match[1]) >= 2**63:
+        hint = 'An ETag is the revision in quotes, such as "3".'
+        raise PreconditionFailed("If-Match is not the ETag of this record.", hint=hint)
+    return int(match[1])
+
+
+def _next_link(call: Call, values: params.Query, page: Page) -> list[bytes]:
+    """The link to the next page, unless its cursor is too long for a URL."""
+    if page.next_cursor is None:
+        return []
+    raw = call.scope.get("raw_path")
+    path = raw.decode("latin-1").partition("?")[0] if raw else quote(call.scope["path"])
+    link = f'<{path}?{urlencode({**values, "cursor": page.next_cursor})}>; rel="next"'
+    return [link.encode()] if len(link) <= _LONGEST_LINK else []
+
+
+def _page_json(page: Page) -> bytes:
+    cursor = _encode(page.next_cursor)
+    total = b"" if page.total is None else b',"total":%d' % page.total
+    return b'{"items":[' + page.items.encode() + b'],"next_cursor":' + cursor + total + b"}"
+
+
+# What is asked for, from a query string or from a body.
+
+
+def _wanted_by_query(values: params.Query) -> Wanted:
+    if not values:
+        return Wanted()
+    text = values.get("vars")
+    given = {} if text is None else _vars(text)
+    count: Count = params.one_of(values, "count", _COUNTS, "none")  # type: ignore[assignment]
+    return Wanted(
+        filter=_filter(values.get("filter")),
+        vars=given,
+        sort=_names(values.get("sort"), "sort") or (),
+        limit=_limit(params.integer(values, "limit", DEFAULT_LIMIT, minimum=1)),
+        cursor=values.get("cursor"),
+        fields=_names(values.get("fields"), "fields"),
+        count=count,
+    )
+
+
+def _wanted_by_body(body: dict[str, object]) -> Wanted:
+    faults = [Fault(f"/{_escaped(name)}", "unknown_key", "There is no such key here.") for name in body if name not in _LIST]
+    for name, (kinds, words) in _BODY_TYPES.items():
+        value = body.get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            faults.append(Fault(f"/{name}", "wrong_type", f"Must be {words}."))
+    for name in ("sort", "fields"):
+        value = body.get(name)
+        if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+            faults.append(Fault(f"/{name}", "wrong_type", "Must be a list of strings."))
+    if body.get("count") is not None and body["count"] not in _COUNTS:
+        faults.append(Fault("/count", "not_allowed", f"Must be one of {', '.join(_COUNTS)}."))
+    limit = body.get("limit")
+    if isinstance(limit, int) and limit < 1:
+        faults.append(Fault("/limit", "out_of_range", "Must be at least 1."))
+    if faults:
+        raise Invalid("The query is wrong.", errors=faults)
+    return Wanted(
+        filter=_filter(body.get("filter")),  # type: ignore[arg-type]
+        vars=body.get("vars") or {},  # type: ignore[arg-type]
+        sort=_names(body.get("sort"), "sort") or (),
+        limit=_limit(limit if isinstance(limit, int) else DEFAULT_LIMIT),
+        cursor=body.get("cursor"),  # type: ignore[arg-type]
+        fields=_names(body.get("fields"), "fields"),
+        count=body.get("count") or "none",  # type: ignore[arg-type]
+    )
+
+
+def _vars(text: str) -> Mapping[str, object]:
+    try:
+        value = loads(text.encode("utf-8", "surrogatepass"))
+    except (BadRequest, Invalid) as error:
+        raise BadRequest(f"vars is not usable: {error.detail}", code="bad_parameter", parameter="vars") from None
+    if not isinstance(value, dict):
+        raise BadRequest("vars must be a JSON object.", code="bad_parameter", parameter="vars")
+    return value
+
+
+def _filter(text: str | None) -> str | None:
+    """Raises Invalid over the limit, BadRequest for a filter without text: to leave it out says the same and is no accident."""
+    if text is None:
+        return None
+    if len(text) > MAX_FILTER_LENGTH:
+        raise Invalid(
+            f"A filter may have at most {MAX_FILTER_LENGTH} characters.", code="limit_exceeded", limit=MAX_FILTER_LENGTH
+        )
+    if not text.strip():
+        raise BadRequest("The filter is empty.", code="bad_filter", position=0, line=1, column=1)
+    return text
+
+
+def _limit(limit: int) -> int:
+    if limit > MAX_LIMIT:
+        raise Invalid(
+            f"A page has at most {MAX_LIMIT} records.",
+            code="limit_exceeded",
+            limit=MAX_LIMIT,
+            errors=[Fault("/limit", "limit_exceeded", f"Must be at most {MAX_LIMIT}.")],
+        )
+    return limit
+
+
+def _names(value: object, parameter: str) -> tuple[str, ...] | None:
+    """`id,title` or `["id", "title"]`; None when it is not given."""
+    if value is None:
+        return None
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(one, str) and one.strip() for one in names):
+        raise BadRequest(f"{parameter} must be names with commas between them.", code=f"bad_{parameter}", parameter=parameter)
+    return tuple(one.strip() for one in names)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+_BODY_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "filter": (str, "a string"),
+    "vars": (dict, "an object"),
+    "sort": ((str, list), "a string or a list of strings"),
+    "limit": (int, "a whole number"),
+    "cursor": (str, "a string"),
+    "fields": ((str, list), "a string or a list of strings"),
+    "count": (str, "a string"),
+}
+
+
+# The API document.
+
+
+def _endpoint(
+    method: Method,
+    path: str,
+    handle: Handle,
+    summary: str,
+    *,
+    query: Mapping[str, Mapping[str, object]] | None = None,
+    request: Body | None = None,
+    responses: Mapping[int, Body | None],
+) -> Endpoint:
+    return Endpoint(
+        method,
+        _PATH + path,
+        ANYONE,
+        summary,
+        app=_app(handle),
+        tag="records",
+        query=query or {},
+        request=request,
+        responses=responses,
+    )
+
+
+_FIELDS_PARAMETER: Mapping[str, Mapping[str, object]] = {
+    "fields": {"type": "string", "description": "Names with commas between them; everything readable when left out."},
+}
+_LIST_PARAMETERS: Mapping[str, Mapping[str, object]] = {
+    "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH, "description": "An expression over the fields of a record."},
+    "vars": {"type": "string", "description": "A JSON object with the values of the $names in the filter."},
+    "sort": {"type": "string", "description": "Field names with commas between them, `-` in front for descending."},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    "cursor": {"type": "string", "description": "next_cursor of the page before."},
+    **_FIELDS_PARAMETER,
+    "count": {"type": "string", "enum": list(_COUNTS), "default": "none", "description": "An estimate stops at 10,000."},
+}
+_RECORD = Body({"type": "object", "properties": {"id": {"type": "string", "format": "uuid"}}, "required": ["id"]})
+_WRITE = Body({"type": ["object", "array"]})
+_PAGE = Body(
+    {
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {
+            "items": {"type": "array", "items": {"type": "object"}},
+            "next_cursor": {"type": ["string", "null"]},
+            "total": {"type": "integer"},
+        },
+    }
+)
+_QUERY = Body(
+    {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH},
+            "vars": {"type": "object"},
+            "sort": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+            "cursor": {"type": ["string", "null"]},
+            "fields": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "count": {"type": "string", "enum": list(_COUNTS)},
+        },
+    }
+)

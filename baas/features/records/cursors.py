@@ -1,0 +1,63 @@
+"""Cursors: where a page ended, sealed to the query they were made for. They grant nothing; the rule is judged on every page."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+import msgspec
+
+from baas.base.errors import BadRequest
+from baas.base.principal import Principal
+from baas.base.project import Project
+from baas.engines.query.table import Table
+from baas.engines.query.tree import SortKey
+from baas.features.records.model import Wanted
+
+_MAC_BYTES = 16
+_KEYS = msgspec.json.Decoder(tuple[str | None, ...])
+_encode = msgspec.json.Encoder().encode
+
+Keys = tuple[str | None, ...]
+
+
+class Cursors:
+    """Seals and opens cursors under a key derived from the server's secret, so that every server opens what another sealed."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = hmac.digest(secret, b"records cursor 1", hashlib.sha256)
+
+    def seal(self, keys: Keys, query: bytes) -> str:
+        """The cursor of a page of this query that ended at these sort keys."""
+        payload = _encode(keys)
+        return base64.urlsafe_b64encode(self._mac(payload, query) + payload).rstrip(b"=").decode()
+
+    def open(self, cursor: str, query: bytes) -> Keys:
+        """The sort keys. Raises BadRequest (`bad_cursor`) for what was not sealed by us for this very query."""
+        try:
+            raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            raise _bad() from None
+        mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(payload, query)):
+            raise _bad()
+        return _KEYS.decode(payload)
+
+    def _mac(self, payload: bytes, query: bytes) -> bytes:
+        digest = hmac.digest(self._key, len(payload).to_bytes(8) + payload + query, hashlib.sha256)
+        return digest[:_MAC_BYTES]
+
+
+def query_of(project: Project, principal: Principal, table: Table, keys: tuple[SortKey, ...], wanted: Wanted) -> bytes:
+    """What a cursor belongs to: caller, collection, filter and order, and the types its keys are read back as."""
+    order = [(key.field, key.descending, table.columns[key.field].cast) for key in keys]
+    whose = (str(project.id), principal.kind, principal.id)
+    return _encode((whose, table.name, order, wanted.filter, wanted.vars))
+
+
+def _bad() -> BadRequest:
+    return BadRequest(
+        "The cursor does not belong to this query.",
+        code="bad_cursor",
+        hint="Use next_cursor as it came, with the same filter, vars and sort, and as the same caller.",
+    )

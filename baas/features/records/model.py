@@ -1,0 +1,48 @@
+"""The room's values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from baas.engines.query.tree import Count
+
+DEFAULT_LIMIT = 30
+MAX_LIMIT = 500
+MAX_SORT_KEYS = 8
+MAX_FILTER_LENGTH = 4000
+MAX_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A list as a client asks for it: names and expressions unchecked, types and limits right.
+
+    `sort` holds names with an optional `-` in front. `cursor` is the text of a `next_cursor`.
+    """
+
+    filter: str | None = None
+    vars: Mapping[str, object] = field(default_factory=dict)
+    sort: tuple[str, ...] = ()
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+    fields: tuple[str, ...] | None = None
+    count: Count = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`items` is the JSON texts of the records with commas between them."""
+
+    items: str
+    next_cursor: str | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as JSON text. Where the caller may not view what he wrote, `seen` is False and the text has the id alone."""
+
+    body: str
+    rev: int
+    seen: bool = True
+    created: bool = False
+    id: str = ""

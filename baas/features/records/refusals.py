@@ -1,0 +1,146 @@
+"""Why a call was refused, as errors that tell this caller nothing he may not know: invisible is absent, hidden never was."""
+
+from collections.abc import Mapping, Sequence
+
+from baas.base.errors import BaasError, BadRequest, Conflict, Fault, Forbidden, Invalid, NotFound, PreconditionFailed
+from baas.engines.query.table import Table
+from baas.engines.rules.rule import Rule
+from baas.engines.rules.types import RuleError
+from baas.engines.schema.collection import Action
+from baas.engines.schema.constraints import violation_of
+from baas.infra.db.errors import ConstraintViolated
+from baas.infra.db.pool import Row
+
+_ACTS: Mapping[Action, str] = {
+    "list": "list these records",
+    "view": "view this record",
+    "create": "create this record",
+    "update": "change this record",
+    "delete": "delete this record",
+}
+
+
+class IdTaken(Conflict):
+    """The id of a new record is that of a stored one."""
+
+    default_code = "already_exists"
+
+
+def absent() -> NotFound:
+    """The one answer for a record that is not there and for one that this caller cannot see."""
+    return NotFound("No such record.", code="record_not_found")
+
+
+def denied(action: Action) -> Forbidden:
+    return Forbidden(f"The rules do not allow you to {_ACTS[action]}.", code="rule_denied", action=action)
+
+
+def locked(action: Action) -> Forbidden:
+    """No rule is set: nobody but operators and secret keys."""
+    return Forbidden(f"Only operators and secret keys may {_ACTS[action]}.", code="rule_denied", action=action)
+
+
+def exists_already() -> PreconditionFailed:
+    return PreconditionFailed("There is a record with this id already.")
+
+
+def bad_filter(error: RuleError) -> BadRequest:
+    """With the place: `position` from 0, `line` and `column` from 1, in characters; `fault` is the rule language's own code."""
+    return BadRequest(
+        f"The filter is wrong: {error.message}",
+        code="bad_filter",
+        hint=error.hint,
+        fault=error.code,
+        position=error.position,
+        line=error.line,
+        column=error.column,
+        snippet=error.snippet,
+    )
+
+
+def check_vars(rule: Rule, values: Mapping[str, object]) -> None:
+    """Raises BadRequest unless `vars` holds exactly the names that the filter uses."""
+    used = {name for root, name in rule.names if root == "vars"}
+    for name in sorted(used - values.keys()):
+        raise BadRequest(f"The filter uses ${name}, which vars does not hold.", code="bad_filter", parameter="vars")
+    for name in sorted(values.keys() - used):
+        raise BadRequest(f"vars holds {name!r}, which the filter does not use.", code="bad_filter", parameter="vars")
+
+
+def of_insert(why: Row | None, names: Sequence[str]) -> BaasError:
+    """Why nothing was inserted."""
+    if why is None or not why["allowed"]:
+        return denied("create")
+    return _bad_targets(why["targets"], names) or denied("create")
+
+
+def of_change(action: Action, why: Row | None, rev: int | None, names: Sequence[str]) -> None:
+    """Raises why an update or a delete touched nothing; returns when by now nothing stands against it."""
+    if why is None:
+        raise absent()
+    if not why["allowed"]:
+        raise denied(action) if why["seen"] else absent()
+    _check_rev(rev, why["rev"])
+    if (wrong := _bad_targets(why["targets"], names)) is not None:
+        raise wrong
+
+
+def of_put(why: Row | None, rev: int | None, names: Sequence[str], fixed: Sequence[str]) -> None:
+    """The same for a put. To a caller who may not see the record it answers as if there were none, as far as it can."""
+    if why is None or not why["present"]:
+        if why is not None and rev is not None:
+            raise PreconditionFailed("There is no such record to replace.")
+        if why is None or not why["may_create"]:
+            raise denied("create")
+    elif not why["may_update"]:
+        if why["seen"]:
+            raise denied("update")
+        raise IdTaken("There is a record with this id already.") if why["may_create"] else denied("create")
+    else:
+        _check_rev(rev, why["rev"])
+        changed = [name for name, stays in zip(fixed, why["stays"], strict=True) if not stays]
+        if changed:
+            raise Invalid(
+                "The record does not fit the collection.",
+                errors=[Fault(f"/{name}", "immutable", "Cannot be changed once the record exists.") for name in changed],
+            )
+    if (wrong := _bad_targets(why["targets"], names)) is not None:
+        raise wrong
+
+
+def of_constraint(error: ConstraintViolated, table: Table, readable: frozenset[str]) -> BaasError:
+    """A violated constraint in the caller's words; a field that he cannot read is not named."""
+    violation = violation_of(error, table.others)
+    if violation is None:
+        return Conflict("The change conflicts with what is stored.")
+    names = [name for name in violation.fields if name in readable]
+    if violation.kind == "reference":
+        if violation.collection.name != table.name or not names:
+            return Conflict("Other records still link to this one.", code="still_referenced")
+        return bad_reference(names)
+    if len(names) < len(violation.fields):
+        names = []
+    if violation.kind == "unique":
+        message = "There is a record with this value already."
+        return (IdTaken if violation.fields == ("id",) else Conflict)(
+            message, code="already_exists", errors=[Fault(f"/{name}", "already_exists", message) for name in names]
+        )
+    message = "Must not be null." if violation.kind == "required" else "Does not fit the field."
+    code = "required" if violation.kind == "required" else "invalid"
+    return Invalid("The record does not fit the collection.", errors=[Fault(f"/{name}", code, message) for name in names])
+
+
+def bad_reference(names: Sequence[str]) -> Invalid:
+    """The same words for a target that is missing and for one that this caller may not see."""
+    message = "Points to something that does not exist, or that you may not see."
+    return Invalid(message, code="bad_reference", errors=[Fault(f"/{name}", "bad_reference", message) for name in names])
+
+
+def _bad_targets(holds: Sequence[bool | None], names: Sequence[str]) -> Invalid | None:
+    wrong = [name for name, one in zip(names, holds, strict=True) if one is not True]
+    return bad_reference(wrong) if wrong else None
+
+
+def _check_rev(wanted: int | None, stored: int) -> None:
+    if wanted is not None and wanted != stored:
+        raise PreconditionFailed("The record has changed since you read it.", hint="Read it again and repeat the change.")

@@ -1,0 +1,411 @@
+"""Records: list, read and write under the rules of their collection.
+
+Each call is one statement with the rule inside it. Only when that statement touches nothing is a second one asked, which tells
+the refusals apart (`refusals.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from baas.base.clock import Clock
+from baas.base.errors import BadRequest, Fault, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, did_you_mean
+from baas.base.ids import uuid7
+from baas.base.principal import Principal
+from baas.base.project import Project
+from baas.base.settings import Settings
+from baas.engines.query.asking import Asking
+from baas.engines.query.compile import Compiler
+from baas.engines.query.table import Table
+from baas.engines.query.tree import Delete, Filter, Get, Insert, InsertMany, List, Put, SortKey, Update, ordered
+from baas.engines.rules.types import RuleError
+from baas.engines.schema.catalog import Catalog
+from baas.engines.schema.collection import Action
+from baas.engines.schema.validate import clean_create, clean_patch, immutable_names
+from baas.features.auth.service import Auth
+from baas.features.records import refusals
+from baas.features.records.cursors import Cursors, query_of
+from baas.features.records.model import MAX_ROWS, MAX_SORT_KEYS, Page, Stored, Wanted
+from baas.features.records.store import RecordStore
+from baas.infra.db.errors import ConstraintViolated
+from baas.infra.db.pool import Database
+from baas.infra.db.sql import Statement
+
+Body = Mapping[str, object]
+_USERS = "users"
+_TRIES = 3
+_MAX_FAULTS = 100
+
+
+class Records:
+    """Reads and writes records as the principal's rules allow."""
+
+    def __init__(  # noqa: PLR0917  the parts it is made of, in the order in which they are made
+        self, db: Database, catalog: Catalog, compiler: Compiler, auth: Auth, clock: Clock, settings: Settings
+    ) -> None:
+        self._store = RecordStore(db)
+        self._catalog = catalog
+        self._compiler = compiler
+        self._auth = auth
+        self._clock = clock
+        self._cursors = Cursors(settings.secret_key.reveal().encode())
+
+    async def list(self, project: Project, principal: Principal, collection: str, wanted: Wanted) -> Page:
+        """One page of the records that the list rule shows.
+
+        Raises NotFound for no such collection, Forbidden or Unauthenticated when no record can be shown, BadRequest
+        (`bad_filter`, `bad_sort`, `bad_fields`, `bad_cursor`), Invalid over a limit.
+        """
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "list")
+        _admit_list(table, asking)
+        if wanted.filter is not None:
+            asking = await self._with_filter(project, table, asking, wanted)
+        keys = self._order(table, asking, wanted.sort)
+        query = query_of(project, principal, table, keys, wanted)
+        tree = List(
+            sort=keys,
+            limit=wanted.limit,
+            filter=None if wanted.filter is None else Filter(wanted.filter, wanted.vars),
+            after=None if wanted.cursor is None else self._cursors.open(wanted.cursor, query),
+            fields=_projection(table, asking, wanted.fields),
+            count=wanted.count,
+        )
+        page, last = await self._store.page(self._compiled_list(table, tree, asking), len(keys))
+        return page if last is None else Page(page.items, self._cursors.seal(last, query), page.total)
+
+    async def get(
+        self, project: Project, principal: Principal, collection: str, record: str, fields: Sequence[str] | None = None
+    ) -> Stored:
+        """One record. Raises NotFound when it is absent or invisible, Forbidden when the view rule is locked."""
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "view")
+        _refuse_locked(table, asking, "view")
+        tree = Get(_record_id(record), _projection(table, asking, fields))
+        if asking.judge(table, "view").verdict is False:
+            raise refusals.absent()
+        stored = await self._store.record(self._compiler.get(table, tree, asking))
+        if stored is None:
+            raise refusals.absent()
+        return stored
+
+    async def create(self, project: Project, principal: Principal, collection: str, body: Body) -> Stored:
+        """A new record from a body. Raises Invalid with every fault, Forbidden when the rule says no, Conflict."""
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "create", sent=body)
+        _refuse_locked(table, asking, "create")
+        values = _new_values(table, asking, body)
+        tree = Insert(values)
+        stored = None
+        if asking.judge(table, "create").verdict is not False:
+            with _refused(table, asking):
+                stored = await self._store.record(self._compiler.insert(table, tree, asking))
+        if stored is None:
+            raise await self._why_not_inserted(table, tree, asking)
+        return Stored(stored.body, stored.rev, stored.seen, True, str(values["id"]))
+
+    async def create_many(self, project: Project, principal: Principal, collection: str, bodies: Sequence[object]) -> str:
+        """New records, all or none; their JSON texts in the order given, with commas between. Raises as `create` does.
+
+        At most 1,000. Where the create rule looks at `input`, all bodies must have the same keys, because it is asked once.
+        """
+        table = await self._table(project, principal, collection)
+        first = bodies[0] if bodies and isinstance(bodies[0], dict) else {}
+        asking = await self._asking(project, principal, table, "create", sent=first)
+        _refuse_locked(table, asking, "create")
+        if not bodies:
+            return ""
+        tree = InsertMany(_all_new_values(table, asking, bodies))
+        items = None
+        if asking.judge(table, "create").verdict is not False:
+            with _refused(table, asking):
+                items = await self._store.items(self._compiler.insert_many(table, tree, asking))
+        if items is None:
+            raise await self._why_not_inserted(table, tree, asking)
+        return items
+
+    async def patch(
+        self, project: Project, principal: Principal, collection: str, record: str, body: Body, *, rev: int | None = None
+    ) -> Stored:
+        """Change some fields of a record, at revision `rev` when given. Raises NotFound, Forbidden, Invalid, Conflict,
+        PreconditionFailed.
+        """
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "update", sent=body)
+        _refuse_locked(table, asking, "update")
+        record_id = _record_id(record)
+        tree = Update(record_id, _changed_values(table, asking, body), rev)
+        for _ in range(_TRIES):
+            stored = None
+            if asking.judge(table, "update").verdict is not False:
+                with _refused(table, asking):
+                    stored = await self._store.record(self._compiler.update(table, tree, asking))
+            if stored is not None:
+                return stored
+            why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
+            names = self._compiler.reference_names(table, tree.values, asking)
+            refusals.of_change("update", why, rev, names)
+        raise _moving_target()
+
+    async def put(
+        self,
+        project: Project,
+        principal: Principal,
+        collection: str,
+        record: str,
+        body: Body,
+        *,
+        rev: int | None = None,
+        only_new: bool = False,
+    ) -> Stored:
+        """Create the record under this id, or replace it: a field that the body leaves out gets its default or null.
+
+        `only_new` refuses to replace, `rev` refuses anything but that revision. What the caller may not write (hidden,
+        readonly) stays as it is. Raises as `patch` and `create` do.
+        """
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "update", "create", sent=body)
+        record_id = _record_id(record)
+        _refuse_locked(table, asking, "create")
+        if not only_new:
+            _refuse_locked(table, asking, "update")
+        body = _body_under_id(body, record_id)
+        values = _new_values(table, asking, body) | {"id": str(record_id)}
+        if only_new:
+            return await self._put_new(table, Insert(values), asking)
+        replaces, fixed = _written_by_put(table, asking, body)
+        tree = Put(record_id, values, replaces, fixed, rev)
+        for _ in range(_TRIES):
+            try:
+                with _refused(table, asking):
+                    stored = await self._store.record(self._compiler.put(table, tree, asking))
+            except refusals.IdTaken:
+                continue  # made by somebody else a moment ago: this time it is there to be replaced
+            if stored is not None:
+                return Stored(stored.body, stored.rev, stored.seen, stored.created, str(record_id))
+            why = await self._store.why(self._compiler.why_not_put(table, tree, asking))
+            names = self._compiler.reference_names(table, table.columns, asking)
+            refusals.of_put(why, rev, names, tree.fixed)
+        raise _moving_target()
+
+    async def delete(
+        self, project: Project, principal: Principal, collection: str, record: str, *, rev: int | None = None
+    ) -> None:
+        """Remove a record. Raises NotFound, Forbidden, PreconditionFailed, Conflict when others link to it."""
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "delete")
+        _refuse_locked(table, asking, "delete")
+        tree = Delete(_record_id(record), rev)
+        for _ in range(_TRIES):
+            if asking.judge(table, "delete").verdict is not False:
+                with _refused(table, asking):
+                    if await self._store.touched(self._compiler.delete(table, tree, asking)):
+                        return
+            why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
+            refusals.of_change("delete", why, rev, ())
+        raise _moving_target()
+
+    # Who asks, and what.
+
+    async def _table(self, project: Project, principal: Principal, name: str) -> Table:
+        scope = _USERS if name == _USERS else "records"
+        if principal.kind == "key" and not principal.may(scope):
+            raise Forbidden(f"This key lacks the scope {scope!r}.", code="scope_missing", scope=scope)
+        collections = await self._catalog.collections(project)
+        table = self._compiler.table(collections, name)
+        if table is None:
+            await self._catalog.get(project, name)  # another server may have made it a moment ago; raises when not
+            table = self._compiler.table(await self._catalog.collections(project), name)
+        if table is None:
+            raise NotFound("No such collection.", code="collection_not_found")
+        return table
+
+    async def _asking(
+        self, project: Project, principal: Principal, table: Table, *actions: Action, sent: Body | None = None
+    ) -> Asking:
+        """The facts of this call; the user's record is fetched only when a rule of these actions looks at it."""
+        whole = principal.kind == "user" and table.needs_auth_record(*actions)
+        return await self._facts(project, principal, whole=whole, sent=sent)
+
+    async def _facts(self, project: Project, principal: Principal, *, whole: bool, sent: Body | None = None) -> Asking:
+        auth: dict[str, object] | None = None
+        if principal.kind == "user":
+            auth = {}
+            if whole:
+                record = await self._auth.record(project, UUID(principal.id))
+                if record is None:
+                    raise Unauthenticated("The account of this credential is gone.")
+                auth.update(record)
+            auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
+        return Asking(principal, now=self._clock.now(), auth=auth, sent=sent)
+
+    async def _with_filter(self, project: Project, table: Table, asking: Asking, wanted: Wanted) -> Asking:
+        """The facts that this filter needs too. Raises BadRequest for a filter that is none, or lacks one of its values."""
+        try:
+            rule = self._compiler.check_filter(table, wanted.filter or "", asking)
+        except RuleError as error:
+            raise refusals.bad_filter(error) from None
+        refusals.check_vars(rule, wanted.vars)
+        if rule.needs_auth_record and asking.principal.kind == "user" and not table.needs_auth_record("list"):
+            return await self._facts(project, asking.principal, whole=True)
+        return asking
+
+    def _compiled_list(self, table: Table, tree: List, asking: Asking) -> Statement:
+        try:
+            return self._compiler.list(table, tree, asking)
+        except RuleError as error:  # of the filter: with these values it would be too large a statement
+            raise refusals.bad_filter(error) from None
+
+    def _order(self, table: Table, asking: Asking, wanted: Sequence[str]) -> tuple[SortKey, ...]:
+        if len(wanted) > MAX_SORT_KEYS:
+            raise Invalid(f"At most {MAX_SORT_KEYS} sort keys are allowed.", code="limit_exceeded", limit=MAX_SORT_KEYS)
+        names = self._compiler.open_names(table, asking)
+        keys: list[SortKey] = []
+        for one in wanted:
+            name = one.removeprefix("-")
+            if name not in names:
+                raise BadRequest(f"There is no field {name!r} to sort by.", code="bad_sort", hint=did_you_mean(name, names))
+            if not table.columns[name].sortable:
+                raise BadRequest(f"{name!r} holds lists or documents, which have no order.", code="bad_sort")
+            if any(key.field == name for key in keys):
+                raise BadRequest(f"{name!r} stands in the sort twice.", code="bad_sort")
+            keys.append(SortKey(name, one.startswith("-")))
+        return ordered(tuple(keys))
+
+    async def _put_new(self, table: Table, tree: Insert, asking: Asking) -> Stored:
+        stored = None
+        if asking.judge(table, "create").verdict is not False:
+            try:
+                with _refused(table, asking):
+                    stored = await self._store.record(self._compiler.insert(table, tree, asking))
+            except refusals.IdTaken:
+                raise refusals.exists_already() from None
+        if stored is None:
+            raise await self._why_not_inserted(table, tree, asking)
+        return Stored(stored.body, stored.rev, stored.seen, True, str(tree.values["id"]))
+
+    async def _why_not_inserted(self, table: Table, tree: Insert | InsertMany, asking: Asking) -> Exception:
+        if asking.judge(table, "create").verdict is False:
+            return refusals.denied("create")
+        why = await self._store.why(self._compiler.why_not_inserted(table, tree, asking))
+        return refusals.of_insert(why, self._compiler.reference_names(table, table.columns, asking))
+
+
+class _refused:  # noqa: N801  reads as a word at its use
+    """A constraint that was violated leaves the block as a refusal that this caller may read."""
+
+    def __init__(self, table: Table, asking: Asking) -> None:
+        self._table = table
+        gated = table.gated(table.columns) if asking.masked else ()
+        self._readable = frozenset(table.names(masked=asking.masked)) - frozenset(gated)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConstraintViolated):
+            raise refusals.of_constraint(error, self._table, self._readable) from error
+
+
+def _record_id(text: str) -> UUID:
+    """The id in a path; what is no UUID in its usual form names no record."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        raise refusals.absent() from None
+    if str(found) != text.lower():
+        raise refusals.absent()
+    return found
+
+
+def _refuse_locked(table: Table, asking: Asking, action: Action) -> None:
+    if asking.judged and table.rule(action) is None:
+        raise refusals.locked(action)
+
+
+def _admit_list(table: Table, asking: Asking) -> None:
+    """A list that can show nothing to this caller says so, instead of an empty page that looks like no data."""
+    _refuse_locked(table, asking, "list")
+    if asking.judge(table, "list").verdict is False:
+        if asking.principal.kind == "anonymous":
+            raise Unauthenticated("This list is not for anonymous callers.")
+        raise refusals.denied("list")
+
+
+def _projection(table: Table, asking: Asking, fields: Sequence[str] | None) -> tuple[str, ...] | None:
+    if fields is None:
+        return None
+    names = table.names(masked=asking.masked)
+    for name in fields:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise BadRequest(f"There is no field {name!r}.", code="bad_fields", hint=hint, parameter="fields")
+    return tuple(dict.fromkeys(fields))
+
+
+def _new_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
+    _refuse_account_fields(table, asking, body)
+    values = clean_create(table.collection, body, privileged=not asking.masked)
+    values.setdefault("id", uuid7())
+    return values
+
+
+def _changed_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
+    _refuse_account_fields(table, asking, body)
+    return clean_patch(table.collection, body, privileged=not asking.masked)
+
+
+def _refuse_account_fields(table: Table, asking: Asking, body: Body) -> None:
+    """What sign-in depends on (`email`, `email_verified`, `disabled` of users) changes through auth alone, whatever rules say."""
+    if asking.masked and table.collection.system:
+        names = [field.name for field in table.collection.fields if field.system and field.name in body]
+        if names:
+            faults = [Fault(f"/{name}", "readonly", "Cannot be written by this caller.") for name in names]
+            raise Invalid("The record does not fit the collection.", errors=faults)
+
+
+def _all_new_values(table: Table, asking: Asking, bodies: Sequence[object]) -> tuple[dict[str, object], ...]:
+    if len(bodies) > MAX_ROWS:
+        raise Invalid(f"One call creates at most {MAX_ROWS} records.", code="limit_exceeded", limit=MAX_ROWS)
+    rows, faults = [], []
+    for at, body in enumerate(bodies):
+        if not isinstance(body, dict):
+            faults.append(Fault(f"/{at}", "not_an_object", "Must be an object."))
+        else:
+            try:
+                rows.append(_new_values(table, asking, body))
+            except Invalid as error:
+                faults += [Fault(f"/{at}{fault.pointer}", fault.code, fault.message) for fault in error.errors]
+    if not faults and table.looks_at_input("create"):
+        keys = [frozenset(body) for body in bodies if isinstance(body, dict)]
+        faults = [
+            Fault(f"/{at}", "other_keys", "Must have the same keys as the first one, because the rule looks at them.")
+            for at, one in enumerate(keys)
+            if one != keys[0]
+        ]
+    if faults:
+        raise Invalid("Some records do not fit the collection.", errors=faults[:_MAX_FAULTS])
+    return tuple(rows)
+
+
+def _body_under_id(body: Body, record_id: UUID) -> dict[str, object]:
+    """The body without its id, which may only repeat that of the path."""
+    rest = dict(body)
+    given = rest.pop("id", None)
+    if given is not None and (not isinstance(given, str) or given.lower() != str(record_id)):
+        message = "Must be the id in the path."
+        raise Invalid(message, errors=[Fault("/id", "other_id", message)])
+    return rest
+
+
+def _written_by_put(table: Table, asking: Asking, body: Body) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a put replaces in a stored record, and what it names but must find as it is."""
+    immutable = immutable_names(table.collection, privileged=not asking.masked)
+    fields = table.collection.fields
+    if asking.masked:
+        fields = tuple(field for field in fields if not (field.hidden or field.readonly or field.system))
+    replaces = tuple(field.name for field in fields if field.name not in immutable)
+    return replaces, tuple(field.name for field in fields if field.name in immutable and field.name in body)
+
+
+def _moving_target() -> Unavailable:
+    return Unavailable("The record was changing too fast; try again.", code="busy")
