@@ -96,7 +96,7 @@ def _only_project(client: "Client") -> str:
     from baas_sdk import Forbidden
 
     try:
-        names = [project.name for project in client.projects.list()]
+        names = [project.name for project in client.projects.list(limit=20)]
     except Forbidden:
         names = []
     if len(names) != 1:

@@ -139,6 +139,7 @@ class Site(Resource):
 
     __slots__ = ()
     name: str
+    url: str
     spa: bool
 
 
@@ -147,6 +148,7 @@ class Release(Resource):
 
     __slots__ = ()
     id: str
+    url: str
     created_at: datetime
 
 

@@ -12,11 +12,16 @@ Name = Annotated[str, typer.Argument(help="The project's name.")]
 
 
 @app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List all projects."""
+def list_(
+    ctx: typer.Context,
+    limit: Annotated[int | None, typer.Option(help="How many at most.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+) -> None:
+    """List projects, a page at a time."""
     asked = Invocation.of(ctx)
     with asked.client() as client:
-        asked.output.show_list(client.projects.list(), ("name", "id", "created_at"))
+        page = client.projects.list(limit=limit, cursor=cursor)
+    asked.output.show_list(page.items, ("name", "id", "created_at"), next_cursor=page.next_cursor)
 
 
 @app.command()

@@ -9,13 +9,14 @@ from baas_cli.command import noun
 from baas_cli.invocation import Invocation
 
 releases = noun("Releases of a site.")
-Site = Annotated[str, typer.Option("--site", help="The site's name.")]
+Site = Annotated[str, typer.Option("--site", help="The site's name; `default` is the project's own host.")]
 
 
 def deploy(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The folder to put on the web.")] = Path(),
-    site: Site = "app",
+    site: Site = "default",
+    message: Annotated[str | None, typer.Option("--message", "-m", help="What is new.")] = None,
 ) -> None:
     """Put a folder on the web as a site's new release; the site is made when it is not there."""
     from baas_sdk import NotFound
@@ -27,25 +28,25 @@ def deploy(
         except NotFound:
             client.sites.create(site)
             asked.output.say(f"Made the site {site}.")
-        asked.output.show(client.sites.deploy(folder, site=site))
+        asked.output.show(client.sites.deploy(folder, site=site, message=message))
 
 
 @releases.command("list")
-def list_(ctx: typer.Context, site: Site = "app") -> None:
+def list_(ctx: typer.Context, site: Site = "default") -> None:
     """List a site's releases, newest first."""
     asked = Invocation.of(ctx)
     with asked.project_client() as client:
-        page = client.sites.releases(site)
-    asked.output.show_list(page.items, ("id", "state", "active", "created_at", "message"), next_cursor=page.next_cursor)
+        found = client.sites.releases(site)
+    asked.output.show_list(found, ("id", "state", "files", "size", "created_at", "message"))
 
 
 @releases.command()
 def activate(
     ctx: typer.Context,
     release: Annotated[str, typer.Argument(help="The release's id.")],
-    site: Site = "app",
+    site: Site = "default",
 ) -> None:
     """Make a release the live one; an older one is a rollback."""
     asked = Invocation.of(ctx)
     with asked.project_client() as client:
-        asked.output.show(client.sites.activate(site, release))
+        asked.output.show(client.sites.activate(release, site=site))

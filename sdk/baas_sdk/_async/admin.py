@@ -1,11 +1,11 @@
 """What operators, and keys with the scope for it, manage: projects, keys, collections, buckets, settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from baas_sdk._async.paging import gone, id_of
+from baas_sdk._async.paging import gone, id_of, page_of
 from baas_sdk._async.transport import AsyncTransport
-from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Project
+from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
 from baas_sdk.retry import Repeat
 from baas_sdk.wire import segment
 
@@ -52,10 +52,20 @@ class AsyncProjects:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> list[Project]:
-        """All projects."""
-        answer = await self._transport.json("GET", "/v1/projects")
-        return [Project(one) for one in answer["items"]]
+    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Project]:
+        """One page of projects."""
+        return await page_of(self._transport, "/v1/projects", Project, {"limit": limit, "cursor": cursor})
+
+    async def iter(self, *, page_size: int = 100) -> AsyncIterator[Project]:
+        """Every project, page after page."""
+        cursor: str | None = None
+        while True:
+            page = await self.list(limit=page_size, cursor=cursor)
+            for project in page.items:
+                yield project
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def get(self, name: str) -> Project:
         """One project.
@@ -141,16 +151,14 @@ class AsyncCollections:
         """
         return CollectionInfo(await self._transport.json("GET", self._path(name)))
 
-    async def create(
-        self, manifest: Mapping[str, object] | None = None, /, *, confirm: str | None = None, **parts: object
-    ) -> CollectionInfo:
+    async def create(self, manifest: Mapping[str, object] | None = None, /, **parts: object) -> CollectionInfo:
         """Makes a collection: `name`, `fields`, and, as wanted, `indexes`, `rules`, `options`.
 
         Raises:
             Invalid: every fault of fields and rules, with its place. Conflict: the name is taken.
         """
         body = {**(manifest or {}), **parts}
-        return CollectionInfo(await self._transport.json("POST", self._path(), body, params=_confirm(confirm)))
+        return CollectionInfo(await self._transport.json("POST", self._path(), body))
 
     async def update(
         self, name: str, changes: Mapping[str, object] | None = None, /, *, confirm: str | None = None, **parts: object

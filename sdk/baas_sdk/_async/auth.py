@@ -94,6 +94,14 @@ class AsyncAuth:
         """
         return User(await self._transport.json("PATCH", self._path("me"), {**(values or {}), **fields}))
 
+    async def change_password(self, current: str, password: str) -> None:
+        """Sets another password; the user's other sessions end.
+
+        Raises:
+            Invalid, Forbidden, NotAuthenticated: the current password is wrong, or the new one will not do.
+        """
+        await self._post("password-change", {"current": current, "password": password})
+
     async def delete_me(self) -> None:
         """Deletes the signed-in user's account, and with it the session."""
         await self._transport.json("DELETE", self._path("me"))
@@ -154,9 +162,9 @@ class AsyncUsers:
         """
         return User(await self._transport.json("GET", self._path(user_id)))
 
-    async def list(self, *, limit: int | None = None, cursor: str | None = None, count: bool = False) -> Page[User]:
-        """One page of accounts; `count=True` adds the exact `total`."""
-        query = {"limit": limit, "cursor": cursor, "count": "exact" if count else None}
+    async def list(self, *, email: str | None = None, limit: int | None = None, cursor: str | None = None) -> Page[User]:
+        """One page of accounts in the order they were made, or the one with this `email`."""
+        query = {"email": email, "limit": limit, "cursor": cursor}
         return await page_of(self._transport, self._path(), User, query)
 
     async def iter(self, *, page_size: int = 100) -> AsyncIterator[User]:

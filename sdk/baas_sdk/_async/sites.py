@@ -1,18 +1,22 @@
 """Static sites of the project and their releases."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from baas_sdk._async.compat import blocking
 from baas_sdk._async.files import pieces_of
-from baas_sdk._async.paging import gone, id_of, page_of
+from baas_sdk._async.paging import gone, id_of
 from baas_sdk._async.transport import AsyncTransport, Call, parsed
 from baas_sdk.archive import pack
-from baas_sdk.models import Page, Release, Site
+from baas_sdk.models import Release, Site
 from baas_sdk.retry import Repeat
 from baas_sdk.sources import examine
 from baas_sdk.wire import segment
+
+DEFAULT_SITE = "default"
+"""The site that the project's own host shows."""
 
 
 class AsyncSites:
@@ -58,8 +62,8 @@ class AsyncSites:
         """
         await self._transport.json("DELETE", self._path(name), repeat=Repeat.SAFE, settle=gone)
 
-    async def deploy(self, folder: Path, *, site: str) -> Release:
-        """Uploads a folder as a new release and makes it the live one, all at once.
+    async def deploy(self, folder: Path, *, site: str = DEFAULT_SITE, message: str | None = None) -> Release:
+        """Uploads a folder as a new release and makes it the live one, all at once. The answer's `url` is where it is.
 
         Raises:
             NotFound: there is no such site. Invalid, TooLarge: the server takes no such release.
@@ -73,20 +77,22 @@ class AsyncSites:
             call = Call(
                 "POST",
                 self._path(site, "releases", "archive"),
+                params={} if message is None else {"message": message},
                 content=lambda: pieces_of(upload),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
             )
             return Release(parsed(await self._transport.send(call)))
 
-    async def releases(self, site: str, *, limit: int | None = None, cursor: str | None = None) -> Page[Release]:
-        """One page of a site's releases, newest first.
+    async def releases(self, site: str = DEFAULT_SITE, *, limit: int = 30) -> Sequence[Release]:
+        """The newest releases of a site, newest first.
 
         Raises:
             NotFound: there is no such site.
         """
-        return await page_of(self._transport, self._path(site, "releases"), Release, {"limit": limit, "cursor": cursor})
+        answer = await self._transport.json("GET", self._path(site, "releases"), params={"limit": str(limit)})
+        return [Release(one) for one in answer["items"]]
 
-    async def activate(self, site: str, release: Release | str) -> Release:
+    async def activate(self, release: Release | str, *, site: str = DEFAULT_SITE) -> Release:
         """Makes a release the live one; an older one is a rollback.
 
         Raises:

@@ -1,12 +1,12 @@
 # Made from _async/admin.py by sdk/unasync.py; change that one.
 """What operators, and keys with the scope for it, manage: projects, keys, collections, buckets, settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from baas_sdk._sync.paging import gone, id_of
+from baas_sdk._sync.paging import gone, id_of, page_of
 from baas_sdk._sync.transport import Transport
-from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Project
+from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
 from baas_sdk.retry import Repeat
 from baas_sdk.wire import segment
 
@@ -53,10 +53,20 @@ class Projects:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def list(self) -> list[Project]:
-        """All projects."""
-        answer = self._transport.json("GET", "/v1/projects")
-        return [Project(one) for one in answer["items"]]
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Project]:
+        """One page of projects."""
+        return page_of(self._transport, "/v1/projects", Project, {"limit": limit, "cursor": cursor})
+
+    def iter(self, *, page_size: int = 100) -> Iterator[Project]:
+        """Every project, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.list(limit=page_size, cursor=cursor)
+            for project in page.items:
+                yield project
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def get(self, name: str) -> Project:
         """One project.
@@ -142,16 +152,14 @@ class Collections:
         """
         return CollectionInfo(self._transport.json("GET", self._path(name)))
 
-    def create(
-        self, manifest: Mapping[str, object] | None = None, /, *, confirm: str | None = None, **parts: object
-    ) -> CollectionInfo:
+    def create(self, manifest: Mapping[str, object] | None = None, /, **parts: object) -> CollectionInfo:
         """Makes a collection: `name`, `fields`, and, as wanted, `indexes`, `rules`, `options`.
 
         Raises:
             Invalid: every fault of fields and rules, with its place. Conflict: the name is taken.
         """
         body = {**(manifest or {}), **parts}
-        return CollectionInfo(self._transport.json("POST", self._path(), body, params=_confirm(confirm)))
+        return CollectionInfo(self._transport.json("POST", self._path(), body))
 
     def update(
         self, name: str, changes: Mapping[str, object] | None = None, /, *, confirm: str | None = None, **parts: object

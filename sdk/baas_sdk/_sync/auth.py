@@ -95,6 +95,14 @@ class Auth:
         """
         return User(self._transport.json("PATCH", self._path("me"), {**(values or {}), **fields}))
 
+    def change_password(self, current: str, password: str) -> None:
+        """Sets another password; the user's other sessions end.
+
+        Raises:
+            Invalid, Forbidden, NotAuthenticated: the current password is wrong, or the new one will not do.
+        """
+        self._post("password-change", {"current": current, "password": password})
+
     def delete_me(self) -> None:
         """Deletes the signed-in user's account, and with it the session."""
         self._transport.json("DELETE", self._path("me"))
@@ -155,9 +163,9 @@ class Users:
         """
         return User(self._transport.json("GET", self._path(user_id)))
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None, count: bool = False) -> Page[User]:
-        """One page of accounts; `count=True` adds the exact `total`."""
-        query = {"limit": limit, "cursor": cursor, "count": "exact" if count else None}
+    def list(self, *, email: str | None = None, limit: int | None = None, cursor: str | None = None) -> Page[User]:
+        """One page of accounts in the order they were made, or the one with this `email`."""
+        query = {"email": email, "limit": limit, "cursor": cursor}
         return page_of(self._transport, self._path(), User, query)
 
     def iter(self, *, page_size: int = 100) -> Iterator[User]:

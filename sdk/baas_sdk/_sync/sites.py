@@ -2,18 +2,22 @@
 """Static sites of the project and their releases."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from baas_sdk._sync.compat import blocking
 from baas_sdk._sync.files import pieces_of
-from baas_sdk._sync.paging import gone, id_of, page_of
+from baas_sdk._sync.paging import gone, id_of
 from baas_sdk._sync.transport import Transport, Call, parsed
 from baas_sdk.archive import pack
-from baas_sdk.models import Page, Release, Site
+from baas_sdk.models import Release, Site
 from baas_sdk.retry import Repeat
 from baas_sdk.sources import examine
 from baas_sdk.wire import segment
+
+DEFAULT_SITE = "default"
+"""The site that the project's own host shows."""
 
 
 class Sites:
@@ -59,8 +63,8 @@ class Sites:
         """
         self._transport.json("DELETE", self._path(name), repeat=Repeat.SAFE, settle=gone)
 
-    def deploy(self, folder: Path, *, site: str) -> Release:
-        """Uploads a folder as a new release and makes it the live one, all at once.
+    def deploy(self, folder: Path, *, site: str = DEFAULT_SITE, message: str | None = None) -> Release:
+        """Uploads a folder as a new release and makes it the live one, all at once. The answer's `url` is where it is.
 
         Raises:
             NotFound: there is no such site. Invalid, TooLarge: the server takes no such release.
@@ -74,20 +78,22 @@ class Sites:
             call = Call(
                 "POST",
                 self._path(site, "releases", "archive"),
+                params={} if message is None else {"message": message},
                 content=lambda: pieces_of(upload),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
             )
             return Release(parsed(self._transport.send(call)))
 
-    def releases(self, site: str, *, limit: int | None = None, cursor: str | None = None) -> Page[Release]:
-        """One page of a site's releases, newest first.
+    def releases(self, site: str = DEFAULT_SITE, *, limit: int = 30) -> Sequence[Release]:
+        """The newest releases of a site, newest first.
 
         Raises:
             NotFound: there is no such site.
         """
-        return page_of(self._transport, self._path(site, "releases"), Release, {"limit": limit, "cursor": cursor})
+        answer = self._transport.json("GET", self._path(site, "releases"), params={"limit": str(limit)})
+        return [Release(one) for one in answer["items"]]
 
-    def activate(self, site: str, release: Release | str) -> Release:
+    def activate(self, release: Release | str, *, site: str = DEFAULT_SITE) -> Release:
         """Makes a release the live one; an older one is a rollback.
 
         Raises:
