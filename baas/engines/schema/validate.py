@@ -81,7 +81,9 @@ def index_bytes(collection: Collection, name: str) -> int | None:
     The fields of one index share what a btree entry holds, whatever the others happen to contain.
     """
     field = collection.field(name)
-    sharers = [1] if field is not None and field.unique else []
+    if field is None or field.type not in _TEXTUAL:
+        return None
+    sharers = [1] if field.unique else []
     for index in collection.indexes:
         names = [one.removeprefix("-") for one in index.fields]
         if name in names:

@@ -38,7 +38,7 @@ class SerializationFailed(Unavailable):
 
 
 class SchemaChanged(Unavailable):
-    """A table or column of the statement is gone: it was made before a change of the schema. Nothing was written; asking anew works."""
+    """A table or column of the statement is gone: the schema has changed since it was made. Nothing was written; ask anew."""
 
     default_code = "schema_changed"
 
@@ -90,6 +90,11 @@ def _translate_state(error: asyncpg.PostgresError) -> BaasError | None:
     if state in _BUSY:
         code, detail = _BUSY[state]
         return Unavailable(detail, code=code)
+    if state == "54011":
+        detail = "The table has used up PostgreSQL's 1,600 columns; those of dropped fields count for ever."
+        return Conflict(detail, code="too_many_columns", hint="Make a new collection and copy the records.")
+    if state == "42P17":
+        return Invalid("PostgreSQL cannot keep this condition in an index.", code="not_indexable")
     if state in _SCHEMA_CHANGED or isinstance(error, asyncpg.InvalidCachedStatementError):
         return SchemaChanged("The schema has just been changed; try again.")
     if state in ("40001", "40P01"):

@@ -1,0 +1,32 @@
+"""What a change of a collection would meet in its table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """Counts of stored records, by field: those that lose a value, that lack a required one, that break a limit.
+
+    `duplicates` counts values held by several records, by the fields that are to be unique; `too_long` counts values that no
+    index entry can hold.
+    """
+
+    records: int = 0
+    lost: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
+    unfit: Mapping[str, int] = field(default_factory=dict)
+    too_long: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenExpression:
+    """An expression that a change leaves without meaning; `place` is a pointer into the manifest of its collection."""
+
+    collection: str
+    place: str
+    error: Mapping[str, object]
+
+    def as_json(self) -> dict[str, object]:
+        return {"collection": self.collection, "place": self.place, **self.error}

@@ -1,0 +1,225 @@
+"""Makes, changes and deletes collections: definition, table and every cache of them as one thing."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
+from baas.base.project import Project
+from baas.engines.schema import ddl, manifest
+from baas.engines.schema import store as definitions
+from baas.engines.schema.catalog import KIND, Catalog
+from baas.engines.schema.collection import Collection
+from baas.features.collections import store
+from baas.features.collections.expressions import check_expressions, condition
+from baas.features.collections.model import BrokenExpression, Impact
+from baas.infra.db.errors import ConstraintViolated
+from baas.infra.db.listen import Invalidations, announce
+from baas.infra.db.pool import Database, Transaction
+
+_STATEMENT_TIMEOUT_S = 25.0
+
+
+class Collections:
+    """The schema of projects. A change is one transaction under the project's lock; this server sees it at once, others soon."""
+
+    def __init__(self, db: Database, catalog: Catalog, invalidations: Invalidations) -> None:
+        self._db = db
+        self._catalog = catalog
+        self._invalidations = invalidations
+
+    async def list(self, project: Project) -> Sequence[Collection]:
+        """Every collection of the project, in order of name."""
+        return list((await self._catalog.collections(project)).values())
+
+    async def get(self, project: Project, name: str) -> Collection:
+        """One collection. Raises NotFound."""
+        return await self._catalog.get(project, name)
+
+    async def create(self, project: Project, body: Mapping[str, object]) -> Collection:
+        """Make a collection and its table from a manifest.
+
+        Raises Invalid with every fault, Conflict `already_exists`, `too_many_collections` or `breaks_rules`.
+        """
+        async with self._change(project) as (tx, collections):
+            faults = manifest.Faults()
+            new = manifest.read_collection(body, schema=project.schema, faults=faults)
+            manifest.check_relations(new, collections, body, faults)
+            _refuse({**collections, new.name: new}, new.name, body, faults.found)
+            if new.name in collections:
+                raise _taken(new.name)
+            if len(collections) >= manifest.MAX_COLLECTIONS:
+                detail = f"A project has at most {manifest.MAX_COLLECTIONS} collections."
+                raise Conflict(detail, code="too_many_collections")
+            await store.run(tx, ddl.create(new, condition))
+            version = await self._save(tx, project, new)
+        await self._forget(project)
+        return replace(new, version=version)
+
+    async def change(
+        self, project: Project, name: str, body: Mapping[str, object], *, may_lose_data: bool
+    ) -> Collection:
+        """Change a collection by a partial manifest: `fields` and `indexes` as whole lists, `rules` and `options` key by key.
+
+        Raises NotFound; Invalid with every fault; Conflict: `breaks_rules` with the expressions of any collection that would lose
+        their meaning, `does_not_fit` with counts when stored records stand against it, `confirm_required` when values would
+        be lost and `may_lose_data` is false.
+        """
+        async with self._change(project) as (tx, collections):
+            old = _known(collections, name)
+            faults = manifest.Faults()
+            new, renames = manifest.read_change(body, old, faults)
+            manifest.check_relations(new, collections, body, faults)
+            manifest.check_types(old, new, renames, body, faults)
+            _refuse({**collections, name: new}, name, body, faults.found)
+            if new == old:
+                return old
+            await self._alter(tx, old, new, renames, body, may_lose_data=may_lose_data)
+            version = await self._save(tx, project, new)
+        await self._forget(project)
+        return replace(new, version=version)
+
+    async def delete(self, project: Project, name: str, *, may_lose_data: bool) -> None:
+        """Delete a collection with its table.
+
+        Raises NotFound; Conflict: `system_collection`, `in_use` with the collections that relate to it, `breaks_rules`,
+        `confirm_required` when it holds records and `may_lose_data` is false.
+        """
+        async with self._change(project) as (tx, collections):
+            old = _known(collections, name)
+            _refuse_deletion(old, collections)
+            await store.run(tx, [ddl.exclusive(old)])
+            records = await store.count(tx, old)
+            if records and not may_lose_data:
+                detail = f"Collection {name!r} holds {records} records. Confirm their loss with ?confirm=data-loss."
+                raise Conflict(detail, code="confirm_required", records=records)
+            await store.run(tx, ddl.drop(old))
+            await definitions.remove(tx, old)
+            await self._announce(tx, project)
+        await self._forget(project)
+
+    async def found_project(self, tx: Transaction, project: Project) -> None:
+        """Give a new project its `users` collection, in the transaction that makes the project."""
+        users = manifest.users(project.schema)
+        await store.run(tx, ddl.create(users, condition))
+        await definitions.write(tx, users)
+        await definitions.next_version(tx, project.schema)
+
+    @asynccontextmanager
+    async def _change(self, project: Project) -> AsyncIterator[tuple[Transaction, Mapping[str, Collection]]]:
+        """The transaction of one change, alone in the project, and the definitions as they are stored now."""
+        try:
+            async with self._db.transaction(statement_timeout_s=_STATEMENT_TIMEOUT_S) as tx:
+                await store.lock(tx, project)
+                yield tx, await definitions.read(tx, project.schema)
+        except ConstraintViolated as error:
+            # Counted first, under a lock against writers, so only conditions on renamed or new columns can come here.
+            raise Conflict("Stored records stand against this change.", code="does_not_fit") from error
+
+    async def _alter(
+        self,
+        tx: Transaction,
+        old: Collection,
+        new: Collection,
+        renames: Mapping[str, str],
+        body: Mapping[str, object],
+        *,
+        may_lose_data: bool,
+    ) -> None:
+        statements = ddl.alter(old, new, renames, condition)
+        questions = store.questions(old, new, renames, condition)
+        if questions:
+            _refuse_impact(await store.impact(tx, old, questions), new, body, may_lose_data=may_lose_data)
+        await store.run(tx, statements)
+
+    async def _forget(self, project: Project) -> None:
+        """What this server keeps of the project's schema; committed is committed, so a failure here is left to the poll."""
+        self._catalog.forget(str(project.id))
+        with suppress(BaasError):
+            await self._invalidations.catch_up()
+
+    async def _save(self, tx: Transaction, project: Project, collection: Collection) -> int:
+        await definitions.write(tx, collection)
+        return await self._announce(tx, project)
+
+    async def _announce(self, tx: Transaction, project: Project) -> int:
+        version = await definitions.next_version(tx, project.schema)
+        await announce(tx, KIND, str(project.id))
+        return version
+
+
+def _known(collections: Mapping[str, Collection], name: str) -> Collection:
+    found = collections.get(name)
+    if found is None:
+        raise NotFound("No such collection.", code="collection_not_found")
+    return found
+
+
+def _taken(name: str) -> Conflict:
+    detail = f"There is a collection named {name!r}."
+    return Conflict(detail, code="already_exists", errors=[Fault("/name", "already_exists", detail)])
+
+
+def _refuse(
+    collections: Mapping[str, Collection], name: str, body: Mapping[str, object], faults: Sequence[Fault]
+) -> None:
+    """Raise when the body has faults, or when it takes the meaning from expressions that it does not bring itself."""
+    # Expressions over fields that are themselves wrong would only echo those faults.
+    wrong, broken = ([], []) if any(fault.pointer.startswith("/fields") for fault in faults) else check_expressions(
+        collections, name, body
+    )
+    if faults or wrong:
+        raise Invalid("The collection is not right.", errors=[*faults, *wrong])
+    _refuse_broken(broken)
+
+
+def _refuse_broken(broken: Sequence[BrokenExpression]) -> None:
+    if broken:
+        places = ", ".join(f"{one.collection}{one.place}" for one in broken[:5])
+        raise Conflict(
+            f"This change would break {len(broken)} expression(s): {places}.",
+            code="breaks_rules",
+            hint="Change them in the same request, or first.",
+            broken=[one.as_json() for one in broken],
+        )
+
+
+def _refuse_deletion(old: Collection, collections: Mapping[str, Collection]) -> None:
+    if old.system:
+        raise Conflict(f"Collection {old.name!r} belongs to the platform.", code="system_collection")
+    left = {name: one for name, one in collections.items() if name != old.name}
+    users = [name for name, one in left.items() if any(field.options.get("to") == old.name for field in one.fields)]
+    if users:
+        detail = f"Collections relate to {old.name!r}: {', '.join(users)}. Remove those fields first."
+        raise Conflict(detail, code="in_use", collections=users)
+    _refuse_broken(check_expressions(left, "", {})[1])
+
+
+def _refuse_impact(found: Impact, new: Collection, body: Mapping[str, object], *, may_lose_data: bool) -> None:
+    faults = []
+    for name, number in found.missing.items():
+        if number:
+            words = f"{number} records have no value. Give them one first, or a new field a default."
+            faults.append(_stored_fault(body, name, "missing_values", words, number))
+    for name, number in found.unfit.items():
+        if number:
+            words = f"{number} records hold a value outside the new limits."
+            faults.append(_stored_fault(body, name, "outside_limits", words, number))
+    for name, number in found.too_long.items():
+        if number:
+            faults.append(_stored_fault(body, name, "too_long", f"{number} records hold a text too long for an index.", number))
+    for names, number in found.duplicates.items():
+        if number:
+            words = f"{number} values of {', '.join(names)} are held by more than one record."
+            faults.append(_stored_fault(body, names[0], "not_unique", words, number))
+    if faults:
+        raise Conflict("Stored records stand against this change.", code="does_not_fit", errors=faults)
+    losses = {name: number for name, number in found.lost.items() if number}
+    if losses and not may_lose_data:
+        words = ", ".join(f"{name} ({number} values)" for name, number in losses.items())
+        detail = f"Collection {new.name!r} would lose {words}. Confirm the loss with ?confirm=data-loss."
+        raise Conflict(detail, code="confirm_required", records=found.records, fields=losses)
+
+
+def _stored_fault(body: Mapping[str, object], name: str, code: str, words: str, number: int) -> Fault:
+    return Fault(manifest.place(body, name), code, words, {"field": name, "count": number})
