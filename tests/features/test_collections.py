@@ -35,7 +35,8 @@ async def columns(db: Database, project: ProjectUnderTest, table: str) -> dict[s
     rows = await db.fetch(
         sql(
             "select attname::text as n,"
-            " format_type(atttypid, atttypmod) || case when attnotnull then ' not null' else '' end as t from pg_attribute where attrelid = {}::regclass and attnum > 0 and not attisdropped order by attnum",
+            " format_type(atttypid, atttypmod) || case when attnotnull then ' not null' else '' end as t"
+            " from pg_attribute where attrelid = {}::regclass and attnum > 0 and not attisdropped order by attnum",
             f'"{project.schema}"."{table}"',
         )
     )
