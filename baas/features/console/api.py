@@ -124,7 +124,7 @@ class ConsoleApi:
             title="baas",
             version=__version__,
             server_url=self._url,
-            description="Every endpoint of this server. Inside a project, `openapi.json` of the project knows its collections.",
+            description="Every endpoint of this server. The document of a project also knows its collections.",
         )
 
     def _project_document(self, name: str, collections: Mapping[str, Collection] | None) -> dict[str, object]:

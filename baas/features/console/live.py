@@ -9,8 +9,7 @@ from baas.engines.schema.json_schema import create_schema, patch_schema, record_
 from baas.infra.http.routes import Body, Endpoint
 
 Json = dict[str, object]
-_RECORDS = re.compile(r"(?P<before>.*/collections/)\{[a-z_]+\}/records(?P<rest>.*)")
-_MERGE_PATCH = "application/json"
+_RECORDS = re.compile(r"(?P<before>.*/collections/)\{[a-z][a-z0-9_]*\}/records(?P<rest>.*)")
 
 
 def live_endpoints(endpoints: Iterable[Endpoint], collections: Iterable[Collection]) -> Iterator[Endpoint]:
@@ -39,7 +38,7 @@ def live_schemas(collections: Iterable[Collection]) -> dict[str, Json]:
 
 def _of_collection(endpoint: Endpoint, collection: Collection, before: str, rest: str) -> Endpoint:
     name = collection.name
-    shape = re.sub(r"\{[a-z_]+(?::[a-z]+)?\}", "{id}", rest)
+    shape = re.sub(r"\{[a-z][a-z0-9_]*(?::[a-z]+)?\}", "{id}", rest)
     request, responses = endpoint.request, dict(endpoint.responses)
     record, page = _ref(name), _ref(f"{name}.page")
     match (endpoint.method, shape):
@@ -52,13 +51,12 @@ def _of_collection(endpoint: Endpoint, collection: Collection, before: str, rest
         case ("GET", "/{id}"):
             responses[200] = record
         case ("PATCH", "/{id}"):
-            request, responses[200] = Body(_ref(f"{name}.patch").schema, content_type=_MERGE_PATCH), record
+            request, responses[200] = _ref(f"{name}.patch"), record
         case ("PUT", "/{id}"):
             request = _ref(f"{name}.create")
             responses |= {200: record, 201: record}
-    summary = f"{endpoint.summary} ({name})"
     path = f"{before}{name}/records{rest}"
-    return replace(endpoint, path=path, tag=name, summary=summary, request=request, responses=responses)
+    return replace(endpoint, path=path, tag=name, request=request, responses=responses)
 
 
 def _ref(name: str) -> Body:

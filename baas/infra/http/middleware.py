@@ -28,7 +28,7 @@ from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, co
 from baas.infra.http.context import Context
 from baas.infra.http.problem import as_ours, send_problem
 from baas.infra.http.router import Found, Router
-from baas.infra.http.routes import Authenticate, Resolve
+from baas.infra.http.routes import Authenticate, Endpoint, Resolve
 from baas.infra.observe.log import Log
 from baas.infra.observe.metrics import Metrics
 
@@ -142,6 +142,11 @@ class Edge:
         metrics.gauge("requests_at_work", "Requests being served now.", lambda: self._work.at_work)
         metrics.gauge("requests_waiting", "Requests waiting for their turn.", lambda: self._work.waiting)
         metrics.gauge("streams_at_work", "Uploads, downloads and site requests being served now.", lambda: self._streams.at_work)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The whole table, for tests that go through every door."""
+        return self._router.endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

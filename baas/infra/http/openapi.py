@@ -7,7 +7,7 @@ from http import HTTPStatus
 from baas.infra.http.routes import Body, Endpoint, Policy
 
 Json = dict[str, object]
-_PARAMETER = re.compile(r"\{([a-z_]+)(?::[a-z]+)?\}")
+_PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(?::[a-z]+)?\}")
 _PROBLEM_TYPE = "application/problem+json"
 
 _TEXT: Json = {"type": "string"}

@@ -17,7 +17,7 @@ from baas.base.errors import MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
 from baas.infra.http.routes import Endpoint, Handler
 
-_PARAMETER = re.compile(r"\{([a-z_]+)(:[a-z]+)?\}")
+_PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
 
 

@@ -24,16 +24,29 @@ def test_a_good_body_is_read_exactly() -> None:
     body = b'{"a": 1, "b": 1.10, "c": "\\ud83d\\ude00 \xc3\xa9", "d": [true, null], "e": {"a": 9007199254740993}}'
 
     assert {"a": 1, "b": Decimal("1.10"), "c": "😀 é", "d": [True, None], "e": {"a": 9007199254740993}} == loads(body)
-    assert Decimal == type(loads(b"1e2"))
+    assert isinstance(loads(b"1e2"), Decimal)
 
 
 @pytest.mark.parametrize(
     ("body", "position"),
     [
-        (b"", 0), (b"{", 1), (b"[1,]", 3), (b'{"a":1}x', 7), (b"{'a':1}", 1), (b"[1.]", 2), (b"[01]", 2), (b'"a\nb"', 2),
-        (b"\xef\xbb\xbf{}", 0), (b"\xff", 0), (b'"\xed\xa0\x80"', 1), (b"{}{}", 2), (b'{"a"}', 4), (b"nul", 0), (b"'x'", 0),
+        (b"", 0),
+        (b"{", 1),
+        (b"[1,]", 3),
+        (b'{"a":1}x', 7),
+        (b"{'a':1}", 1),
+        (b"[1.]", 2),
+        (b"[01]", 2),
+        (b'"a\nb"', 2),
+        (b"\xef\xbb\xbf{}", 0),
+        (b"\xff", 0),
+        (b'"\xed\xa0\x80"', 1),
+        (b"{}{}", 2),
+        (b'{"a"}', 4),
+        (b"nul", 0),
+        (b"'x'", 0),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_json_is_refused_with_its_position(body: bytes, position: int) -> None:
     """400 `bad_json`; the position counts characters from zero."""
     with pytest.raises(BadRequest) as caught:
@@ -69,7 +82,7 @@ def test_what_is_no_json_is_refused_with_its_position(body: bytes, position: int
         (b'{"a":' * 100_000, ("too_deep", "")),
         (b"[" * 33 + b"]" * 33, ("too_deep", "")),
     ],
-)  # fmt: skip
+)
 def test_what_nobody_can_store_is_refused_with_its_place(body: bytes, expected: tuple[str, str]) -> None:
     """The code and the JSON pointer."""
     assert expected == refusal(body)
@@ -96,7 +109,9 @@ def test_brackets_and_colons_in_text_are_only_text() -> None:
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(exclude_characters="\0", codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_characters="\0", codec="utf-8")), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_characters="\0", codec="utf-8")), inner)
+    ),
     max_leaves=12,
 )
 

@@ -1,6 +1,10 @@
 // Shows an OpenAPI document of this server. Text from the document is only ever set as text, never as markup.
 
 const METHODS = ["get", "head", "post", "put", "patch", "delete"];
+const EXAMPLES = {
+  uuid: "01939d3e-7b1c-7f2e-9c58-2f1f6f0c9a11", "date-time": "2026-11-20T10:31:07.104233Z", date: "2026-11-20", decimal: "9.50",
+  email: "ada@example.com",
+};
 const element = (id) => document.getElementById(id);
 
 function make(tag, options = {}, ...children) {
@@ -17,7 +21,8 @@ function make(tag, options = {}, ...children) {
 function resolve(root, schema, seen = new Set()) {
   while (schema && schema.$ref && !seen.has(schema.$ref)) {
     seen.add(schema.$ref);
-    schema = schema.$ref.split("/").slice(1).reduce((part, key) => part && part[key.replaceAll("~1", "/").replaceAll("~0", "~")], root);
+    const keys = schema.$ref.split("/").slice(1).map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
+    schema = keys.reduce((part, key) => part && part[key], root);
   }
   return schema || {};
 }
@@ -37,7 +42,9 @@ function kindOf(root, schema) {
 function limits(schema) {
   const words = [];
   if (schema.minimum != null || schema.maximum != null) words.push(`${schema.minimum ?? "…"} to ${schema.maximum ?? "…"}`);
-  if (schema.minLength != null || schema.maxLength != null) words.push(`${schema.minLength ?? 0} to ${schema.maxLength ?? "…"} characters`);
+  if (schema.minLength != null || schema.maxLength != null) {
+    words.push(`${schema.minLength ?? 0} to ${schema.maxLength ?? "…"} characters`);
+  }
   if (schema.pattern) words.push(`matches ${schema.pattern}`);
   if (schema.default !== undefined) words.push(`default ${JSON.stringify(schema.default)}`);
   if (schema.readOnly) words.push("read only");
@@ -54,12 +61,13 @@ function example(root, schema, depth = 0) {
   const type = Array.isArray(plain.type) ? plain.type[0] : plain.type;
   if (type === "object" || plain.properties) {
     if (depth > 3) return {};
-    return Object.fromEntries(Object.entries(plain.properties || {}).map(([name, one]) => [name, example(root, one, depth + 1)]));
+    const members = Object.entries(plain.properties || {});
+    return Object.fromEntries(members.map(([name, one]) => [name, example(root, one, depth + 1)]));
   }
   if (type === "array") return depth > 3 ? [] : [example(root, plain.items || {}, depth + 1)];
   if (type === "integer" || type === "number") return plain.minimum ?? 1;
   if (type === "boolean") return true;
-  if (type === "string") return { uuid: "01939d3e-…", "date-time": "2026-11-20T10:31:07.104233Z", date: "2026-11-20", email: "ada@example.com" }[plain.format] || "…";
+  if (type === "string") return EXAMPLES[plain.format] || "…";
   return null;
 }
 
@@ -142,6 +150,13 @@ function callView(root, path, method, operation) {
   return view;
 }
 
+function linkView({ path, method, operation }) {
+  const words = `${method} ${path} ${operation.summary}`.toLowerCase();
+  return make("li", { "data-words": words },
+    make("a", { href: `#${operation.operationId}`, title: `${method.toUpperCase()} ${path}` },
+      make("span", { class: `method ${method}`, text: method.toUpperCase() }), make("span", { text: operation.summary })));
+}
+
 function calls(root) {
   const groups = new Map(root.tags.map((tag) => [tag.name, []]));
   for (const [path, item] of Object.entries(root.paths)) {
@@ -159,9 +174,7 @@ function show(root) {
   const contents = [], groups = [];
   for (const [tag, list] of calls(root)) {
     if (!list.length) continue;
-    const links = list.map(({ path, method, operation }) => make("li", { "data-words": `${method} ${path} ${operation.summary}`.toLowerCase() },
-      make("a", { href: `#${operation.operationId}`, title: `${method.toUpperCase()} ${path}` },
-        make("span", { class: `method ${method}`, text: method.toUpperCase() }), make("span", { text: operation.summary }))));
+    const links = list.map(linkView);
     contents.push(make("section", {}, make("h2", { text: tag }), make("ul", {}, ...links)));
     groups.push(make("section", { class: "group" }, make("h2", { text: tag }),
       ...list.map((one) => callView(root, one.path, one.method, one.operation))));

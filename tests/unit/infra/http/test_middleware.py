@@ -48,7 +48,18 @@ async def test_the_project_and_the_principal_come_from_path_and_credential() -> 
 
 @pytest.mark.parametrize(
     "authorization",
-    ["Bearer wrong", "Basic dXNlcjp4", "Bearer", "Bearer ", "user-token", "Token user-token", "", " ", "Bearer user-token x", "Bearer ü"],
+    [
+        "Bearer wrong",
+        "Basic dXNlcjp4",
+        "Bearer",
+        "Bearer ",
+        "user-token",
+        "Token user-token",
+        "",
+        " ",
+        "Bearer user-token x",
+        "Bearer ü",
+    ],
 )
 async def test_a_bad_credential_is_never_anonymous(authorization: str) -> None:
     """401 with the challenge, whatever is wrong with it."""
@@ -83,12 +94,18 @@ async def test_a_token_of_one_project_is_nothing_in_another() -> None:
 async def test_each_policy_admits_its_own_and_nobody_else() -> None:
     """Anonymous callers hear 401, known ones 403; a key must hold the scope."""
     expected = {
-        ("/v1/projects/app/mine", None): 401, ("/v1/projects/app/mine", "user-token"): 200, ("/v1/projects/app/mine", "key-token"): 403,
-        ("/v1/projects/app/schema", None): 401, ("/v1/projects/app/schema", "user-token"): 403,
-        ("/v1/projects/app/schema", "key-token"): 403, ("/v1/projects/app/schema", "operator-token"): 200,
-        ("/v1/projects/app/things", "key-token"): 200, ("/v1/projects/app/things", "operator-token"): 200,
-        ("/v1/projects", None): 401, ("/v1/projects", "operator-token"): 200,
-    }  # fmt: skip
+        ("/v1/projects/app/mine", None): 401,
+        ("/v1/projects/app/mine", "user-token"): 200,
+        ("/v1/projects/app/mine", "key-token"): 403,
+        ("/v1/projects/app/schema", None): 401,
+        ("/v1/projects/app/schema", "user-token"): 403,
+        ("/v1/projects/app/schema", "key-token"): 403,
+        ("/v1/projects/app/schema", "operator-token"): 200,
+        ("/v1/projects/app/things", "key-token"): 200,
+        ("/v1/projects/app/things", "operator-token"): 200,
+        ("/v1/projects", None): 401,
+        ("/v1/projects", "operator-token"): 200,
+    }
     async with small_app() as app:
         seen = {}
         for path, token in expected:
@@ -101,7 +118,9 @@ async def test_each_policy_admits_its_own_and_nobody_else() -> None:
 # ── hosts ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "localhost.", "[::1]:8000", "api.example", "extra.example"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "localhost.", "[::1]:8000", "api.example", "extra.example"]
+)
 async def test_the_servers_own_names_are_answered(host: str) -> None:
     """Loopback, the public address, and what the operator added; case, port and a final dot do not matter."""
     async with small_app(public_url="https://api.example", hosts=("Extra.Example",)) as app:
@@ -111,13 +130,23 @@ async def test_the_servers_own_names_are_answered(host: str) -> None:
 @pytest.mark.parametrize(
     ("host", "status", "code"),
     [
-        ("evil.example", 421, "wrong_host"), ("localhost.evil.example", 421, "wrong_host"), ("127.0.0.1.nip.io", 421, "wrong_host"),
-        ("192.168.0.1", 421, "wrong_host"), ("nobody.localhost", 421, "wrong_host"), ("app.localhost.evil.example", 421, "wrong_host"),
-        ("", 400, "bad_host"), ("localhost/x", 400, "bad_host"), ("localhost@evil.example", 400, "bad_host"), ("a b", 400, "bad_host"),
-        ("localhost,evil.example", 400, "bad_host"), ("localhost:port", 400, "bad_host"), ("[::1", 400, "bad_host"),
-        ("localhost:8000:8000", 400, "bad_host"), ("löcalhost", 400, "bad_host"),
+        ("evil.example", 421, "wrong_host"),
+        ("localhost.evil.example", 421, "wrong_host"),
+        ("127.0.0.1.nip.io", 421, "wrong_host"),
+        ("192.168.0.1", 421, "wrong_host"),
+        ("nobody.localhost", 421, "wrong_host"),
+        ("app.localhost.evil.example", 421, "wrong_host"),
+        ("", 400, "bad_host"),
+        ("localhost/x", 400, "bad_host"),
+        ("localhost@evil.example", 400, "bad_host"),
+        ("a b", 400, "bad_host"),
+        ("localhost,evil.example", 400, "bad_host"),
+        ("localhost:port", 400, "bad_host"),
+        ("[::1", 400, "bad_host"),
+        ("localhost:8000:8000", 400, "bad_host"),
+        ("löcalhost", 400, "bad_host"),
     ],
-)  # fmt: skip
+)
 async def test_any_other_host_is_refused(host: str, status: int, code: str) -> None:
     """421 for names that are not ours, 400 for what is no name; for pages and health as for the API."""
     async with small_app() as app:
@@ -145,9 +174,16 @@ async def _raw_status(edge: Any, headers: list[tuple[bytes, bytes]], **more: Any
         seen.append(message)
 
     scope = {
-        "type": "http", "method": "GET", "path": WHO, "raw_path": WHO.encode(), "query_string": b"", "headers": headers,
-        "client": ("192.0.2.7", 1), "scheme": "http", **more,
-    }  # fmt: skip
+        "type": "http",
+        "method": "GET",
+        "path": WHO,
+        "raw_path": WHO.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "client": ("192.0.2.7", 1),
+        "scheme": "http",
+        **more,
+    }
     await edge(scope, receive, send)
     return int(seen[0]["status"])
 
@@ -162,7 +198,9 @@ async def test_a_sites_host_serves_the_site_and_its_own_projects_api_only() -> N
 
         short, long = await ask("/v1/who"), await ask(WHO)
         own_user = await ask("/v1/who", Authorization="Bearer user-token")
-        refused = [await ask(path) for path in ("/v1/projects/open/who", "/v1/projects", "/v1/projects/", "/v1/projects/appx/who")]
+        refused = [
+            await ask(path) for path in ("/v1/projects/open/who", "/v1/projects", "/v1/projects/", "/v1/projects/appx/who")
+        ]
         pages = [await ask(path) for path in ("/", "/docs", "/healthz", "/_/setup", "/v1")]
 
     for answer in (short, long):
@@ -200,7 +238,13 @@ async def test_a_body_is_bounded_and_must_be_json() -> None:
         post = app.http.post
         problem_of(await post(ECHO, content=b"x" * 1001, headers=json_type), 413, "too_large")
         problem_of(await post(ECHO, content=pieces(), headers=json_type), 413, "too_large")
-        for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", ""):
+        for content_type in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/jsonp",
+            "",
+        ):
             answer = await post(ECHO, content=b"{}", headers={"Content-Type": content_type})
             problem_of(answer, 415, "unsupported_media_type")
         problem_of(await post(ECHO, content=b"{}"), 415, "unsupported_media_type")
@@ -215,7 +259,12 @@ async def test_a_body_is_bounded_and_must_be_json() -> None:
         problem_of(await post(ECHO, content=b'{"a":1,"a":1}', headers=json_type), 400, "duplicate_key")
         deep = problem_of(await post(ECHO, content=b'{"a":' * 40 + b"1" + b"}" * 40, headers=json_type), 422, "too_deep")
         null = problem_of(await post(ECHO, content=b'{"a":"\\u0000"}', headers=json_type), 422, "nul")
-        for content_type in ("application/json", "application/json; charset=utf-8", "application/merge-patch+json", "Application/JSON"):
+        for content_type in (
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/merge-patch+json",
+            "Application/JSON",
+        ):
             answer = await post(ECHO, content=b'{"a":1}', headers={"Content-Type": content_type})
             assert {"a": 1} == answer.json()
 
@@ -242,7 +291,9 @@ async def test_one_address_may_send_so_many_requests_and_others_go_on() -> None:
     """429 with the rate headers; the count is of the true address, which no header can change, and not of health or pages."""
     async with small_app(api_per_address=5) as app:
         statuses = [
-            (await app.http.get(WHO, headers={"X-Forwarded-For": f"198.51.100.{number}", "X-Real-IP": f"198.51.100.{number}"})).status_code
+            (
+                await app.http.get(WHO, headers={"X-Forwarded-For": f"198.51.100.{number}", "X-Real-IP": f"198.51.100.{number}"})
+            ).status_code
             for number in range(6)
         ]
         answer = await app.http.get("/v1/unknown")
@@ -372,9 +423,14 @@ async def test_an_answer_cut_short_stays_cut_short() -> None:
             sent.append(message)
 
         scope = {
-            "type": "http", "method": "GET", "path": "/v1/half", "query_string": b"", "headers": [(b"host", b"localhost")],
-            "client": ("192.0.2.7", 1), "scheme": "http",
-        }  # fmt: skip
+            "type": "http",
+            "method": "GET",
+            "path": "/v1/half",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+            "client": ("192.0.2.7", 1),
+            "scheme": "http",
+        }
         await app.edge(scope, None, send)
         log = app.logged()
 
@@ -413,8 +469,14 @@ async def test_every_fault_of_a_body_is_named() -> None:
     """`errors` has pointer, code and message of each; a header from an error holds no line break."""
 
     async def faulty(_request: Request) -> Response:
-        raise Invalid("Two faults.", errors=[Fault("/a", "required", "Missing."), Fault("/b/0", "too_long", "Long.")],
-                      hint="Try again.", headers={"X-Note": "a\r\nSet-Cookie: b=c"}, limit=3, status="no")  # fmt: skip
+        raise Invalid(
+            "Two faults.",
+            errors=[Fault("/a", "required", "Missing."), Fault("/b/0", "too_long", "Long.")],
+            hint="Try again.",
+            headers={"X-Note": "a\r\nSet-Cookie: b=c"},
+            limit=3,
+            status="no",
+        )
 
     async with small_app([Endpoint("GET", "/v1/faulty", ANYONE, "", faulty)]) as app:
         answer = await app.http.get("/v1/faulty")
@@ -441,10 +503,15 @@ async def test_the_request_id_is_the_clients_if_it_is_a_plain_one() -> None:
 # ── proxies ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _SPOOFED = {
-    "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example", "X-Real-IP": "203.0.113.9",
-    "Forwarded": "for=203.0.113.9;proto=https;host=evil.example", "X-Client-IP": "203.0.113.9", "CF-Connecting-IP": "203.0.113.9",
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "evil.example",
+    "X-Real-IP": "203.0.113.9",
+    "Forwarded": "for=203.0.113.9;proto=https;host=evil.example",
+    "X-Client-IP": "203.0.113.9",
+    "CF-Connecting-IP": "203.0.113.9",
     "True-Client-IP": "203.0.113.9",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("client", ["192.0.2.7", "127.0.0.1", "::1", "10.0.0.9"])
@@ -498,9 +565,18 @@ async def test_only_listed_origins_may_read() -> None:
         good = await app.http.get(WHO, headers={"Origin": GOOD})
         others = [
             await app.http.get(WHO, headers={"Origin": origin})
-            for origin in (EVIL, "https://good.example.evil.example", "http://good.example", "https://good.example:444", "null",
-                           "https://GOOD.example", "https://xgood.example", "*", "https://app.localhost")
-        ]  # fmt: skip
+            for origin in (
+                EVIL,
+                "https://good.example.evil.example",
+                "http://good.example",
+                "https://good.example:444",
+                "null",
+                "https://GOOD.example",
+                "https://xgood.example",
+                "*",
+                "https://app.localhost",
+            )
+        ]
         shut = await app.http.get("/v1/projects/shut/who", headers={"Origin": GOOD})
         server = await app.http.get("/v1/who", headers={"Origin": GOOD})
         error = await app.http.get("/v1/projects/app/nothing", headers={"Origin": GOOD})
@@ -605,7 +681,9 @@ async def test_no_credential_reaches_the_log_by_any_way_in() -> None:
 
     async def broken(request: Request) -> Response:
         body = await read_bytes(request.scope, request.receive, limit=10_000)
-        raise RuntimeError(f"cannot do {body.decode()} with {request.headers!r} and {request.scope['headers']!r} at {request.url}")
+        raise RuntimeError(
+            f"cannot do {body.decode()} with {request.headers!r} and {request.scope['headers']!r} at {request.url}"
+        )
 
     canary_token = f"sk_{_CANARY}{'A' * 30}"
     async with small_app([Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken)]) as app:
@@ -615,7 +693,9 @@ async def test_no_credential_reaches_the_log_by_any_way_in() -> None:
             headers={"Cookie": f"session={_CANARY}", "X-Api-Key": _CANARY, "Proxy-Authorization": f"Basic {_CANARY}"},
         )
         await app.http.post("/v1/projects/app/broken", json={}, headers={"Authorization": f"Bearer {_CANARY}"})
-        await app.http.get(f"/v1/{canary_token}", headers={"X-Request-Id": canary_token, "Authorization": f"Bearer {canary_token}"})
+        await app.http.get(
+            f"/v1/{canary_token}", headers={"X-Request-Id": canary_token, "Authorization": f"Bearer {canary_token}"}
+        )
         await app.http.get(f"/v1/who?access_token={_CANARY}")
         log = app.logged()
 
@@ -633,6 +713,12 @@ async def test_the_access_line_says_who_asked_what() -> None:
         lines = app.logged().splitlines()
 
     assert 1 == len(lines)
-    for part in ('"status":404', '"request_id":"r-1"', '"project":"app"', '"address":"192.0.2.7"', '"path":"/v1/projects/app/nothing"'):
+    for part in (
+        '"status":404',
+        '"request_id":"r-1"',
+        '"project":"app"',
+        '"address":"192.0.2.7"',
+        '"path":"/v1/projects/app/nothing"',
+    ):
         assert part in lines[0]
     assert "q=1" not in lines[0]

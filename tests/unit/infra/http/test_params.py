@@ -17,9 +17,19 @@ def test_values_are_decoded_once_and_exactly() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "name"),
-    [("x=1", "x"), ("a=1&a=2", "a"), ("a=%ff", "a"), ("a=%00", "a"), ("a=%zz", "a"), ("a=%", "a"), ("a=%2", "a"), (b"a=\xff", "a"),
-     ("A=1", "A"), ("%61=1&a=2", "a")],
-)  # fmt: skip
+    [
+        ("x=1", "x"),
+        ("a=1&a=2", "a"),
+        ("a=%ff", "a"),
+        ("a=%00", "a"),
+        ("a=%zz", "a"),
+        ("a=%", "a"),
+        ("a=%2", "a"),
+        (b"a=\xff", "a"),
+        ("A=1", "A"),
+        ("%61=1&a=2", "a"),
+    ],
+)
 def test_unknown_repeated_and_broken_values_are_refused_by_name(raw: str | bytes, name: str) -> None:
     """400 `bad_parameter` with the parameter."""
     with pytest.raises(BadRequest) as caught:
