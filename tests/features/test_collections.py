@@ -47,7 +47,7 @@ async def pieces(db: Database, project: ProjectUnderTest, table: str) -> set[str
     """Names of all constraints and indexes of a table."""
     rows = await db.fetch(
         sql(
-            "select conname::text as n from pg_constraint where conrelid = {}::regclass"
+            "select conname::text as n from pg_constraint where conrelid = {}::regclass and contype <> 'n'"
             " union select indexrelid::regclass::text from pg_index where indrelid = {}::regclass",
             f'"{project.schema}"."{table}"',
             f'"{project.schema}"."{table}"',
