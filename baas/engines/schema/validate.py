@@ -5,6 +5,7 @@ may write `readonly`, `immutable` and `hidden` fields; types and limits hold for
 """
 
 from collections.abc import Iterable, Mapping
+from uuid import UUID
 
 from baas.base.errors import Fault, Invalid
 from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Field
@@ -20,7 +21,10 @@ _SHORT = 80  # characters that fit any index, whatever they are and whoever shar
 
 
 def clean_create(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
-    """Values of every field for a new record, defaults and nulls filled in; `id` when the caller named one. Raises Invalid."""
+    """Values of every field for a new record, defaults and nulls filled in; `id`, a UUID, when the caller named one.
+
+    Raises Invalid.
+    """
     faults = list(_strangers(collection, body, privileged=privileged, new=True))
     values: Values = {}
     for field in collection.fields:
@@ -140,7 +144,7 @@ def _check_index(collection: Collection, name: str, text: str) -> None:
 
 def _clean_id(value: object, values: Values, faults: list[Fault]) -> None:
     try:
-        values["id"] = clean_uuid(value)
+        values["id"] = UUID(clean_uuid(value))
     except FieldFault as fault:
         faults.append(fault.under("/id"))
 

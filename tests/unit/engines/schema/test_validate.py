@@ -1,6 +1,7 @@
 """Bodies of records: typed, closed, complete, with every fault at once."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -38,10 +39,10 @@ def faults_of(call: Any, collection: Collection, body: dict[str, Any], *, privil
 
 
 def test_a_new_record_has_a_value_for_every_field(posts: Collection) -> None:
-    """Defaults where there are some, nulls elsewhere; the caller's id in lower case."""
+    """Defaults where there are some, nulls elsewhere; the caller's id as a UUID."""
     values = clean_create(posts, {"title": "a", "id": ID.upper(), "n": None}, privileged=False)
 
-    assert {"title": "a", "n": None, "owner": None, "score": 0, "secret": "s", "id": ID} == values
+    assert {"title": "a", "n": None, "owner": None, "score": 0, "secret": "s", "id": UUID(ID)} == values
 
 
 def test_a_patch_has_the_values_that_were_sent(posts: Collection) -> None:
