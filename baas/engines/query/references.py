@@ -37,9 +37,7 @@ class Reference:
     def _all_hold(self, new: Sql, old: Sql | None) -> Sql:
         item = ident("item", "value")
         added = sql(" and not coalesce({} = any ({}), false)", item, old) if old is not None else sql("")
-        return sql(
-            "not exists (select from unnest({}) item(value) where not exists ({}){})", new, self._found(item), added
-        )
+        return sql("not exists (select from unnest({}) item(value) where not exists ({}){})", new, self._found(item), added)
 
     def _found(self, value: Sql) -> Sql:
         if self.target is None:

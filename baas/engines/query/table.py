@@ -67,9 +67,7 @@ class Table:
     `others` are all collections of the project; `tables` finds one of them by name.
     """
 
-    def __init__(
-        self, collection: Collection, others: Mapping[str, Collection], tables: "Callable[[str], Table | None]"
-    ) -> None:
+    def __init__(self, collection: Collection, others: Mapping[str, Collection], tables: "Callable[[str], Table | None]") -> None:
         self.collection = collection
         self.name = collection.name
         self.key = (collection.schema, collection.version, collection.name)
@@ -136,9 +134,7 @@ class Table:
     def filter(self, source: str, names: Iterable[str]) -> Rule:
         """A client's filter over these fields alone; raises RuleError, the same for a hidden field and one that never was."""
         record = RowType({name: _row_field(self.collection, self.columns[name]) for name in names})
-        env = Env(
-            action="list", record=record, next=None, auth=auth_type(self.others), bare="record", vars=True, kind="filter"
-        )
+        env = Env(action="list", record=record, next=None, auth=auth_type(self.others), bare="record", vars=True, kind="filter")
         return check(source, env)
 
     def references(self, names: Iterable[str]) -> tuple[Column, ...]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from baas.base.errors import BaasError, BadRequest, Conflict, Fault, Forbidden, Invalid, NotFound, PreconditionFailed
 from baas.engines.query.table import Table
-from baas.engines.rules.rule import Rule
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -58,9 +57,9 @@ def bad_filter(error: RuleError) -> BadRequest:
     )
 
 
-def check_vars(rule: Rule, values: Mapping[str, object]) -> None:
-    """Raises BadRequest unless `vars` holds exactly the names that the filter uses."""
-    used = {name for root, name in rule.names if root == "vars"}
+def check_vars(names: frozenset[tuple[str, str]], values: Mapping[str, object]) -> None:
+    """Raises BadRequest unless `vars` holds exactly the `$names` among those that the filter uses."""
+    used = {name for root, name in names if root == "vars"}
     for name in sorted(used - values.keys()):
         raise BadRequest(f"The filter uses ${name}, which vars does not hold.", code="bad_filter", parameter="vars")
     for name in sorted(values.keys() - used):

@@ -58,8 +58,7 @@ class Records:
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "list")
         _admit_list(table, asking)
-        if wanted.filter is not None:
-            asking = await self._with_filter(project, table, asking, wanted)
+        asking = await self._with_filter(project, table, asking, wanted)
         keys = self._order(table, asking, wanted.sort)
         query = query_of(project, principal, table, keys, wanted)
         tree = List(
@@ -94,6 +93,7 @@ class Records:
         asking = await self._asking(project, principal, table, "create", sent=body)
         _refuse_locked(table, asking, "create")
         values = _new_values(table, asking, body)
+        values.setdefault("id", uuid7())
         tree = Insert(values)
         stored = None
         if asking.judge(table, "create").verdict is not False:
@@ -239,12 +239,15 @@ class Records:
         return Asking(principal, now=self._clock.now(), auth=auth, sent=sent)
 
     async def _with_filter(self, project: Project, table: Table, asking: Asking, wanted: Wanted) -> Asking:
-        """The facts that this filter needs too. Raises BadRequest for a filter that is none, or lacks one of its values."""
+        """The facts that the filter needs too. Raises BadRequest for a wrong one, and unless `vars` has exactly its names."""
+        if wanted.filter is None:
+            refusals.check_vars(frozenset(), wanted.vars)
+            return asking
         try:
-            rule = self._compiler.check_filter(table, wanted.filter or "", asking)
+            rule = self._compiler.check_filter(table, wanted.filter, asking)
         except RuleError as error:
             raise refusals.bad_filter(error) from None
-        refusals.check_vars(rule, wanted.vars)
+        refusals.check_vars(rule.names, wanted.vars)
         if rule.needs_auth_record and asking.principal.kind == "user" and not table.needs_auth_record("list"):
             return await self._facts(project, asking.principal, whole=True)
         return asking
@@ -344,9 +347,7 @@ def _projection(table: Table, asking: Asking, fields: Sequence[str] | None) -> t
 
 def _new_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
     _refuse_account_fields(table, asking, body)
-    values = clean_create(table.collection, body, privileged=not asking.masked)
-    values.setdefault("id", uuid7())
-    return values
+    return clean_create(table.collection, body, privileged=not asking.masked)
 
 
 def _changed_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
@@ -384,6 +385,9 @@ def _all_new_values(table: Table, asking: Asking, bodies: Sequence[object]) -> t
         ]
     if faults:
         raise Invalid("Some records do not fit the collection.", errors=faults[:_MAX_FAULTS])
+    # Of one millisecond the ids are in no order; sorted, they keep the order of the call in a list by id.
+    for values, made in zip(rows, sorted(uuid7() for _ in rows), strict=True):
+        values.setdefault("id", made)
     return tuple(rows)
 
 
