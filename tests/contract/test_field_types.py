@@ -309,6 +309,15 @@ def test_every_file_of_the_folder_is_in_the_list() -> None:
     assert set(GOOD) == set(HOSTILE) == {kind.name for kind in KINDS}
 
 
+def test_the_reference_names_every_type_and_every_option() -> None:
+    """`docs/reference/fields.md` is written by hand; a new type or option must stand there."""
+    text = (Path(__file__).parents[2] / "docs/reference/fields.md").read_text("utf-8")
+    for kind in KINDS:
+        assert f"| `{kind.name}` |" in text
+        described = text.partition(f"**{kind.name}**")[2].partition("\n\n")[0]
+        assert [] == [option.name for option in kind.options if f"`{option.name}`" not in described], kind.name
+
+
 @pytest.mark.parametrize(("kind", "options", "value", "expected"), cases(GOOD))
 async def test_a_good_value_comes_back_as_it_was(
     db: Database, schema: str, kind: str, options: dict[str, Any], value: object, expected: object
