@@ -113,7 +113,7 @@ def test_no_import_goes_in_a_circle() -> None:
 def test_the_three_distributions_keep_apart() -> None:
     """The client needs neither server nor tool; the tool reaches the server only inside commands, never at import."""
     wrong = [f"{name} -> {target}" for name, target in OURS if name.startswith("baas_sdk") and not target.startswith("baas_sdk")]
-    wrong += [f"{name} -> {target}" for name, target in OURS if name.startswith("baas.") and not target.startswith("baas.")]
+    wrong += [f"{name} -> {target}" for name, target in OURS if name.startswith("baas.") and target.partition(".")[0] != "baas"]
     for name, tree in MODULES.items():
         if name.startswith("baas_cli"):
             tops = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -36,9 +36,7 @@ def not_modified(headers: Mapping[str, str]) -> Response:
     return Response(None, 304, headers)
 
 
-async def send_json(
-    send: Send, body: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> None:
+async def send_json(send: Send, body: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
     """The same for the plain ASGI routes; header names in lower case."""
     fixed = ((b"content-type", _JSON), (b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})

@@ -56,9 +56,7 @@ def text(values: Query, name: str, default: str | None = None, *, max_length: in
 def integer(values: Query, name: str, default: int, *, minimum: int = ..., maximum: int = ...) -> int: ...
 @overload
 def integer(values: Query, name: str, default: None = ..., *, minimum: int = ..., maximum: int = ...) -> int | None: ...
-def integer(
-    values: Query, name: str, default: int | None = None, *, minimum: int = 0, maximum: int = 2**53
-) -> int | None:
+def integer(values: Query, name: str, default: int | None = None, *, minimum: int = 0, maximum: int = 2**53) -> int | None:
     """A whole number within the two bounds, both included."""
     value = values.get(name)
     if value is None:

@@ -35,19 +35,13 @@ class Probes:
     def routes(self) -> tuple[Endpoint, ...]:
         prometheus = Body({"type": "string"}, content_type="text/plain")
         return (
-            Endpoint(
-                "GET", "/healthz", ANYONE, "Whether the process runs", self.alive, tag="server", vital=True,
-                responses={200: Body(_STATE)},
-            ),
-            Endpoint(
-                "GET", "/readyz", ANYONE, "Whether the server can work", self.ready, tag="server", vital=True,
-                responses={200: Body(_READY), 503: None},
-            ),
-            Endpoint(
-                "GET", "/metrics", ANYONE, "Figures for Prometheus (loopback, metrics token or operator)", self.metrics,
-                tag="server", vital=True, responses={200: prometheus, 401: None},
-            ),
-        )
+            Endpoint("GET", "/healthz", ANYONE, "Whether the process runs", self.alive, tag="server", vital=True,
+                     responses={200: Body(_STATE)}),
+            Endpoint("GET", "/readyz", ANYONE, "Whether the server can work", self.ready, tag="server", vital=True,
+                     responses={200: Body(_READY), 503: None}),
+            Endpoint("GET", "/metrics", ANYONE, "Figures for Prometheus (loopback, metrics token or operator)", self.metrics,
+                     tag="server", vital=True, responses={200: prometheus, 401: None}),
+        )  # fmt: skip
 
     async def alive(self, _request: Request) -> Response:
         """The process answers; asks no other part, so that a database that is away does not get it killed."""
