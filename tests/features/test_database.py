@@ -26,10 +26,14 @@ async def test_a_released_connection_carries_no_state(database_url: str) -> None
 
 async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
     await db.execute(sql("create table if not exists scratch (id int primary key)"))
-    with pytest.raises(UniqueViolated) as caught:
+
+    async def insert_twice() -> None:
         async with db.transaction() as tx:
             await tx.execute(sql("insert into scratch values (1)"))
             await tx.execute(sql("insert into scratch values (1)"))
+
+    with pytest.raises(UniqueViolated) as caught:
+        await insert_twice()
 
     assert "scratch_pkey" == caught.value.constraint
     assert 0 == await db.fetch_value(sql("select count(*) from scratch"))
@@ -62,6 +66,20 @@ async def test_a_cut_connection_is_reported_and_replaced(database_url: str, db: 
         await sleeping
 
     assert 1 == await other.fetch_value(sql("select 1"))
+    await other.close()
+
+
+async def test_a_cancelled_borrowers_connection_is_not_lent_again(database_url: str) -> None:
+    """Its statement may still be at work, and its answer would be read by the next one."""
+    other = await Database.connect(database_url, size=1)
+    first = await other.fetch_value(sql("select pg_backend_pid()"))
+    sleeping = asyncio.create_task(other.fetch_value(sql("select pg_sleep(4)")))
+    await asyncio.sleep(0.1)
+    sleeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sleeping
+
+    assert first != await other.fetch_value(sql("select pg_backend_pid()"))
     await other.close()
 
 

@@ -16,7 +16,8 @@ Row = Mapping[str, Any]
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5
-# Given at connection, so that no statement of ours has to set session state and a reset at release is not needed.
+# Given at connection, so that no statement of ours has to set session state and nothing has to be reset at return: that would
+# cost a round trip a request. A test holds that a returned connection carries nothing.
 _SESSION = {
     "timezone": "UTC",
     "statement_timeout": "5000",
@@ -83,39 +84,35 @@ class Database:
     """A bounded pool. Every wait has a limit: two seconds for a connection, the session's own for a statement.
 
     Raises Unavailable when no connection is free in time, ConnectionLost when the server is gone, else what `errors.py` lists.
+
+    The driver's own pool spends three times as long on lending a connection as the driver on a statement: a task to shield the
+    return, another to limit the wait, a proxy. Lending is a list and a count here, and a connection whose borrower was
+    cancelled is not lent again but closed.
     """
 
-    def __init__(self, pool: Any, *, size: int, wait_s: float) -> None:
-        self._pool = pool
-        self._free = asyncio.Semaphore(size)
+    def __init__(self, url: str, *, size: int, wait_s: float) -> None:
+        self._url = url
         self._wait_s = wait_s
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Any] = []
+        self._open: set[Any] = set()
 
     @classmethod
     async def connect(cls, url: str, *, size: int = 10, wait_s: float = 2.0) -> "Database":
-        """Open a pool of at most `size` connections; raises ConnectionLost when the server cannot be reached."""
-        with _translated():
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=size,
-                reset=_keep,
-                init=_prepare,
-                timeout=_CONNECT_TIMEOUT_S,
-                command_timeout=None,
-                max_inactive_connection_lifetime=300,
-                statement_cache_size=1024,
-                max_cached_statement_lifetime=0,
-                max_cacheable_statement_size=64 * 1024,
-                server_settings=_SESSION,
-            )
-        return cls(pool, size=size, wait_s=wait_s)
+        """A pool of at most `size` connections, one of them opened now; raises ConnectionLost when there is no server."""
+        database = cls(url, size=size, wait_s=wait_s)
+        async with database._acquire():
+            return database
 
     async def close(self) -> None:
-        """Wait up to five seconds for work in progress, then cut it."""
-        try:
-            await asyncio.wait_for(self._pool.close(), 5)
-        except TimeoutError:
-            self._pool.terminate()
+        """Close every connection; a statement still at work gets five seconds together with its connection."""
+        self._idle.clear()
+        for connection in tuple(self._open):
+            try:
+                await connection.close(timeout=5)
+            except (*LOST, TimeoutError):
+                connection.terminate()
+        self._open.clear()
 
     async def fetch(self, query: Sql | Statement) -> list[Row]:
         async with self._acquire() as connection:
@@ -154,20 +151,50 @@ class Database:
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:
-        """A connection of our own count: the driver's own waiting with a limit would cost a task for every request."""
         if self._free.locked():
             await self._wait()
         else:
             await self._free.acquire()
         try:
-            with _translated():
-                connection = await self._pool.acquire()
+            connection = self._take() or await self._connect()
             try:
                 yield connection
+            except asyncio.CancelledError:
+                # Its statement may still run; PostgreSQL ends it at the statement limit at the latest.
+                connection.terminate()
+                raise
             finally:
-                await self._pool.release(connection)
+                self._give_back(connection)
         finally:
             self._free.release()
+
+    def _take(self) -> Any | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._open.discard(connection)
+        return None
+
+    def _give_back(self, connection: Any) -> None:
+        if connection.is_closed():
+            self._open.discard(connection)
+        else:
+            self._idle.append(connection)
+
+    async def _connect(self) -> Any:
+        with _translated():
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=_CONNECT_TIMEOUT_S,
+                statement_cache_size=1024,
+                max_cached_statement_lifetime=0,
+                max_cacheable_statement_size=64 * 1024,
+                server_settings=_SESSION,
+            )
+            await _prepare(connection)
+        self._open.add(connection)
+        return connection
 
     async def _wait(self) -> None:
         try:
@@ -189,10 +216,6 @@ class _translated:  # noqa: N801  reads as a word at its use
         ours = translate(error)
         if ours is not None and ours is not error:
             raise ours from error
-
-
-async def _keep(_connection: Any) -> None:
-    """No reset at release: nothing of ours sets session state (a test holds that), and it would cost a round trip a request."""
 
 
 async def _prepare(connection: Any) -> None:
