@@ -36,6 +36,8 @@ class _Variables:
     def name(self, value: object) -> str:
         if isinstance(value, datetime | date):
             return f"timestamp({self._bind(_instant(value))})"
+        if isinstance(value, Decimal):
+            return f"decimal({self._bind(_digits(value))})"
         return self._bind(_scalar(value))
 
     def _bind(self, value: object) -> str:
@@ -239,6 +241,12 @@ def _instant(value: date) -> str:
     if isinstance(value, datetime):
         return timestamp(value)
     return timestamp(datetime(value.year, value.month, value.day, tzinfo=UTC))
+
+
+def _digits(value: Decimal) -> str:
+    if not value.is_finite():
+        raise ConfigError("NaN and infinity equal nothing that is stored.")
+    return str(value)
 
 
 def _scalar(value: object) -> object:

@@ -1,0 +1,404 @@
+"""The client against the real application, behind a real socket, in both kinds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from baas_sdk import (
+    AsyncClient,
+    BadRequest,
+    Client,
+    Conflict,
+    F,
+    FileStore,
+    Forbidden,
+    Invalid,
+    NotAuthenticated,
+    NotFound,
+    PreconditionFailed,
+    Record,
+)
+
+from tests.support.callers import Caller, ProjectUnderTest
+
+FIELDS = [
+    {"name": "title", "type": "text", "required": True},
+    {"name": "n", "type": "int"},
+    {"name": "price", "type": "decimal"},
+    {"name": "due", "type": "datetime"},
+    {"name": "day", "type": "date"},
+    {"name": "done", "type": "bool", "default": False},
+    {"name": "code", "type": "text", "unique": True},
+    {"name": "owner", "type": "relation", "to": "users"},
+]
+OPEN = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
+OWN = {
+    "list": "record.owner == auth.id",
+    "view": "record.owner == auth.id",
+    "create": "next.owner == auth.id",
+    "update": "record.owner == auth.id",
+    "delete": "record.owner == auth.id",
+}
+
+
+class Twin:
+    """One project and both kinds of client: `await twin(client.auth.me)` runs a call of either."""
+
+    def __init__(self, kind: str, url: str, project: ProjectUnderTest) -> None:
+        self._kind = AsyncClient if kind == "async" else Client
+        self._url = url
+        self._project = project
+        self._clients: list[Any] = []
+        self.operator = self.client(token=project.operator.token)
+
+    def client(self, **options: Any) -> Any:
+        made = self._kind(self._url, **{"project": self._project.name, **options})
+        self._clients.append(made)
+        return made
+
+    async def __call__(self, act: Callable[[], Any]) -> Any:
+        if self._kind is Client:
+            return await asyncio.to_thread(lambda: _listed(act()))
+        result = act()
+        if isinstance(result, AsyncIterator):
+            return [one async for one in result]
+        return await result if isinstance(result, Awaitable) else result
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await self(client.close if self._kind is Client else client.aclose)
+
+
+def _listed(result: Any) -> Any:
+    return list(result) if isinstance(result, Iterator) else result
+
+
+@pytest.fixture(params=["sync", "async"])
+async def twin(
+    request: pytest.FixtureRequest, server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Twin]:
+    for name in ("BAAS_URL", "BAAS_PROJECT", "BAAS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    made = Twin(request.param, server_url, project)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def todos(twin: Twin) -> Any:
+    await twin(lambda: twin.operator.collections.create(name="todos", fields=FIELDS, rules=OPEN))
+    return twin.operator.collection("todos")
+
+
+async def test_a_record_is_made_read_changed_and_deleted(twin: Twin, todos: Any) -> None:
+    due = datetime.now(UTC)
+    made = await twin(lambda: todos.create(title="Ship", due=due, price=Decimal("9.50")))
+    read = await twin(lambda: todos.get(made.id))
+
+    assert isinstance(made, Record)
+    assert made == read
+    assert (1, "Ship", False, "9.50") == (made.rev, made.title, made.done, made.price)
+    assert timedelta() <= made.created_at - due < timedelta(minutes=1)
+
+    changed = await twin(lambda: todos.update(made, done=True))
+    assert (2, True) == (changed.rev, changed.done)
+    put = await twin(lambda: todos.put(changed, title="New"))
+    assert (3, "New", False) == (put.rev, put.title, put.done)
+    await twin(lambda: todos.delete(put))
+    with pytest.raises(NotFound):
+        await twin(lambda: todos.get(made.id))
+
+
+async def test_a_record_read_before_is_not_overwritten(twin: Twin, todos: Any) -> None:
+    made = await twin(lambda: todos.create(title="a"))
+    await twin(lambda: todos.update(made.id, title="b"))
+
+    for act in (lambda: todos.update(made, title="c"), lambda: todos.put(made, title="c"), lambda: todos.delete(made)):
+        with pytest.raises(PreconditionFailed):
+            await twin(act)
+    assert "b" == (await twin(lambda: todos.get(made.id))).title
+
+
+async def test_many_are_made_at_once_or_not_at_all(twin: Twin, todos: Any) -> None:
+    made = await twin(lambda: todos.create_many([{"title": str(n), "n": n} for n in range(5)]))
+    with pytest.raises(Invalid) as caught:
+        await twin(lambda: todos.create_many([{"title": "x"}, {"n": "y"}]))
+
+    assert [0, 1, 2, 3, 4] == [record.n for record in made]
+    assert {"1.title", "1.n"} == set(caught.value.fields)
+    assert 5 == await twin(todos.count)
+    assert [] == await twin(lambda: todos.create_many([]))
+
+
+async def test_a_list_is_filtered_sorted_paged_and_counted(twin: Twin, todos: Any) -> None:
+    await twin(lambda: todos.create_many([{"title": f"t{n}", "n": n, "done": n % 2 == 0} for n in range(7)]))
+    page = await twin(lambda: todos.list(filter=(F.done == True) & (F.n > 0), sort="-n", limit=2, count=True))  # noqa: E712
+    walked = await twin(lambda: todos.iter(filter="n >= $n", vars={"n": 2}, sort=["n"], page_size=2))
+
+    assert ([6, 4], 3) == ([record.n for record in page], page.total)
+    assert [2, 3, 4, 5, 6] == [record.n for record in walked]
+    assert 3 == (await twin(lambda: todos.first(filter=F.title == "t3"))).n
+    assert await twin(lambda: todos.first(filter=F.title == "none")) is None
+    assert 4 == await twin(lambda: todos.count(filter=F.done == True))  # noqa: E712
+    assert ["n"] == list((await twin(lambda: todos.list(fields=["n"], limit=1))).items[0])
+
+
+NOW = datetime(2026, 11, 20, 10, 30, 0, 123456, tzinfo=UTC)
+
+
+EXPRESSIONS = [
+    (F.title == "a", ["a"]),
+    (F.title != "a", ["b"]),
+    (F.title.in_(["a", "x"]), ["a"]),
+    (F.title.in_([]), []),
+    (F.title.contains("b"), ["b"]),
+    (F.title.startswith("a"), ["a"]),
+    (F.title.endswith("b"), ["b"]),
+    (F.n.is_null(), ["b"]),
+    (F.n != None, ["a"]),  # noqa: E711
+    (F.due == NOW, ["a"]),
+    (F.due < NOW + timedelta(microseconds=1), ["a"]),
+    (F.day == NOW.date(), ["a"]),
+    (F.price == Decimal("0.10"), ["a"]),
+    (F.price < Decimal("0.2"), ["a"]),
+    (F.price == 0.1, ["a"]),
+    (F.n.in_([1, 2]), ["a"]),
+    (F.done, ["a"]),
+    (~F.done, ["b"]),
+    (F.done | (F.title == "b"), ["a", "b"]),
+    (~(F.done & (F.title == "a")), ["b"]),
+    (F.created_at > datetime(2020, 1, 1, tzinfo=UTC), ["a", "b"]),
+]
+
+
+async def test_every_expression_means_the_same_on_the_server(twin: Twin, todos: Any) -> None:
+    first = {"title": "a", "n": 1, "due": NOW, "day": NOW.date(), "price": Decimal("0.1"), "done": True}
+    await twin(lambda: todos.create_many([first, {"title": "b"}]))
+    for expression, expected in EXPRESSIONS:
+        found = await twin(lambda expression=expression: todos.iter(filter=expression, sort="title"))
+
+        assert expected == [record.title for record in found], expression
+
+
+async def test_a_long_filter_is_asked_by_a_body(twin: Twin, todos: Any) -> None:
+    await twin(lambda: todos.create(title="é" * 900))
+
+    assert 1 == await twin(lambda: todos.count(filter=F.title == "é" * 900))
+
+
+async def test_what_is_wrong_is_told_by_type_field_and_place(twin: Twin, todos: Any) -> None:
+    with pytest.raises(Invalid) as invalid:
+        await twin(lambda: todos.create(n="x", unknown=1))
+    with pytest.raises(BadRequest) as bad:
+        await twin(lambda: todos.list(filter="titel == $t", vars={"t": "x"}))
+    await twin(lambda: todos.create(title="a", code="c"))
+    with pytest.raises(Conflict) as taken:
+        await twin(lambda: todos.create(title="b", code="c"))
+
+    assert {"title", "n", "unknown"} == set(invalid.value.fields)
+    assert invalid.value.request_id
+    assert f"(request {invalid.value.request_id})" in str(invalid.value)
+    assert "bad_filter" == bad.value.code
+    assert isinstance(bad.value.facts["position"], int)
+    assert "already_exists" == taken.value.code
+
+
+@dataclass(frozen=True)
+class Todo:
+    __collection__: ClassVar[str] = "todos"
+    id: str
+    rev: int
+    created_at: datetime
+    title: str
+    price: Decimal | None = None
+
+
+async def test_a_class_of_ones_own_is_read_and_written(twin: Twin, todos: Any) -> None:
+    typed = twin.operator.collection(Todo)
+    made = await twin(lambda: typed.create(title="a", price=Decimal("1.5")))
+    changed = await twin(lambda: typed.update(made, title="b"))
+
+    assert isinstance(changed, Todo)
+    assert ("b", Decimal("1.5"), 2) == (changed.title, changed.price, changed.rev)
+    assert [changed] == await twin(typed.iter)
+    with pytest.raises(PreconditionFailed):
+        await twin(lambda: typed.update(made, title="c"))
+
+
+async def test_users_sign_up_and_see_their_own(twin: Twin, tmp_path: Path) -> None:
+    """The whole way of an app: two users, one collection, owner rules."""
+    await twin(lambda: twin.operator.settings.update({"auth": {"sign_up": True}}))
+    await twin(lambda: twin.operator.collections.create(name="todos", fields=FIELDS, rules=OWN))
+    ada, bob, guest = twin.client(store=FileStore(tmp_path / "ada.json")), twin.client(), twin.client()
+    told: list[Any] = []
+    ada.auth.on_change(told.append)
+    session = await twin(lambda: ada.auth.sign_up("ada@example.com", "correct horse"))
+    other = await twin(lambda: bob.auth.sign_up("bob@example.com", "correct horse"))
+    mine = await twin(lambda: ada.collection("todos").create(title="Mine", owner=session.user.id))
+
+    assert [mine] == await twin(ada.collection("todos").iter)
+    assert [] == await twin(bob.collection("todos").iter)
+    with pytest.raises(NotFound):
+        await twin(lambda: bob.collection("todos").get(mine.id))
+    with pytest.raises(Forbidden):
+        await twin(lambda: bob.collection("todos").create(title="x", owner=session.user.id))
+    with pytest.raises(NotAuthenticated):
+        await twin(guest.collection("todos").list)
+    assert "ada@example.com" == (await twin(ada.auth.me)).email
+    assert other.session_id in [one.id for one in await twin(bob.auth.sessions)]
+
+    again = twin.client(store=FileStore(tmp_path / "ada.json"))
+    assert [mine] == await twin(again.collection("todos").iter)
+    renewed = await twin(again.auth.refresh)
+    assert renewed.access_token != session.access_token
+    await twin(again.auth.sign_out)
+    assert await twin(twin.client(store=FileStore(tmp_path / "ada.json")).auth.session) is None
+    assert [session] == told
+
+
+async def test_sign_in_says_nothing_about_which_was_wrong(twin: Twin, project: ProjectUnderTest) -> None:
+    user = await project.user()
+    for email, password in ((user.email, "wrong password"), ("nobody@example.com", "wrong password")):
+        with pytest.raises(NotAuthenticated) as caught:
+            await twin(lambda email=email, password=password: twin.client().auth.sign_in(email, password))
+        assert "(request " in str(caught.value)
+
+
+async def test_sign_up_is_off_until_the_project_says_so(twin: Twin) -> None:
+    with pytest.raises(Forbidden) as caught:
+        await twin(lambda: twin.client().auth.sign_up("ada@example.com", "correct horse"))
+
+    assert "sign_up_disabled" == caught.value.code
+
+
+async def test_a_user_changes_own_things_and_leaves(twin: Twin, project: ProjectUnderTest) -> None:
+    user = await project.user("ada@example.com")
+    client = twin.client()
+    await twin(lambda: client.auth.sign_in("ada@example.com", "correct horse battery"))
+    await twin(lambda: client.auth.change_password("correct horse battery", "another password"))
+    with pytest.raises(Invalid):
+        await twin(lambda: client.auth.update_me(email_verified=True))
+    await twin(client.auth.end_other_sessions)
+    assert [True] == [one.current for one in await twin(client.auth.sessions)]
+    await twin(client.auth.delete_me)
+
+    assert await twin(client.auth.session) is None
+    with pytest.raises(NotFound):
+        await twin(lambda: twin.operator.users.get(user.id))
+
+
+async def test_an_operator_manages_users(twin: Twin) -> None:
+    users = twin.operator.users
+    made = await twin(lambda: users.create("ada@example.com", "correct horse"))
+    await twin(lambda: users.create("bob@example.com"))
+    changed = await twin(lambda: users.update(made, disabled=True))
+
+    assert changed.disabled
+    assert ["ada@example.com", "bob@example.com"] == [user.email for user in await twin(lambda: users.iter(page_size=1))]
+    assert [made.id] == [user.id for user in await twin(lambda: users.list(email="ada@example.com"))]
+    with pytest.raises(Forbidden):
+        await twin(lambda: twin.client().auth.sign_in("ada@example.com", "correct horse"))
+    await twin(lambda: users.delete(made))
+    with pytest.raises(NotFound):
+        await twin(lambda: users.get(made.id))
+
+
+async def test_a_key_is_told_once_and_ends(twin: Twin, todos: Any) -> None:
+    key = await twin(lambda: twin.operator.keys.create("app", scopes=["records"]))
+    client = twin.client(key=key.key)
+    await twin(lambda: client.collection("todos").create(title="a"))
+
+    assert "key" not in (await twin(twin.operator.keys.list))[0]
+    with pytest.raises(Forbidden):
+        await twin(client.collections.list)
+    await twin(lambda: twin.operator.keys.revoke(key))
+    with pytest.raises(NotAuthenticated):
+        await twin(lambda: client.collection("todos").create(title="b"))
+
+
+async def test_collections_are_managed(twin: Twin, todos: Any) -> None:
+    collections = twin.operator.collections
+    await twin(lambda: todos.create(title="a"))
+    await twin(lambda: collections.update("todos", fields=[*FIELDS, {"name": "more", "type": "text"}]))
+
+    assert "more" in [field["name"] for field in (await twin(lambda: collections.get("todos"))).fields]
+    assert {"todos", "users"} == {one.name for one in await twin(collections.list)}
+    assert "todos" in str(await twin(collections.schema))
+    with pytest.raises(Invalid) as caught:
+        await twin(lambda: collections.create(name="bad", fields=[{"name": "x", "type": "txt"}]))
+    assert "fields.0.type" in caught.value.fields
+    with pytest.raises(Conflict):
+        await twin(lambda: collections.delete("todos"))
+    await twin(lambda: collections.delete("todos", confirm="data-loss"))
+    with pytest.raises(NotFound):
+        await twin(lambda: collections.get("todos"))
+
+
+async def test_projects_are_managed(twin: Twin, operator: Caller) -> None:
+    client = twin.operator
+    name = f"{client.project}-two"
+    await twin(lambda: client.projects.create(name))
+    with pytest.raises(Conflict):
+        await twin(lambda: client.projects.create(name))
+    with pytest.raises(Invalid):
+        await twin(lambda: client.projects.create("Not A Name"))
+
+    assert name in [project.name for project in await twin(lambda: client.projects.iter(page_size=2))]
+    assert {"users"} == {one.name for one in await twin(client.in_project(name).collections.list)}
+    await twin(lambda: client.projects.rename(name, f"{name}2"))
+    await twin(lambda: client.projects.delete(f"{name}2"))
+    with pytest.raises(NotFound):
+        await twin(lambda: client.projects.get(f"{name}2"))
+
+
+async def test_an_operator_signs_in_and_out(twin: Twin, operator: Caller) -> None:
+    client = twin.client()
+    signed_in = await twin(lambda: client.operators.sign_in(operator.email, "operator password"))
+
+    assert signed_in.token.startswith("opt_")
+    assert operator.email == (await twin(client.operators.me)).email
+    await twin(client.operators.sign_out)
+    with pytest.raises(NotAuthenticated):
+        await twin(client.operators.me)
+
+
+async def test_a_folder_becomes_a_site(twin: Twin, tmp_path: Path) -> None:
+    sites = twin.operator.sites
+    (tmp_path / "a").mkdir()
+    (tmp_path / "index.html").write_text("<h1>One</h1>")
+    (tmp_path / "a" / "b.css").write_text("p {}")
+    (tmp_path / ".env").write_text("SECRET=1")
+    await twin(lambda: sites.create("default", spa=True))
+    first = await twin(lambda: sites.deploy(tmp_path, message="one"))
+    (tmp_path / "index.html").write_text("<h1>Two</h1>")
+    second = await twin(lambda: sites.deploy(tmp_path))
+
+    assert f"://{twin.operator.project}.localhost" in second.url
+    assert [second.id, first.id] == [release.id for release in await twin(sites.releases)]
+    assert second.id == (await twin(lambda: sites.get("default"))).active_release
+    await twin(lambda: sites.activate(first))
+    assert first.id == (await twin(lambda: sites.get("default"))).active_release
+    assert [] == [name for name in first.ignored if "env" in name], "dot files were sent"
+
+
+async def test_a_settings_patch_keeps_the_rest(twin: Twin) -> None:
+    settings = twin.operator.settings
+    await twin(lambda: settings.update({"auth": {"sign_up": True}}))
+    await twin(lambda: settings.update({"cors": {"origins": ["https://a.example"]}}))
+
+    assert (await twin(settings.get))["auth"]["sign_up"]
+    with pytest.raises(Invalid) as caught:
+        await twin(lambda: settings.update({"auth": {"sign_upp": True}}))
+    assert ["auth.sign_upp"] == list(caught.value.fields)
+
+
+async def test_the_escape_hatch_reaches_everything(twin: Twin) -> None:
+    answer = await twin(lambda: twin.operator.request("GET", f"/v1/projects/{twin.operator.project}/settings"))
+
+    assert 200 == answer.status_code
+    assert answer.headers["x-request-id"]
