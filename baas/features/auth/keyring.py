@@ -16,7 +16,7 @@ from baas.infra.db.pool import Database, Transaction
 
 _KEEP_S = 60.0
 # A token may name a key that another server has just made; strangers naming keys that never were must not cost a query each.
-_REREAD_AFTER_S = 1.0
+_REREAD_AFTER_S = 0.1
 _KEEP_MOST = 10_000
 
 
@@ -38,11 +38,25 @@ class Keyring:
         self._db = db
         self._box = box
         self._rings: dict[UUID, Ring] = {}
+        self._asked_anew: dict[UUID, float] = {}
 
     async def found(self, tx: Transaction, project: Project) -> None:
         """Give a new project its tables' finishing touch and its first key, in the transaction that makes it."""
         await store.watch_users(tx, project.schema)
-        await self._add(tx, project)
+        await self.add(tx, project)
+
+    async def add(self, tx: Transaction, project: Project) -> None:
+        """Make a key that signs from now on; those before it go on verifying. Other servers follow within a minute."""
+        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+        from jwt.algorithms import ECAlgorithm
+
+        private, key_id = generate_private_key(SECP256R1()), short_id(16)
+        public = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
+        published = {"kid": key_id, "alg": ALGORITHM, "use": "sig", **{name: public[name] for name in ("kty", "crv", "x", "y")}}
+        der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        sealed = self._box.seal(der, purpose=_place(project, key_id))
+        await store.insert_token_key(tx, project.schema, key_id, published, sealed)
 
     async def signing(self, project: Project) -> tuple[str, Any]:
         """Key id and private key."""
@@ -52,7 +66,9 @@ class Keyring:
     async def verifying(self, project: Project, key_id: str) -> Any | None:
         """The public key with this id, or None."""
         ring = await self._ring(project)
-        if key_id not in ring.public_keys and ring.read_at < time.monotonic() - _REREAD_AFTER_S:
+        now = time.monotonic()
+        if key_id not in ring.public_keys and self._asked_anew.get(project.id, 0.0) < now - _REREAD_AFTER_S:
+            self._asked_anew[project.id] = now
             ring = await self._read(project)
         return ring.public_keys.get(key_id)
 
@@ -85,20 +101,9 @@ class Keyring:
         )
         if len(self._rings) >= _KEEP_MOST:
             self._rings.clear()
+            self._asked_anew.clear()
         self._rings[project.id] = ring
         return ring
-
-    async def _add(self, tx: Transaction, project: Project) -> None:
-        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-        from jwt.algorithms import ECAlgorithm
-
-        private, key_id = generate_private_key(SECP256R1()), short_id(16)
-        public = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
-        published = {"kid": key_id, "alg": ALGORITHM, "use": "sig", **{name: public[name] for name in ("kty", "crv", "x", "y")}}
-        der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        sealed = self._box.seal(der, purpose=_place(project, key_id))
-        await store.insert_token_key(tx, project.schema, key_id, published, sealed)
 
 
 def _place(project: Project, key_id: str) -> str:

@@ -102,10 +102,9 @@ class Auth:
         if not project.settings.auth.sign_up:
             raise Forbidden("This project does not let people sign up by themselves.", code="sign_up_disabled")
         await self._count(project, address_key("sign-up", device.address), self._address_limit)
-        values, password = await self._read_new(project, body, by=None)
-        if password is None:
-            raise Invalid("The body has faults.", errors=[Fault("/password", "required", "This is required.")])
-        digest = await self._passwords.hash(password)
+        missing = [Fault("/password", "required", "Must be given.")] if body.get("password") is None else []
+        values, password = await self._read_new(project, body, None, missing)
+        digest = await self._passwords.hash(password or "")
         async with self._db.transaction() as tx:
             user_id = await self._users.insert(tx, project, values)
             await store.save_password(tx, project.schema, user_id, digest)
@@ -216,7 +215,7 @@ class Auth:
 
     async def create_user(self, project: Project, by: Principal, body: Mapping[str, object]) -> tuple[UUID, UserJson]:
         """A new account, with a password or without. Raises Invalid with every fault, Conflict (`already_exists`)."""
-        values, password = await self._read_new(project, body, by=by)
+        values, password = await self._read_new(project, body, by, [])
         digest = await self._passwords.hash(password) if password is not None else None
         async with self._db.transaction() as tx:
             user_id = await self._users.insert(tx, project, values, by=by)
@@ -263,10 +262,9 @@ class Auth:
         return Session(access, self._sessions.access_token_s, refresh, family.id, user.body)
 
     async def _read_new(
-        self, project: Project, body: Mapping[str, object], *, by: Principal | None
+        self, project: Project, body: Mapping[str, object], by: Principal | None, faults: list[Fault]
     ) -> tuple[Values, str | None]:
-        """The values of a new account and its password, if any. Raises Invalid with the faults of both."""
-        faults: list[Fault] = []
+        """The values of a new account and its password, if any. Raises Invalid with all faults, those given included."""
         password = _password_of(body, faults)
         try:
             values = await self._users.read_new(project, {key: body[key] for key in body if key != "password"}, by=by)
