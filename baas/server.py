@@ -115,8 +115,11 @@ async def open_server(
         projects.on_dropped.append(hosting.forget_project)
         site_app = import_module("baas.features.hosting.serve").SiteApp(hosting, blobs)
         try:
-            files = import_module("baas.features.files.service").Files(db, blobs, catalog, users, clock, settings)
-            apis.append(import_module("baas.features.files.api").FilesApi(files))
+            files = import_module("baas.features.files.service").Files(
+                db, blobs, catalog, users, invalidations, clock, settings
+            )
+            apis.append(import_module("baas.features.files.api").FilesApi(files, blobs))
+            projects.on_dropped.append(files.forget_project)
         except (ImportError, TypeError, AttributeError) as error:
             print("no files yet:", error)
 

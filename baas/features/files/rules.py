@@ -1,0 +1,116 @@
+"""A bucket's rules: what they may name, and what they mean for one caller."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from baas.base.principal import Principal
+from baas.engines.query.asking import ALWAYS, NEVER, Judgement
+from baas.engines.query.table import auth_type
+from baas.engines.query.text import Kept
+from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
+from baas.engines.schema.collection import Action, Collection
+from baas.features.files.model import Bucket
+
+_TEXT = RowField("string", nullable=False)
+_MOMENT = RowField("timestamp", nullable=False)
+FILE = RowType(
+    {
+        "path": _TEXT,
+        "name": _TEXT,
+        "folder": _TEXT,
+        "size": RowField("int", nullable=False),
+        "content_type": _TEXT,
+        "sha256": _TEXT,
+        "owner": RowField("ref(users)", nullable=True),
+        "metadata": RowField("json", nullable=False),
+        "created_at": _MOMENT,
+        "updated_at": _MOMENT,
+    }
+)
+"""What `record` and `next` are in a bucket's rules."""
+_USERS = "users"
+_BARE: Mapping[Action, Literal["next"] | None] = {"create": "next", "update": None}
+
+
+def rule_env(action: Action, collections: Mapping[str, Collection]) -> Env:
+    """What the rule of an action may name."""
+    return Env(
+        action=action,
+        record=None if action == "create" else FILE,
+        next=FILE if action in ("create", "update") else None,
+        auth=auth_type(collections),
+        bare=_BARE.get(action, "record"),
+    )
+
+
+class BucketRules:
+    """The checked rules of buckets, kept while neither the bucket nor the users' fields change."""
+
+    def __init__(self) -> None:
+        self._kept: Kept[Rule | RuleError] = Kept(4000)
+
+    def rule(self, schema: str, bucket: Bucket, action: Action, collections: Mapping[str, Collection]) -> Rule | None:
+        """None when the action is locked, and when a later change of `users` broke the rule: it then admits nobody."""
+        source = bucket.rules.get(action)
+        if source is None:
+            return None
+        users = collections.get(_USERS)
+        key = (schema, bucket.name, bucket.version, users.version if users else 0, action)
+
+        def make() -> Rule | RuleError:
+            try:
+                return check(source, rule_env(action, collections))
+            except RuleError as error:
+                return error
+
+        found = self._kept.get(key, make)
+        return found if isinstance(found, Rule) else None
+
+
+class Access:
+    """The rules of one bucket with the facts of one request in them; never shared between requests."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        rules: Mapping[Action, Rule | None],
+        principal: Principal,
+        *,
+        auth: Mapping[str, object] | None,
+        now: datetime,
+    ) -> None:
+        self.bucket = bucket
+        self.principal = principal
+        self.now = now
+        self.leaves: dict[Hashable, Sequence[object]] = {}
+        self._rules = rules
+        self._auth = auth
+        self._known: dict[Action, Judgement] = {}
+
+    def judge(self, action: Action) -> Judgement:
+        """The rule of an action for this caller; what is locked is never true."""
+        if self.principal.privileged or (action == "view" and self.bucket.public):
+            return ALWAYS
+        if action not in self._known:
+            self._known[action] = self._fold(action)
+        return self._known[action]
+
+    def locked(self, action: Action) -> bool:
+        """Whether the action is for operators and keys alone, and this caller is neither."""
+        return self.judge(action) is NEVER and self._rules[action] is None
+
+    def knows(self, action: Action, unknown: frozenset[str]) -> bool:
+        """Whether the rule of an action can be judged while these fields of `next` are not known yet."""
+        if self.judge(action).verdict is not None:
+            return True
+        rule = self._rules[action]
+        return rule is None or not any(root == "next" and name in unknown for root, name in rule.names)
+
+    def _fold(self, action: Action) -> Judgement:
+        rule = self._rules[action]
+        if rule is None:
+            return NEVER
+        folded = rule.fold(Facts(auth=self._auth, now=self.now, action=action, input={}))
+        self.leaves[action] = folded.values
+        return Judgement((action, folded.shape), folded.verdict, action, rule, folded)

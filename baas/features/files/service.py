@@ -1,0 +1,428 @@
+"""Files: bytes in the blob store, a row in PostgreSQL, and the bucket's rules between them and everybody.
+
+An upload is durable before its row, and visible with it. A blob without a row is nobody's: it is removed where the refusal is
+known, and swept after a day where a crash left it.
+"""
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from baas.base.clock import Clock
+from baas.base.errors import (
+    BaasError,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from baas.base.ids import uuid7
+from baas.base.paths import folder_and_name, path_fault
+from baas.base.principal import Principal
+from baas.base.project import Project
+from baas.base.settings import Settings
+from baas.engines.schema.catalog import Catalog
+from baas.engines.schema.collection import ACTIONS, Action
+from baas.features.auth.service import Auth
+from baas.features.files import manifest, store
+from baas.features.files.buckets import KIND, Buckets
+from baas.features.files.model import Bucket, Change, Draft, File, Page, Prospects, Upload, Written
+from baas.features.files.rules import Access, BucketRules
+from baas.infra.blobs.base import Blob, BlobStore
+from baas.infra.db.errors import ReferenceViolated, UniqueViolated
+from baas.infra.db.listen import Invalidations, announce
+from baas.infra.db.pool import Database, Transaction
+from baas.infra.http.content import check_if_match
+
+_USERS = "users"
+_TRIES = 3
+_UNUSED = timedelta(hours=24)
+_SWEEP_BATCH = 500
+_MOST_BUCKETS = 500
+_MOST_METADATA_BYTES = 64 << 10
+_NOTHING_KNOWN: frozenset[str] = frozenset()
+
+
+class Files:
+    """Keeps buckets, and files in them as the buckets' rules allow."""
+
+    def __init__(  # noqa: PLR0917  the parts it is made of, in the order in which they are made
+        self,
+        db: Database,
+        blobs: BlobStore,
+        catalog: Catalog,
+        auth: Auth,
+        invalidations: Invalidations,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._catalog = catalog
+        self._auth = auth
+        self._invalidations = invalidations
+        self._clock = clock
+        self._max_bytes = settings.max_file_bytes
+        self._buckets = Buckets(db, invalidations)
+        self._rules = BucketRules()
+
+    # Buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def buckets(self, project: Project) -> list[Bucket]:
+        """All buckets of the project by name."""
+        return list((await self._buckets.all(project)).values())
+
+    async def bucket(self, project: Project, name: str) -> Bucket:
+        """Raises NotFound."""
+        bucket = (await self._buckets.all(project)).get(name)
+        if bucket is None:
+            raise _no_bucket()
+        return bucket
+
+    async def create_bucket(self, project: Project, body: Mapping[str, object]) -> Bucket:
+        """Make a bucket from a manifest. Raises Invalid with every fault, Conflict when there is one of this name."""
+        new = manifest.new_bucket(body, await self._catalog.collections(project))
+        if len(await self._buckets.all(project)) >= _MOST_BUCKETS:
+            raise Conflict(f"A project has at most {_MOST_BUCKETS} buckets.", code="too_many_buckets")
+        try:
+            async with self._change(project) as tx:
+                return await store.make_bucket(tx, project.schema, new)
+        except UniqueViolated:
+            raise Conflict(f"There is a bucket named {new.name!r}.", code="already_exists") from None
+
+    async def change_bucket(self, project: Project, name: str, body: Mapping[str, object]) -> Bucket:
+        """Change what the body names; stored files stay as they are. Raises NotFound, Invalid with every fault."""
+        collections = await self._catalog.collections(project)
+        async with self._change(project) as tx:
+            current = await store.lock_bucket(tx, project.schema, name)
+            if current is None:
+                raise _no_bucket()
+            return await store.change_bucket(tx, project.schema, manifest.changed_bucket(body, current, collections))
+
+    async def delete_bucket(self, project: Project, name: str, *, may_lose_data: bool) -> None:
+        """Delete the bucket with its files. Raises NotFound, Conflict `confirm_required` when it has some that may not go."""
+        async with self._change(project) as tx:
+            if await store.lock_bucket(tx, project.schema, name) is None:
+                raise _no_bucket()
+            if not may_lose_data and (files := await store.count_files(tx, project.schema, name)):
+                detail = f"Bucket {name!r} holds {files} files. Confirm their loss with ?confirm=data-loss."
+                raise Conflict(detail, code="confirm_required", files=files)
+            await store.drop_bucket(tx, project.schema, name)
+
+    # Reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def file(self, project: Project, principal: Principal, bucket: str, path: str) -> File:
+        """A file this caller may view. Raises NotFound when it is absent or invisible, Forbidden when the rule is locked."""
+        access = await self._access(project, principal, bucket, "view")
+        _refuse_locked(access, "view")
+        _check_path(path)
+        found = None
+        if access.judge("view").verdict is not False:
+            found = await store.file(self._db, project.schema, path, access)
+        if found is None:
+            raise _absent()
+        return found
+
+    async def list(
+        self, project: Project, principal: Principal, bucket: str, prefix: str, start: str, *, folders: bool, limit: int
+    ) -> Page:
+        """One page of the files below a prefix that the list rule shows; with `folders`, those right there and its folders.
+
+        Raises NotFound for no such bucket, Forbidden or Unauthenticated when no file can be shown.
+        """
+        access = await self._access(project, principal, bucket, "list")
+        _refuse_locked(access, "list")
+        if access.judge("list").verdict is False:
+            if principal.kind == "anonymous":
+                raise Unauthenticated("The rules show these files to no anonymous caller.", code="rule_denied")
+            raise _denied("list")
+        read = store.folder_page if folders else store.page
+        return await read(self._db, project.schema, access, prefix=prefix, start=start, limit=limit)
+
+    # Writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def put(self, project: Project, principal: Principal, bucket: str, path: str, upload: Upload) -> Written:
+        """Create the file or replace its content; durable when it returns.
+
+        What can be judged is judged before a byte is read. Raises Forbidden, NotFound, PreconditionFailed, Conflict,
+        UnsupportedMediaType, TooLarge, Invalid (`digest_mismatch`), OutOfSpace.
+        """
+        access = await self._access(project, principal, bucket, "create", "update", "view")
+        _check_path(path)
+        draft = self._draft(access, path, upload)
+        self._check_kind(project, access.bucket, upload)
+        await self._refuse_early(project, access, draft, upload)
+        body = _at_most(upload.body, self._limit(project, access.bucket))
+        blob = await self._blobs.put(f"{_prefix(project)}/{uuid7().hex}", body)
+        try:
+            if upload.sha256 not in (None, blob.sha256):
+                raise Invalid("The body's SHA-256 is not the one that Content-Digest states.", code="digest_mismatch")
+            whole = replace(draft, size=blob.size, sha256=blob.sha256)
+            written, replaced = await self._store(project, access, whole, blob, upload)
+        except BaasError as error:
+            # Only a refusal is certain: after a lost connection the row may stand, and its bytes with it.
+            if error.status < 500:
+                await self._blobs.delete(blob.key)
+            raise
+        if replaced is not None:
+            await self._blobs.delete(replaced)
+        return written
+
+    async def describe(
+        self, project: Project, principal: Principal, bucket: str, path: str, change: Change
+    ) -> Written:
+        """Change a file's metadata (merge patch, RFC 7396) and content type. Raises as `put` does, NotFound for no file."""
+        access = await self._access(project, principal, bucket, "update", "view")
+        _refuse_locked(access, "update")
+        _check_path(path)
+        if change.content_type is not None and not access.bucket.accepts(change.content_type):
+            raise _bad_type(access.bucket)
+        async with self._db.transaction() as tx:
+            stored = await store.lock(tx, project.schema, bucket, path)
+            written = None
+            if stored is not None:
+                if change.if_match is not None:
+                    await self._check_if_match(tx, project, access, stored, change.if_match)
+                draft = _described(stored, change, self._clock.now())
+                written = await store.describe(tx, project.schema, access, draft)
+            if written is None:
+                raise await self._why_not(tx, project, access, path, "update")
+        return written
+
+    async def delete(self, project: Project, principal: Principal, bucket: str, path: str, *, if_match: str | None) -> None:
+        """Remove the file. Raises NotFound when it is absent or invisible, Forbidden, PreconditionFailed."""
+        access = await self._access(project, principal, bucket, "delete", "view")
+        _refuse_locked(access, "delete")
+        _check_path(path)
+        async with self._db.transaction() as tx:
+            stored = await store.lock(tx, project.schema, bucket, path) if if_match is not None else None
+            if stored is not None and if_match is not None:
+                await self._check_if_match(tx, project, access, stored, if_match)
+            blob = await store.delete(tx, project.schema, access, path)
+            if blob is None:
+                raise await self._why_not(tx, project, access, path, "delete")
+        await self._blobs.delete(blob)
+
+    # Clean-up ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def sweep(self, project: Project) -> int:
+        """Remove blobs that no file has and that are a day old; the number of them."""
+        removed = 0
+        old = [key async for key in self._blobs.keys(_prefix(project), before=datetime.now(UTC) - _UNUSED)]
+        for start in range(0, len(old), _SWEEP_BATCH):
+            batch = old[start : start + _SWEEP_BATCH]
+            known = await store.known_blobs(self._db, project.schema, batch)
+            for key in batch:
+                if key not in known:
+                    await self._blobs.delete(key)
+                    removed += 1
+        return removed
+
+    async def forget_project(self, project: Project) -> None:
+        """Remove the files of a project that was deleted."""
+        self._buckets.forget(project.schema)
+        await self._blobs.delete_all(_prefix(project))
+
+    # Inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _change(self, project: Project) -> AsyncIterator[Transaction]:
+        """A transaction that changes buckets; this server sees it at once, others soon."""
+        async with self._db.transaction() as tx:
+            yield tx
+            await announce(tx, KIND, project.schema)
+        await self._invalidations.catch_up()
+
+    async def _access(self, project: Project, principal: Principal, bucket: str, *actions: Action) -> Access:
+        """The bucket's rules for this caller; the user's record is fetched only when one of these actions looks at it."""
+        found = await self.bucket(project, bucket)
+        if principal.privileged:
+            return Access(found, dict.fromkeys(ACTIONS), principal, auth=None, now=self._clock.now())
+        collections = await self._catalog.collections(project)
+        rules = {action: self._rules.rule(project.schema, found, action, collections) for action in ACTIONS}
+        auth: dict[str, object] | None = None
+        if principal.kind == "user":
+            auth = {}
+            if any(rule.needs_auth_record for action in actions if (rule := rules[action]) is not None):
+                record = await self._auth.record(project, UUID(principal.id))
+                if record is None:
+                    raise Unauthenticated("The account of this credential is gone.")
+                auth.update(record)
+            auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
+        return Access(found, rules, principal, auth=auth, now=self._clock.now())
+
+    def _draft(self, access: Access, path: str, upload: Upload) -> Draft:
+        folder, name = folder_and_name(path)
+        owner = UUID(access.principal.id) if access.principal.kind == "user" else None
+        return Draft(path, name, folder, upload.size, upload.content_type, upload.sha256, owner, "{}", access.now)
+
+    def _limit(self, project: Project, bucket: Bucket) -> int:
+        return min(bucket.max_size or self._max_bytes, project.settings.limits.max_file_bytes, self._max_bytes)
+
+    def _check_kind(self, project: Project, bucket: Bucket, upload: Upload) -> None:
+        if not bucket.accepts(upload.content_type):
+            raise _bad_type(bucket)
+        if upload.size is not None and upload.size > (limit := self._limit(project, bucket)):
+            raise _too_large(limit)
+
+    async def _refuse_early(self, project: Project, access: Access, draft: Draft, upload: Upload) -> None:
+        """Refuse what is refused whatever the bytes are. The same is judged again with the row, when they are here."""
+        unknown = frozenset(name for name in ("size", "sha256") if getattr(draft, name) is None)
+        found = await store.prospects(self._db, project.schema, access, draft, unknown)
+        _refuse(found, access, upload)
+
+    async def _store(
+        self, project: Project, access: Access, draft: Draft, blob: Blob, upload: Upload
+    ) -> tuple[Written, str | None]:
+        """The row of a stored blob, and the blob it replaces."""
+        for _ in range(_TRIES):
+            try:
+                async with self._db.transaction() as tx:
+                    old = await store.lock(tx, project.schema, access.bucket.name, draft.path)
+                    _refuse(await store.prospects(tx, project.schema, access, draft, _NOTHING_KNOWN), access, upload)
+                    if old is not None:
+                        written = await store.replace(tx, project.schema, access, draft, blob)
+                    else:
+                        written = await store.insert(tx, project.schema, access, draft, blob)
+            except ReferenceViolated:
+                raise _no_bucket() from None
+            if written is not None:
+                return written, old.blob if old else None
+        raise Unavailable("The file is being changed by many at once; try again.", code="busy")
+
+    async def _check_if_match(
+        self, tx: Transaction, project: Project, access: Access, stored: File, condition: str
+    ) -> None:
+        """A caller who cannot see the file learns nothing of its version."""
+        if await store.seen(tx, project.schema, access, stored.path):
+            check_if_match(condition, stored.sha256)
+
+    async def _why_not(self, tx: Transaction, project: Project, access: Access, path: str, action: Action) -> BaasError:
+        if await store.seen(tx, project.schema, access, path):
+            return _denied(action)
+        return _absent()
+
+
+def _described(stored: File, change: Change, now: datetime) -> Draft:
+    metadata = stored.metadata
+    if change.metadata is not None:
+        # Decimals keep every digit of a stored number that the patch does not touch.
+        changed = merged(json.loads(stored.metadata, parse_float=Decimal), change.metadata)
+        metadata = msgspec.json.Encoder(decimal_format="number").encode(changed).decode()
+        if len(metadata) > _MOST_METADATA_BYTES:
+            raise Invalid(f"Metadata may have {_MOST_METADATA_BYTES} bytes.", code="too_large")
+    return Draft(
+        stored.path,
+        stored.name,
+        stored.folder,
+        stored.size,
+        change.content_type or stored.content_type,
+        stored.sha256,
+        stored.owner,
+        metadata,
+        now,
+    )
+
+
+def merged(target: object, patch: object) -> object:
+    """The merge patch of RFC 7396."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+def _refuse(found: Prospects, access: Access, upload: Upload) -> None:
+    """Raises what stands against an upload, in words that tell this caller nothing he may not know.
+
+    Whoever may not view a file and may not create one of that path gets the same answer whether it is there or not.
+    """
+    hidden = found.etag is not None and not found.seen and found.may_update is False
+    if found.etag is None or hidden:
+        if found.may_create is False:
+            raise _locked("create") if access.locked("create") else _denied("create")
+        if hidden and found.may_create:
+            raise Conflict("This path is taken.", code="already_exists")
+        if upload.if_match is not None:
+            check_if_match(upload.if_match, None)
+    elif found.may_update is False:
+        raise _denied("update")
+    elif upload.create_only:
+        raise PreconditionFailed("There is a file of this path already.")
+    elif upload.if_match is not None:
+        check_if_match(upload.if_match, found.etag)
+
+
+async def _at_most(body: AsyncIterable[bytes], limit: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in body:
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+def _check_path(path: str) -> None:
+    if fault := path_fault(path):
+        raise BadRequest(f"The path {fault}.", code="bad_path")
+
+
+def _refuse_locked(access: Access, action: Action) -> None:
+    if access.locked(action):
+        raise _locked(action)
+
+
+_ACTS: Mapping[Action, str] = {
+    "list": "list these files",
+    "view": "view this file",
+    "create": "create this file",
+    "update": "change this file",
+    "delete": "delete this file",
+}
+
+
+def _denied(action: Action) -> Forbidden:
+    return Forbidden(f"The rules do not allow you to {_ACTS[action]}.", code="rule_denied", action=action)
+
+
+def _locked(action: Action) -> Forbidden:
+    return Forbidden(f"Only operators and secret keys may {_ACTS[action]}.", code="rule_denied", action=action)
+
+
+def _absent() -> NotFound:
+    """The one answer for a file that is not there and for one that this caller cannot see."""
+    return NotFound("No such file.", code="file_not_found")
+
+
+def _no_bucket() -> NotFound:
+    return NotFound("No such bucket.", code="bucket_not_found")
+
+
+def _bad_type(bucket: Bucket) -> UnsupportedMediaType:
+    types = list(bucket.types or ())
+    return UnsupportedMediaType(f"This bucket takes {', '.join(types) or 'nothing'}.", types=types)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"A file here may have at most {limit} bytes.", limit=limit, headers={"Connection": "close"})
+
+
+def _prefix(project: Project) -> str:
+    return f"{project.schema}/files"
