@@ -483,6 +483,32 @@ async def test_readers_are_not_disturbed_by_changes(project: ProjectUnderTest, d
     assert reads > 20
 
 
+async def test_callers_read_on_while_fields_come_and_go(project: ProjectUnderTest) -> None:
+    """Through the API, where statements are made from definitions in memory: every list answers, with old or new fields."""
+    await project.collection("posts", [TITLE, NUMBER], {"list": "n >= 0"})
+    for number in range(5):
+        await project.operator.create("posts", {"title": "a", "n": number})
+    statuses: list[int] = []
+    done = False
+
+    async def read() -> None:
+        while not done:
+            answer = await project.anonymous.get("collections/posts/records")
+            statuses.append(answer.status_code if answer.status_code != 200 or len(answer.json()["items"]) == 5 else 0)
+
+    async def alter() -> None:
+        nonlocal done
+        for number in range(8):
+            fields = [TITLE, NUMBER, {"name": f"x{number % 2}", "type": "text", "default": "v"}]
+            assert (await change(project, "posts", "data-loss", fields=fields)).status_code == 200
+        done = True
+
+    await asyncio.gather(alter(), *(read() for _ in range(4)))
+
+    assert {200} == set(statuses)
+    assert len(statuses) > 20
+
+
 async def test_changes_of_one_project_follow_each_other(project: ProjectUnderTest) -> None:
     """Eight at once, each adding a collection that relates to the one before: all are there, none lost another's work."""
     await project.collection("posts", [TITLE])

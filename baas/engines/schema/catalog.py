@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from baas.base.errors import NotFound
 from baas.base.project import Project
 from baas.engines.schema import store
 from baas.engines.schema.collection import Collection
+from baas.infra.db.errors import SchemaChanged
 from baas.infra.db.listen import Invalidations
 from baas.infra.db.pool import Database
 
@@ -17,6 +20,9 @@ KIND = "catalog"
 _MAX_PROJECTS = 5000
 # A collection made by another server a moment ago may be asked for here before its announcement arrives.
 _RECHECK_AFTER_S = 0.25
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +82,28 @@ class Catalog:
         finally:
             if self._loading.get(key) is task:
                 del self._loading[key]
+
+
+class _HasCatalog(Protocol):
+    _catalog: Catalog
+
+
+Part = TypeVar("Part", bound=_HasCatalog)
+Method = Callable[Concatenate[Part, Project, Given], Awaitable[Answer]]
+
+
+def on_fresh_definitions(method: Method[Part, Given, Answer]) -> Method[Part, Given, Answer]:
+    """Run a method `(self, project, …)` once more when its statement was made before a change of the schema.
+
+    For methods whose statements are transactions of their own: the one that failed has written nothing.
+    """
+
+    @wraps(method)
+    async def run(self: Part, project: Project, /, *args: Given.args, **options: Given.kwargs) -> Answer:
+        try:
+            return await method(self, project, *args, **options)
+        except SchemaChanged:
+            self._catalog.forget(str(project.id))
+            return await method(self, project, *args, **options)
+
+    return run

@@ -18,7 +18,7 @@ from baas.engines.query.compile import Compiler
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, InsertMany, List, Put, SortKey, Update, ordered
 from baas.engines.rules.types import RuleError
-from baas.engines.schema.catalog import Catalog
+from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.validate import clean_create, clean_patch, immutable_names
 from baas.features.auth.service import Auth
@@ -49,6 +49,7 @@ class Records:
         self._clock = clock
         self._cursors = Cursors(settings.secret_key.reveal().encode())
 
+    @on_fresh_definitions
     async def list(self, project: Project, principal: Principal, collection: str, wanted: Wanted) -> Page:
         """One page of the records that the list rule shows.
 
@@ -72,6 +73,7 @@ class Records:
         page, last = await self._store.page(self._compiled_list(table, tree, asking), len(keys))
         return page if last is None else Page(page.items, self._cursors.seal(last, query), page.total)
 
+    @on_fresh_definitions
     async def get(
         self, project: Project, principal: Principal, collection: str, record: str, fields: Sequence[str] | None = None
     ) -> Stored:
@@ -87,6 +89,7 @@ class Records:
             raise refusals.absent()
         return stored
 
+    @on_fresh_definitions
     async def create(self, project: Project, principal: Principal, collection: str, body: Body) -> Stored:
         """A new record from a body. Raises Invalid with every fault, Forbidden when the rule says no, Conflict."""
         table = await self._table(project, principal, collection)
@@ -103,6 +106,7 @@ class Records:
             raise await self._why_not_inserted(table, tree, asking)
         return Stored(stored.body, stored.rev, stored.seen, True, str(values["id"]))
 
+    @on_fresh_definitions
     async def create_many(self, project: Project, principal: Principal, collection: str, bodies: Sequence[object]) -> str:
         """New records, all or none; their JSON texts in the order given, with commas between. Raises as `create` does.
 
@@ -123,6 +127,7 @@ class Records:
             raise await self._why_not_inserted(table, tree, asking)
         return items
 
+    @on_fresh_definitions
     async def patch(
         self, project: Project, principal: Principal, collection: str, record: str, body: Body, *, rev: int | None = None
     ) -> Stored:
@@ -146,6 +151,7 @@ class Records:
             refusals.of_change("update", why, rev, names)
         raise _moving_target()
 
+    @on_fresh_definitions
     async def put(
         self,
         project: Project,
@@ -187,6 +193,7 @@ class Records:
             refusals.of_put(why, rev, names, tree.fixed)
         raise _moving_target()
 
+    @on_fresh_definitions
     async def delete(
         self, project: Project, principal: Principal, collection: str, record: str, *, rev: int | None = None
     ) -> None:
