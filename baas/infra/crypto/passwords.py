@@ -102,4 +102,6 @@ def _argon2(memory_kib: int, time_cost: int) -> Any:
             "The package 'passlib' has overwritten 'libpass', which this server needs. "
             "Run: pip uninstall -y passlib && pip install --force-reinstall libpass"
         )
+    # Loaded now, in one thread: left to the first two hashes at once, passlib's lazy loading fails one of them.
+    argon2.set_backend("argon2_cffi")
     return argon2.using(type="ID", memory_cost=memory_kib, time_cost=time_cost, parallelism=1)

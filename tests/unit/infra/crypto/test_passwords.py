@@ -1,12 +1,17 @@
 """Passwords: argon2id, the bounded pool, and what is refused."""
 
 import asyncio
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from baas.base.errors import Unavailable
 from baas.infra.crypto.passwords import Passwords, fault_of
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -104,3 +109,20 @@ def test_what_is_refused(password, code):
 @pytest.mark.parametrize("password", ["correct horse", "x7#kQ2!v", "пароль-для-всех", "🙂" * 8 + "a", "x" * 255 + "y"])
 def test_what_is_taken(password):
     assert fault_of(password, email="ada@example.com") is None
+
+
+def test_the_very_first_hashes_may_come_at_once():
+    """In a process that has hashed nothing yet, eight threads begin together; passlib's lazy loading would fail one of them."""
+    code = (
+        "import asyncio\n"
+        "from baas.infra.crypto.passwords import Passwords\n"
+        "async def main():\n"
+        "    passwords = Passwords(memory_kib=64, time_cost=1, threads=8, queue=8)\n"
+        "    print(await asyncio.gather(*(passwords.verify('x', None) for _ in range(8))))\n"
+        "    passwords.close()\n"
+        "asyncio.run(main())\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+
+    assert done.stdout.strip() == str([False] * 8), done.stderr
