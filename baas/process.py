@@ -57,8 +57,43 @@ STARTING = (CannotStart, ClusterFault, Unsuitable, BaasError)
 """What keeps a server from starting, each with words for a person."""
 
 
-class _Stopped(BaseException):
+class _Stopped(Exception):
     """SIGTERM or SIGINT while starting."""
+
+
+class _Stop:
+    """Handles the signals to stop until the server has its own handling. It raises nothing out of the blue: an exception in the
+    middle of starting a program would leave that program behind. The start asks between its steps, and interrupts the long ones.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.interrupt: Callable[[], object] = lambda: None
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        self.interrupt()
+
+    def check(self) -> None:
+        if self.requested:
+            raise _Stopped
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end or to a signal. Raises _Stopped."""
+        self.check()
+        with asyncio.Runner() as runner:
+            task = runner.get_loop().create_task(work)
+            self.interrupt = partial(runner.get_loop().call_soon_threadsafe, task.cancel)
+            try:
+                return runner.run(_result_of(task))
+            except asyncio.CancelledError:
+                raise _Stopped from None
+            finally:
+                self.interrupt = lambda: None
+
+
+async def _result_of(task: "asyncio.Task[T]") -> T:
+    return await task
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +145,8 @@ def serve(
 ) -> int:
     """Run the server until it is told to stop; the exit code. What goes wrong is written to the standard error stream."""
     try:
-        with _stoppable():
-            return _serve(settings, prepare, ready or (lambda _: None), next_free_port)
+        with _signals_while_starting() as stop:
+            return _serve(settings, stop, prepare or _nothing, ready or (lambda _: None), next_free_port)
     except _Stopped:
         return 0
     except STARTING as error:
@@ -126,7 +161,7 @@ def run_with_database(settings: Settings, work: Callable[[Settings, str], Corout
     """
     with ExitStack() as stack:
         try:
-            settings, url, _ = _open(settings, stack)
+            settings, url, _ = _open(settings, stack, _Stop())
         except InUse:
             url = Cluster.of_running_server(settings.data_dir).url()
         return asyncio.run(_after_migration(settings, url, work))
@@ -146,23 +181,24 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _serve(settings: Settings, prepare: Prepare | None, ready: Callable[[Running], None], next_free_port: bool) -> int:
+def _serve(settings: Settings, stop: _Stop, prepare: Prepare, ready: Callable[[Running], None], next_free_port: bool) -> int:
     failure = Failure()
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(settings, next_free_port))
         settings = replace(settings, port=listener.getsockname()[1])
         log = open_log(settings)
         settings, url, database = _open(
-            settings, stack, tell=lambda text: log.info("postgres", message=text), gave_up=failure.tell
+            settings, stack, stop, tell=lambda text: log.info("postgres", message=text), gave_up=failure.tell
         )
-        asyncio.run(_after_migration(settings, url, prepare or _nothing))
+        stop.run(_after_migration(settings, url, prepare))
         running = Running(settings, url, database)
         _allow_many_files()
         if settings.workers > 1:
             from baas.process_workers import run_workers
 
-            return run_workers(running, listener, failure, ready)
-        return run_in_loop(serve_here(settings, url, listener, failure=failure, ready=lambda: ready(running)))
+            return run_workers(running, listener, failure, ready, stop.check)
+        serving = serve_here(settings, url, listener, failure=failure, ready=lambda: ready(running), check=stop.check)
+        return run_in_loop(serving)
 
 
 class Failure:
@@ -192,39 +228,43 @@ async def serve_here(
     *,
     failure: Failure | None = None,
     ready: Callable[[], None] = lambda: None,
-    stop: asyncio.Event | None = None,
+    check: Callable[[], None] = lambda: None,
+    alone: asyncio.Event | None = None,
 ) -> int:
-    """Serve on the listener until a signal, `stop` or a failure; the exit code.
+    """Serve on the listener until a signal, `alone` or a failure; the exit code.
 
     The first signal drains: no new connections, streams are told to end, requests get `drain_timeout_s`. The second ends at once.
+    `check` is called when signals are heard here, and raises when one came before.
     """
     from baas.server import open_server
 
-    lifecycle, log = Lifecycle(), open_log(settings)
-    async with open_server(settings, url, lifecycle=lifecycle, log=log) as parts:
-        server = _Server(_uvicorn(settings, parts.app), ready)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  we are a coroutine
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  we are a coroutine
+    loop, lifecycle, log = asyncio.get_running_loop(), Lifecycle(), open_log(settings)
+    server: _Server | None = None
 
-        def drain() -> None:
-            if lifecycle.is_draining():
-                task.cancel()
-            lifecycle.begin_draining()
+    def drain() -> None:
+        if server is None or lifecycle.is_draining():
+            task.cancel()
+        else:
             server.should_exit = True
+        lifecycle.begin_draining()
 
-        loop = asyncio.get_running_loop()
+    with _signals_to(drain):
+        check()
         if failure is not None:
             failure.calls(lambda: loop.call_soon_threadsafe(drain))
-        watch = asyncio.create_task(_when(stop, drain))
+        watch = asyncio.create_task(_when(alone, drain))
         try:
-            with _signals_to(drain):
+            async with open_server(settings, url, lifecycle=lifecycle, log=log) as parts:
+                server = _Server(_uvicorn(settings, parts.app), ready)
                 await server.serve([listener])
         except asyncio.CancelledError:
             if not lifecycle.is_draining():
                 raise
         finally:
             watch.cancel()
-    log.flush()
+            log.flush()
     if failure is not None and failure.error is not None:
         say(in_words(failure.error))
         return FAILED
@@ -294,6 +334,7 @@ def _uvicorn(settings: Settings, app: Any) -> uvicorn.Config:
 def _open(
     settings: Settings,
     stack: ExitStack,
+    stop: _Stop,
     *,
     tell: Callable[[str], None] = lambda _: None,
     gave_up: Callable[[Exception], None] = lambda _: None,
@@ -308,7 +349,12 @@ def _open(
             gave_up=gave_up,
         )
         stack.callback(cluster.stop)
-        cluster.start()
+        stop.interrupt = cluster.interrupt
+        try:
+            cluster.start()
+        except ClusterFault:
+            stop.check()  # it was interrupted: no fault
+            raise
         url, database = cluster.url(), f"embedded {cluster.engine}"
     else:
         _make_writable(settings.data_dir)
@@ -382,15 +428,11 @@ def _allow_many_files() -> None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Until the server has its own handling, a signal to stop unwinds the start, and so stops PostgreSQL cleanly."""
-
-    def unwind(_number: int, _frame: FrameType | None) -> None:
-        raise _Stopped
-
-    before = {one: signal.signal(one, unwind) for one in (signal.SIGTERM, signal.SIGINT)}
+def _signals_while_starting() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield stop
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -61,8 +61,10 @@ class _Worker:
         self.pair.close()
 
 
-def run_workers(running: Running, listener: socket.socket, failure: Failure, ready: Callable[[Running], None]) -> int:
-    """Start the workers, keep their number, stop them on a signal or a failure; the exit code."""
+def run_workers(
+    running: Running, listener: socket.socket, failure: Failure, ready: Callable[[Running], None], check: Callable[[], None]
+) -> int:
+    """Start the workers, keep their number, stop them on a signal or a failure; the exit code. `check` as in `serve_here`."""
     stops: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -71,6 +73,7 @@ def run_workers(running: Running, listener: socket.socket, failure: Failure, rea
 
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, stop)
+    check()
     workers: list[_Worker] = []
     try:
         code = _start(workers, running, listener, failure)
@@ -99,7 +102,7 @@ async def _work(settings: Settings, url: str, listener: socket.socket, pair: soc
     pair.setblocking(False)
     alone = asyncio.Event()
     asyncio.get_running_loop().add_reader(pair.fileno(), alone.set)
-    return await serve_here(settings, url, listener, ready=lambda: pair.sendall(_READY), stop=alone)
+    return await serve_here(settings, url, listener, ready=lambda: pair.sendall(_READY), alone=alone)
 
 
 def _start(workers: list[_Worker], running: Running, listener: socket.socket, failure: Failure) -> int:

@@ -22,14 +22,20 @@ class ServerProcess:
     """One `baas …` process. Its output goes to a file, so that no pipe fills up."""
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, *, environ: Mapping[str, str] | None = None, user: int | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        user: int | None = None,
+        python: str = sys.executable,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._output = folder / f"output-{time.monotonic_ns()}"
         self._file = self._output.open("wb")
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "baas", *arguments],
+            [python, "-m", "baas", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._file,
             stderr=subprocess.STDOUT,
@@ -70,10 +76,15 @@ class ServerProcess:
 
 @contextmanager
 def running(
-    arguments: Sequence[str], folder: Path, *, environ: Mapping[str, str] | None = None, user: int | None = None
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    user: int | None = None,
+    python: str = sys.executable,
 ) -> Iterator[ServerProcess]:
     """A process that is gone afterwards, whatever happened."""
-    server = ServerProcess(arguments, folder, environ=environ, user=user)
+    server = ServerProcess(arguments, folder, environ=environ, user=user, python=python)
     try:
         yield server
     finally:

@@ -163,7 +163,7 @@ def test_it_gives_up_when_killed_again_and_again(data: Path) -> None:
 
 @pytest.mark.parametrize("reused", [False, True])
 def test_the_pid_file_of_an_earlier_life_does_not_hinder(data: Path, reused: bool) -> None:
-    """Its process is dead; or its number belongs to another program now, as after a container's restart: that one is left alone."""
+    """Its process is dead; or its number belongs to another program now, as when a container restarts: that one is left alone."""
     other = subprocess.Popen(["/bin/sleep", "60"], **as_account())  # type: ignore[call-overload]
     try:
         if not reused:

@@ -62,6 +62,7 @@ class Cluster:
         self._say = say
         self._gave_up = gave_up
         self._stopping = threading.Event()
+        self._interrupted = False
         self._started: Future[None] = Future()
         self._thread: threading.Thread | None = None
         self._lock: int | None = None
@@ -81,8 +82,13 @@ class Cluster:
             self.stop()
             raise
 
+    def interrupt(self) -> None:
+        """Let a `start` in progress fail soon. For a signal handler: it takes no lock."""
+        self._interrupted = True
+
     def stop(self) -> None:
         """Stop PostgreSQL, cleanly, and let go of the data folder. May be called at any time, also twice."""
+        self._interrupted = True
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -235,7 +241,8 @@ class Cluster:
                 self._come_up()
                 self._say("PostgreSQL is back")
             except ClusterFault as fault:
-                self._say(str(fault))
+                if not self._interrupted:
+                    self._say(str(fault))
         return None
 
     def _come_up(self) -> None:
@@ -248,7 +255,7 @@ class Cluster:
                 return
             lines = last_lines(self.log, offset)
             letting_go = any(mark in line for line in lines for mark in _LETTING_GO)
-            if self._stopping.is_set() or not letting_go or attempt == _TRIES - 1:
+            if self._interrupted or not letting_go or attempt == _TRIES - 1:
                 raise explain("PostgreSQL did not start.", lines)
             time.sleep(_TRY_AGAIN_S)
 
@@ -263,7 +270,7 @@ class Cluster:
         """Whether it became ready; redo after a crash may take long, and is waited for as long as the log goes on."""
         assert self._child is not None  # noqa: S101  spawned just before
         size, deadline = -1, 0.0
-        while self._child.poll() is None and not self._stopping.is_set():
+        while self._child.poll() is None and not self._interrupted:
             if postmaster.is_ready(self._pgdata, self._child.pid):
                 return True
             grown = self.log.stat().st_size
