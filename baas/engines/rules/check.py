@@ -1,11 +1,11 @@
-"""Syntax tree to typed tree: every name is known, every operator has its types, or the text is refused with a place and a hint."""
+"""Syntax tree to typed tree: every name is known, every operator has its types, or the text is refused with place and hint."""
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Literal, NoReturn
 
 from baas.engines.rules import parse as syntax
-from baas.engines.rules.functions import FUNCTIONS, NAMES, ZONE, overloads
+from baas.engines.rules.functions import FUNCTIONS, NAMES, ZONE, Function, overloads
 from baas.engines.rules.tree import (
     Among,
     Apply,
@@ -63,7 +63,10 @@ _CONDITIONS = frozenset({"bool", "json", "dyn"})
 _COLLECTIONS = frozenset({"list", "map", "json", "dyn"})
 
 Binding = Callable[[int], Node]
-"""What a loop variable stands for where it is used: a loop node at that place, or the item itself where a list was written out."""
+"""What a loop variable stands for where it is used: a loop node at that place, or the item where a list was written out."""
+Scope = dict[str, Binding]
+_Body = Callable[[Binding], Node]
+_Gatherer = Literal["filter", "map", "exists_one"]
 
 
 def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
@@ -83,7 +86,7 @@ class _Checker:
 
     # Everything
 
-    def node(self, tree: syntax.Syntax, scope: dict[str, Binding]) -> Node:
+    def node(self, tree: syntax.Syntax, scope: Scope) -> Node:  # noqa: PLR0912  one case a kind
         match tree:
             case syntax.Literal(value, at):
                 return Constant(_LITERALS[value.__class__], at, value)
@@ -105,7 +108,7 @@ class _Checker:
                 return self._apply("neg", (self.node(operand, scope),), at, shown="-")
             case syntax.Variable(name, at):
                 if not self._env.vars:
-                    self._refuse(at, "not_allowed", "variables (`$name`) are for filters; a rule holds its values itself.")
+                    raise self._error(at, "not_allowed", "variables (`$name`) are for filters; a rule holds its values itself.")
                 return Fact(DYN, at, "vars", name)
             case syntax.Conditional():
                 return self._conditional(tree, scope)
@@ -117,11 +120,13 @@ class _Checker:
             case syntax.MapOf(entries, at):
                 return self._map(entries, at, scope)
 
-    def condition(self, tree: syntax.Syntax, scope: dict[str, Binding]) -> Node:
+    def condition(self, tree: syntax.Syntax, scope: Scope) -> Node:
         """A node where a truth value is needed; JSON counts when it is true or false."""
         node = self.node(tree, scope)
         if node.type.kind not in _CONDITIONS:
-            self._refuse(tree.at, "type_mismatch", f"this needs a condition, and {self._what(node)} is not one.", _as_condition(node))
+            raise self._error(
+                tree.at, "type_mismatch", f"this needs a condition, and {self._what(node)} is not one.", _as_condition(node)
+            )
         return node
 
     def refuse_unstorable(self, root: Node) -> None:
@@ -130,11 +135,11 @@ class _Checker:
             return
         for node in walk(root):
             if isinstance(node, Constant) and isinstance(node.value, str) and "\0" in node.value:
-                self._refuse(node.at, "type_mismatch", "stored text holds no NUL character.")
+                raise self._error(node.at, "type_mismatch", "stored text holds no NUL character.")
 
     # Names
 
-    def _name(self, name: str, at: int, scope: dict[str, Binding]) -> Node:
+    def _name(self, name: str, at: int, scope: Scope) -> Node:
         if name in scope:
             return scope[name](at)
         match name:
@@ -145,31 +150,35 @@ class _Checker:
             case "value" if self._env.value is not None:
                 return self._column("next", self._env.value, at)
             case "record" | "next" | "request" | "input":
-                self._refuse(at, "type_mismatch", f"`{name}` is not a value by itself.", f"Say one of its fields: `{name}.…`.")
+                raise self._error(
+                    at, "type_mismatch", f"`{name}` is not a value by itself.", f"Say one of its fields: `{name}.…`."
+                )
         return self._bare(name, at, scope)
 
-    def _bare(self, name: str, at: int, scope: dict[str, Binding]) -> Node:
+    def _bare(self, name: str, at: int, scope: Scope) -> Node:
         if self._env.bare is not None and self._row(self._env.bare) is not None:
             return self._column(self._env.bare, name, at, beside=scope)
         rows = [root for root in ("record", "next") if (row := self._row(root)) is not None and name in _readable(row)]
         if rows:
-            self._refuse(at, "unknown_name", f"{name!r} could be the row before or after.", "Say record.{0} or next.{0}.".format(name))
-        self._refuse(at, "unknown_name", f"unknown name {name!r}.", self._meant(name, [*ROOTS, *scope]))
+            raise self._error(
+                at, "unknown_name", f"{name!r} could be the row before or after.", f"Say record.{name} or next.{name}."
+            )
+        raise self._error(at, "unknown_name", f"unknown name {name!r}.", self._meant(name, [*ROOTS, *scope]))
 
     def _row(self, root: str) -> RowType | None:
         return self._env.record if root == "record" else self._env.next
 
-    def _column(self, root: str, name: str, at: int, beside: dict[str, Binding] | None = None) -> Node:
+    def _column(self, root: str, name: str, at: int, beside: Scope | None = None) -> Node:
         row = self._row(root)
         if row is None:
-            self._refuse(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
+            raise self._error(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
         field = row.fields.get(name)
         if field is None or not field.readable:
             known = _readable(row) + ([*ROOTS, *beside] if beside is not None else [])
-            self._refuse(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
+            raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
         return Column(parse_type(field.type), at, root, name, field.nullable)
 
-    def _member(self, tree: syntax.Member, scope: dict[str, Binding]) -> Node:
+    def _member(self, tree: syntax.Member, scope: Scope) -> Node:
         inner, name, at = tree
         if isinstance(inner, syntax.Name) and inner.name in ROOTS and inner.name not in scope:
             node = self._of_root(inner, name, at)
@@ -181,17 +190,22 @@ class _Checker:
         match inner.name:
             case "record" | "next":
                 if self._row(inner.name) is None:
-                    self._refuse(inner.at, "unknown_name", f"there is no `{inner.name}` in a {self._env.action or self._env.kind} rule.")
+                    raise self._error(
+                        inner.at, "unknown_name", f"there is no `{inner.name}` in a {self._env.action or self._env.kind} rule."
+                    )
                 return self._column(inner.name, name, at)
             case "auth":
                 return self._of_auth(name, at)
             case "request":
                 if name not in ("action", "via"):
-                    self._refuse(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, ["action", "via"]))
+                    raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, ["action", "via"]))
                 return Fact(STRING, at, "request", name)
             case "input":
-                self._refuse(
-                    inner.at, "not_allowed", "`input` only tells what was sent.", f"Say has(input.{name}), or next.{name} for its value."
+                raise self._error(
+                    inner.at,
+                    "not_allowed",
+                    "`input` only tells what was sent.",
+                    f"Say has(input.{name}), or next.{name} for its value.",
                 )
         return None
 
@@ -204,38 +218,50 @@ class _Checker:
         field = fields.get(name)
         if field is None or not field.readable:
             known = ["id", "collection", "claims", *(_readable(self._env.auth) if self._env.auth else [])]
-            self._refuse(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
+            raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
         return Fact(parse_type(field.type), at, "auth", name)
 
+    def _refuse_undecided(self, held: Node) -> None:
+        """A row's value beside a caller's under one `?:` has no one type that SQL could open."""
+        if held.type is DYN and not held.free:
+            raise self._error(held.at, "type_mismatch", "both branches of `?:` need one type here.")
+
     def _key(self, inner: Node, name: str, at: int) -> Node:
+        self._refuse_undecided(inner)
         match inner.type.kind:
             case "json" | "map" | "dyn":
                 return Key(JSON if inner.type is JSON else DYN, at, inner, name, inner.free, inner.fixed)
             case "ref":
-                self._refuse(
+                raise self._error(
                     at,
                     "not_allowed",
-                    f"{self._what(inner)} is a relation to {inner.type.target!r}; paths through relations are not part of the language yet.",
+                    f"{self._what(inner)} is a relation to {inner.type.target!r}; paths through relations"
+                    " are not part of the language yet.",
                     "Compare the relation itself: it is the id of the other record.",
                 )
-        self._refuse(at, "type_mismatch", f"{self._what(inner)} has no field {name!r}.")
+        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no field {name!r}.")
 
     def _index(self, inner: Node, index: Node, at: int) -> Node:
         known = _known((inner, index))
         kind, by = inner.type.kind, index.type.kind
         if kind == "list" and isinstance(inner, ListOf) and not inner.free:
-            self._refuse(at, "type_mismatch", "a list of record fields has no positions.", "Use it with in, exists, all or size.")
+            raise self._error(
+                at, "type_mismatch", "a list of record fields has no positions.", "Use it with in, exists, all or size."
+            )
+        self._refuse_undecided(inner)
+        if inner.type.item is DYN and inner.free and not index.free:
+            inner = Fitted(inner.type, inner.at, inner, None, True, inner.fixed)
         if (kind == "list" and by in ("int", "dyn")) or (kind == "json" and by in ("int", "string", "dyn")):
             return At(inner.type.item or JSON if kind == "list" else JSON, at, inner, index, *known)
         if (kind in ("map", "dyn") or (kind == "list" and by == "double")) and all(known[:1]):
             return At(DYN, at, inner, index, *known)
         if kind in ("list", "json"):
-            self._refuse(at, "type_mismatch", f"a position in a {kind} is an int, not {_a(by)}.")
-        self._refuse(at, "type_mismatch", f"{self._what(inner)} has no positions.")
+            raise self._error(at, "type_mismatch", f"a position in a {kind} is an int, not {_a(by)}.")
+        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no positions.")
 
     # Operators
 
-    def _binary(self, tree: syntax.Binary, scope: dict[str, Binding]) -> Node:
+    def _binary(self, tree: syntax.Binary, scope: Scope) -> Node:
         operator, at = tree.operator, tree.at
         if operator == "in":
             return self._among(tree, scope)
@@ -248,23 +274,30 @@ class _Checker:
         equality = operator in ("==", "!=")
         if not (_may_equal if equality else _may_order)(left.type.kind, right.type.kind):
             said = "can never be equal" if equality else "have no order"
-            self._refuse(at, "type_mismatch", f"{left.type} and {right.type} {said}.", _conversion(left.type, right.type))
+            raise self._error(at, "type_mismatch", f"{left.type} and {right.type} {said}.", _conversion(left.type, right.type))
         for side in (left, right):
             if isinstance(side, ListOf) and not side.free:
-                self._refuse(side.at, "type_mismatch", "a list of record fields compares with nothing.", "Use in, exists, all or size.")
+                raise self._error(
+                    side.at, "type_mismatch", "a list of record fields compares with nothing.", "Use in, exists, all or size."
+                )
         return Compare(BOOL, at, operator, left, right, *_known((left, right)))  # type: ignore[arg-type]
 
-    def _among(self, tree: syntax.Binary, scope: dict[str, Binding]) -> Node:
+    def _among(self, tree: syntax.Binary, scope: Scope) -> Node:
         item, where, at = self.node(tree.left, scope), self.node(tree.right, scope), tree.at
         free, fixed = _known((item, where))
         kind = where.type.kind
         if kind not in _COLLECTIONS:
-            self._refuse(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.")
+            raise self._error(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.")
         if isinstance(where, ListOf) and not free and (not where.free or where.type.item is DYN):
             return self._any_of(item, where, at)
-        inside = where.type.item.kind if kind == "list" and where.type.item is not None else "dyn"
+        inside = where.type.item.kind if where.type.item is not None else "dyn"
         if not _may_equal(item.type.kind, inside) and not (isinstance(where, ListOf) and not where.items):
-            self._refuse(at, "type_mismatch", f"{item.type} and {where.type.item} can never be equal.", _conversion(item.type, where.type.item))
+            raise self._error(
+                at,
+                "type_mismatch",
+                f"{item.type} and {where.type.item} can never be equal.",
+                _conversion(item.type, where.type.item),
+            )
         if where.free and not item.free and item.type.kind != "json" and kind != "json":
             where = Fitted(DYN, where.at, where, item.type.kind, True, where.fixed)
         return Among(BOOL, at, item, where, free, fixed)
@@ -276,36 +309,36 @@ class _Checker:
             return pairs[0]
         return Logic(BOOL, at, "or", pairs, *_known(pairs))
 
-    def _conditional(self, tree: syntax.Conditional, scope: dict[str, Binding]) -> Node:
+    def _conditional(self, tree: syntax.Conditional, scope: Scope) -> Node:
         condition = self.condition(tree.condition, scope)
         yes, no = self.node(tree.yes, scope), self.node(tree.no, scope)
         known = _known((condition, yes, no))
         common = _common((yes, no))
         if common is DYN and not known[0] and DYN not in (yes.type, no.type):
-            self._refuse(tree.at, "type_mismatch", f"both branches of `?:` need one type, not {yes.type} and {no.type}.")
+            raise self._error(tree.at, "type_mismatch", f"both branches of `?:` need one type, not {yes.type} and {no.type}.")
         return Conditional(common, tree.at, condition, yes, no, *known)
 
-    def _map(self, entries: Sequence[tuple[syntax.Syntax, syntax.Syntax]], at: int, scope: dict[str, Binding]) -> Node:
+    def _map(self, entries: Sequence[tuple[syntax.Syntax, syntax.Syntax]], at: int, scope: Scope) -> Node:
         keys = tuple(self.node(key, scope) for key, _ in entries)
         held = tuple(self.node(value, scope) for _, value in entries)
         free, fixed = _known(keys + held)
         if not free:
-            self._refuse(at, "not_allowed", "a map holds no record fields.")
+            raise self._error(at, "not_allowed", "a map holds no record fields.")
         for key in keys:
             if key.type.kind not in ("string", "int", "bool", "dyn", "json"):
-                self._refuse(key.at, "type_mismatch", f"{_a(str(key.type))} is no key of a map.")
+                raise self._error(key.at, "type_mismatch", f"{_a(str(key.type))} is no key of a map.")
         return MapOf(MAP, at, keys, held, free, fixed)
 
     # Calls
 
-    def _call(self, tree: syntax.Call, scope: dict[str, Binding]) -> Node:
+    def _call(self, tree: syntax.Call, scope: Scope) -> Node:
         target, name, args, at = tree
         if target is not None and name in _MACROS:
             return self._macro(tree, scope)
         if target is None and name in ("has", "changed", "dyn"):
             return self._special(name, args, at, scope)
         if name in _LATER:
-            self._refuse(at, "unknown_function", f"{_LATER[name]} (`{name}`) are not part of the language yet.")
+            raise self._error(at, "unknown_function", f"{_LATER[name]} (`{name}`) are not part of the language yet.")
         if name == "size" and len(args) + (target is not None) == 1:
             counted = self._counted(target or args[0], scope)
             if counted is not None:
@@ -332,25 +365,33 @@ class _Checker:
         return Apply(result, at, name, found, args, free, fixed)
 
     def _zone(self, name: Node) -> Node:
-        """The name of a time zone, looked up before any row is read: what the server does not know is a failure, not an SQL error."""
+        """The name of a time zone, looked up before any row is read: an unknown one is a failure, not an SQL error."""
         if not name.free:
-            self._refuse(name.at, "not_allowed", "a time zone comes from the expression, not from a record.")
+            raise self._error(name.at, "not_allowed", "a time zone comes from the expression, not from a record.")
         return self._apply(ZONE, (name,), name.at, shown="time zone")
 
-    def _refuse_in_memory_only(self, found: Sequence[object], shown: str, args: tuple[Node, ...], at: int) -> None:
-        if all(one.sql is None for one in found):  # type: ignore[attr-defined]
-            self._refuse(at, "not_allowed", f"{shown}() takes no record fields.", "Write the value out, or pass it in.")
+    def _refuse_in_memory_only(self, found: Sequence[Function], shown: str, args: tuple[Node, ...], at: int) -> None:
+        if all(one.sql is None for one in found):
+            raise self._error(at, "not_allowed", f"{shown}() takes no record fields.", "Write the value out, or pass it in.")
         for arg in args:
             if isinstance(arg, ListOf) and not arg.free:
-                self._refuse(arg.at, "type_mismatch", "a list of record fields joins with nothing.", "Use in, exists, all or size.")
+                raise self._error(
+                    arg.at, "type_mismatch", "a list of record fields joins with nothing.", "Use in, exists, all or size."
+                )
 
     def _unknown_function(self, name: str, shown: str, args: tuple[Node, ...], at: int) -> NoReturn:
         method = name.startswith(".")
         if (name[1:] if method else f".{name}") in NAMES:
             usage = f"{shown}(x)" if method else f"x.{shown}(…)"
-            self._refuse(at, "unknown_function", f"{shown!r} is not a {'method' if method else 'function'}.", f"Write {usage}.")
-        known = [one.lstrip(".") for one in NAMES if one.startswith(".") == method] + [*(_MACROS if method else ("has", "changed"))]
-        self._refuse(at, "unknown_function", f"unknown {'method' if method else 'function'} {shown!r}.", self._meant(shown, known))
+            raise self._error(
+                at, "unknown_function", f"{shown!r} is not a {'method' if method else 'function'}.", f"Write {usage}."
+            )
+        known = [one.lstrip(".") for one in NAMES if one.startswith(".") == method] + [
+            *(_MACROS if method else ("has", "changed"))
+        ]
+        raise self._error(
+            at, "unknown_function", f"unknown {'method' if method else 'function'} {shown!r}.", self._meant(shown, known)
+        )
 
     def _no_overload(self, name: str, shown: str, args: tuple[Node, ...], at: int) -> NoReturn:
         given = " and ".join(_a(str(arg.type)) for arg in args) or "nothing"
@@ -360,13 +401,13 @@ class _Checker:
             hint = f"Convert the JSON value first: int(…), double(…), string(…). {hint}"
         elif {arg.type.kind for arg in args} == {"int", "double"}:
             hint = "Convert one side: double(…) or int(…)."
-        self._refuse(at, "type_mismatch", f"`{shown}` does not take {given}.", hint)
+        raise self._error(at, "type_mismatch", f"`{shown}` does not take {given}.", hint)
 
-    def _special(self, name: str, args: tuple[syntax.Syntax, ...], at: int, scope: dict[str, Binding]) -> Node:
+    def _special(self, name: str, args: tuple[syntax.Syntax, ...], at: int, scope: Scope) -> Node:
         if name == "changed":
             return self._changed(args, at)
         if len(args) != 1:
-            self._refuse(at, "type_mismatch", f"{name}() takes one argument.")
+            raise self._error(at, "type_mismatch", f"{name}() takes one argument.")
         if name == "has":
             return self._has(args[0], at, scope)
         inner = self.node(args[0], scope)
@@ -375,10 +416,10 @@ class _Checker:
         # `dyn(x)` forgets the type: only the value decides from here on.
         return Conditional(DYN, at, Constant(BOOL, at, value=True), inner, inner, inner.free, inner.fixed)
 
-    def _has(self, tree: syntax.Syntax, at: int, scope: dict[str, Binding]) -> Node:
+    def _has(self, tree: syntax.Syntax, at: int, scope: Scope) -> Node:
         if not isinstance(tree, syntax.Member):
-            self._refuse(at, "type_mismatch", "has() takes a field: has(record.title).")
-        inner = tree.object
+            raise self._error(at, "type_mismatch", "has() takes a field: has(record.title).")
+        inner = tree.of
         if isinstance(inner, syntax.Name) and inner.name not in scope:
             if inner.name == "input":
                 return self._sent(tree.name, tree.at, inner.at)
@@ -392,16 +433,16 @@ class _Checker:
 
     def _sent(self, name: str, at: int, root_at: int) -> Node:
         if self._env.next is None:
-            self._refuse(root_at, "unknown_name", f"there is no `input` in a {self._env.action or self._env.kind} rule.")
+            raise self._error(root_at, "unknown_name", f"there is no `input` in a {self._env.action or self._env.kind} rule.")
         self._column("next", name, at)
         return Fact(BOOL, at, "input", name)
 
     def _changed(self, args: tuple[syntax.Syntax, ...], at: int) -> Node:
         """`changed("a", "b")` is `next.a != record.a || next.b != record.b`."""
         if self._env.record is None or self._env.next is None:
-            self._refuse(at, "not_allowed", "changed() is for update rules, where there is a record and a next.")
+            raise self._error(at, "not_allowed", "changed() is for update rules, where there is a record and a next.")
         if not args or not all(isinstance(arg, syntax.Literal) and isinstance(arg.value, str) for arg in args):
-            self._refuse(at, "type_mismatch", 'changed() takes names of fields: changed("title").')
+            raise self._error(at, "type_mismatch", 'changed() takes names of fields: changed("title").')
         pairs = []
         for arg in args:
             name = str(arg.value) if isinstance(arg, syntax.Literal) else ""
@@ -410,31 +451,47 @@ class _Checker:
 
     # Macros
 
-    def _macro(self, tree: syntax.Call, scope: dict[str, Binding]) -> Node:
+    def _macro(self, tree: syntax.Call, scope: Scope) -> Node:
         target, name, at = tree.target, tree.name, tree.at
         if len(tree.args) != 2 or not isinstance(tree.args[0], syntax.Name) or target is None:
-            self._refuse(at, "type_mismatch", f"{name} takes a name and a condition: list.{name}(x, x == 1).")
+            raise self._error(at, "type_mismatch", f"{name} takes a name and a condition: list.{name}(x, x == 1).")
         variable, body = tree.args[0].name, tree.args[1]
-        if variable in ROOTS:
-            self._refuse(tree.args[0].at, "not_allowed", f"{variable!r} is taken; choose another name for the element.")
-        inner, outer = _filtered(target) if name in ("exists", "all") else (None, None)
-        if inner is not None and outer is not None and self.node(outer, scope).type.kind != "map" and not self.node(target_of(inner), scope).free:
-            return self._over_filtered(tree, inner, variable, scope)
+        if variable in ROOTS or variable in scope:
+            raise self._error(tree.args[0].at, "not_allowed", f"{variable!r} is taken; choose another name for the element.")
+        if (
+            name in ("exists", "all")
+            and isinstance(target, syntax.Call)
+            and target.name == "filter"
+            and target.target is not None
+        ):
+            held = self.node(target.target, scope)
+            if not held.free:
+                return self._over_filtered(tree, target, held, scope)
         held = self.node(target, scope)
         if held.type.kind not in _COLLECTIONS:
-            self._refuse(at, "type_mismatch", f"{name} needs a list, and {self._what(held)} is not one.")
-        return self._loop(name, held, variable, body, at, scope)
+            raise self._error(at, "type_mismatch", f"{name} needs a list, and {self._what(held)} is not one.")
 
-    def _over_filtered(self, tree: syntax.Call, inner: syntax.Call, variable: str, scope: dict[str, Binding]) -> Node:
+        def checked(bound: Binding) -> Node:
+            inner = scope | {variable: bound}
+            return self.node(body, inner) if name == "map" else self.condition(body, inner)
+
+        match name:
+            case "exists" | "all":
+                return self._looped(name, held, checked, at, scope)
+            case "filter" | "map" | "exists_one":
+                return self._gathered(name, held, checked, at, scope)
+        raise AssertionError(f"no macro {name}")
+
+    def _over_filtered(self, tree: syntax.Call, inner: syntax.Call, held: Node, scope: Scope) -> Node:
         """`l.filter(x, p).exists(y, q)` is `l.exists(x, p && q)`, and `.all` is `l.all(x, !p || q)`: no list is made."""
-        if len(inner.args) != 2 or not isinstance(inner.args[0], syntax.Name):
-            self._refuse(inner.at, "type_mismatch", "filter takes a name and a condition: list.filter(x, x == 1).")
-        first, at = inner.args[0].name, tree.at
-        held = self.node(target_of(inner), scope)
+        first, variable = (one.args[0] if one.args else None for one in (inner, tree))
+        if len(inner.args) != 2 or not isinstance(first, syntax.Name) or not isinstance(variable, syntax.Name):
+            raise self._error(inner.at, "type_mismatch", "filter takes a name and a condition: list.filter(x, x == 1).")
+        at = tree.at
 
         def body(bound: Binding) -> Node:
-            kept = self.condition(inner.args[1], scope | {first: bound})
-            asked = self.condition(tree.args[1], scope | {variable: bound})
+            kept = self.condition(inner.args[1], scope | {first.name: bound})
+            asked = self.condition(tree.args[1], scope | {variable.name: bound})
             if tree.name == "all":
                 kept = Not(BOOL, at, kept, kept.free, kept.fixed)
             nodes = (kept, asked)
@@ -442,22 +499,15 @@ class _Checker:
 
         return self._looped("exists" if tree.name == "exists" else "all", held, body, at, scope)
 
-    def _loop(self, name: str, held: Node, variable: str, body: syntax.Syntax, at: int, scope: dict[str, Binding]) -> Node:
-        def checked(bound: Binding) -> Node:
-            inner = scope | {variable: bound}
-            return self.node(body, inner) if name == "map" else self.condition(body, inner)
-
-        if name in ("exists", "all"):
-            return self._looped("exists" if name == "exists" else "all", held, checked, at, scope)
-        level, node = self._element(held, checked, scope)
+    def _gathered(self, name: _Gatherer, held: Node, body: _Body, at: int, scope: Scope) -> Node:
+        level, node = self._element(held, body, scope)
         if not (held.free and node.free):
-            self._refuse(at, "not_allowed", f"{name} makes a list in memory and takes no record fields.", "Use it as size(l.filter(…)) or l.filter(…).exists(…).")
+            hint = "Use it as size(l.filter(…)) or l.filter(…).exists(…)." if name == "filter" else None
+            raise self._error(at, "not_allowed", f"{name} makes a list in memory and takes no record fields.", hint)
         result = {"filter": held.type if held.type.kind == "list" else list_of(DYN), "map": list_of(node.type)}.get(name, BOOL)
-        return Gather(result, at, name, held, level, node, held.free and node.free, held.fixed and node.fixed)  # type: ignore[arg-type]
+        return Gather(result, at, name, held, level, node, True, held.fixed and node.fixed)
 
-    def _looped(
-        self, operator: Literal["exists", "all"], held: Node, body: Callable[[Binding], Node], at: int, scope: dict[str, Binding]
-    ) -> Node:
+    def _looped(self, operator: Literal["exists", "all"], held: Node, body: _Body, at: int, scope: Scope) -> Node:
         level, node = self._element(held, body, scope)
         if isinstance(held, ListOf) and not (held.free and node.free):
             # Written out over a list that is written out: each item keeps its own type and its own index.
@@ -470,12 +520,13 @@ class _Checker:
             held = _uniform(held)
         return Quantify(BOOL, at, operator, held, level, node, free, fixed)
 
-    def _element(self, held: Node, body: Callable[[Binding], Node], scope: dict[str, Binding]) -> tuple[int, Node]:
+    def _element(self, held: Node, body: _Body, scope: Scope) -> tuple[int, Node]:
         """The body checked with the loop's variable. Known before any row only when list and body are: else it is a variable of
         the query, and nothing that names it can be worked out beforehand."""
+        self._refuse_undecided(held)
         level = len(scope)
         if level >= MAX_LOOPS:
-            self._refuse(held.at, "too_complex", f"macros nest at most {MAX_LOOPS} deep.")
+            raise self._error(held.at, "too_complex", f"macros nest at most {MAX_LOOPS} deep.")
         item = (held.type.item or DYN) if held.type.kind == "list" else JSON if held.type is JSON else DYN
 
         def bound(*, free: bool) -> Binding:
@@ -484,7 +535,7 @@ class _Checker:
         node = body(bound(free=held.free))
         return level, node if node.free == held.free or not held.free else body(bound(free=False))
 
-    def _counted(self, tree: syntax.Syntax, scope: dict[str, Binding]) -> Node | None:
+    def _counted(self, tree: syntax.Syntax, scope: Scope) -> Node | None:
         """`size(l.filter(x, p))` over a row's list, and the size of a list that is written out."""
         if isinstance(tree, syntax.ListOf):
             nodes = tuple(self.node(item, scope) for item in tree.items)
@@ -494,6 +545,8 @@ class _Checker:
         if len(tree.args) != 2 or not isinstance(tree.args[0], syntax.Name):
             return None
         variable, condition = tree.args[0].name, tree.args[1]
+        if variable in ROOTS or variable in scope:
+            return None
         held = self.node(tree.target, scope)
         if held.type.kind not in ("list", "json", "dyn") or (isinstance(held, ListOf) and not held.free):
             return None
@@ -505,8 +558,8 @@ class _Checker:
 
     # Words
 
-    def _refuse(self, at: int, code: str, message: str, hint: str | None = None) -> NoReturn:
-        raise RuleError(self._source, at, code, message, hint)
+    def _error(self, at: int, code: str, message: str, hint: str | None = None) -> RuleError:
+        return RuleError(self._source, at, code, message, hint)
 
     def _meant(self, name: str, known: Sequence[str]) -> str | None:
         close = get_close_matches(name, known, n=1, cutoff=0.6)
@@ -520,25 +573,12 @@ class _Checker:
         return _a(str(node.type))
 
 
-def target_of(call: syntax.Call) -> syntax.Syntax:
-    """The receiver of a method call."""
-    if call.target is None:
-        raise ValueError("not a method call")
-    return call.target
-
-
-def _filtered(target: syntax.Syntax) -> tuple[syntax.Call, syntax.Syntax] | tuple[None, None]:
-    if isinstance(target, syntax.Call) and target.name == "filter" and target.target is not None:
-        return target, target.target
-    return None, None
-
-
 def _standing_for(item: Node) -> Binding:
     return lambda _at: item
 
 
 def _uniform(held: Node) -> Node:
-    """A caller's list that SQL will walk: JSON stays JSON, a list of one known type stays, anything else must turn out uniform."""
+    """A caller's list that SQL will walk: JSON and lists of one known type stay, anything else must turn out uniform."""
     if held.type is JSON or (held.type.kind == "list" and held.type.item is not DYN):
         return held
     return Fitted(list_of(DYN), held.at, held, None, True, held.fixed)

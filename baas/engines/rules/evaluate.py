@@ -51,7 +51,7 @@ class Frame:
 Closure = Callable[[Frame], object]
 
 
-def closure(node: Node) -> Closure:
+def closure(node: Node) -> Closure:  # noqa: PLR0912  one case a kind
     """The node as a function of a frame."""
     match node:
         case Constant(value=value):
@@ -79,7 +79,7 @@ def closure(node: Node) -> Closure:
         case Key():
             return _key(closure(node.object), node.name)
         case At():
-            return _at(closure(node.object), closure(node.index), as_json=node.object.type is JSON)
+            return _at(node)
         case Has():
             return _has(closure(node.object), node.name)
         case Quantify() | Count() | Gather():
@@ -355,7 +355,11 @@ def _has(inner: Closure, name: str) -> Closure:
     return read
 
 
-def _at(inner: Closure, index: Closure, *, as_json: bool) -> Closure:
+def _at(node: At) -> Closure:
+    inner, index, as_json = closure(node.object), closure(node.index), node.object.type is JSON
+    # In SQL a null element and no element are one; only lists of the caller hold nulls, and beside a row they count as absent.
+    gap = _NO_POSITION if not node.free and not as_json else None
+
     def read(frame: Frame) -> object:
         held = inner(frame)
         if held.__class__ is RuleFailure:
@@ -368,7 +372,7 @@ def _at(inner: Closure, index: Closure, *, as_json: bool) -> Closure:
         if isinstance(place, float) and place.is_integer() and not as_json:
             place = int(place)
         if isinstance(held, list | tuple) and place.__class__ is int and 0 <= place < len(held):
-            return held[place]
+            return gap if held[place] is None else held[place]
         return _NO_POSITION
 
     return read
@@ -418,9 +422,7 @@ def _fitted(node: Fitted) -> Closure:
         if held.__class__ is RuleFailure:
             return held
         items: list[object]
-        if isinstance(held, list | tuple):
-            items = list(held)
-        elif isinstance(held, dict) and target is not None:
+        if isinstance(held, list | tuple) or (isinstance(held, dict) and target is not None):
             items = list(held)
         else:
             return _NO_LIST

@@ -6,7 +6,7 @@ fragments of those types and gives null in the same cases. tests/contract/rule_f
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from math import trunc
@@ -22,7 +22,7 @@ FAILS = None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """One overload. `name` starts with a dot for a method, whose first parameter is the receiver; operators are named by their sign.
+    """One overload. `name` starts with a dot for a method, whose first parameter is the receiver; an operator is its sign.
 
     `total` says that it has a value for every non-null argument. `sql` is None for what only memory can do.
     """
@@ -93,7 +93,9 @@ def _sizes() -> tuple[Function, ...]:
     for name in ("size", ".size"):
         found += [
             Function(name, ("string",), INT, len, lambda s: sql("length({})::int8", s), (("é😀", 2), ("", 0)), total=True),
-            Function(name, ("list",), INT, len, lambda x: sql("cardinality({})::int8", x), ((["a", "b"], 2), ([], 0)), total=True),
+            Function(
+                name, ("list",), INT, len, lambda x: sql("cardinality({})::int8", x), ((["a", "b"], 2), ([], 0)), total=True
+            ),
             Function(
                 name,
                 ("json",),
@@ -255,7 +257,7 @@ def _decimal_functions() -> tuple[Function, ...]:
             "neg",
             ("decimal",),
             DECIMAL,
-            lambda a: values.plain(-a),
+            lambda a: values.plain(a.copy_negate()),
             lambda a: sql("(-{})", a),
             ((Decimal("1.50"), Decimal("-1.50")), (Decimal(0), Decimal(0))),
             total=True,
@@ -304,7 +306,7 @@ def _conversions() -> tuple[Function, ...]:
             INT,
             lambda t: (t - values.EPOCH) // timedelta(seconds=1),
             lambda t: sql("floor(extract(epoch from {}))::int8", t),
-            ((datetime(2004, 9, 16, 23, 59, 59, tzinfo=values.UTC), 1095379199),),
+            ((datetime(2004, 9, 16, 23, 59, 59, tzinfo=UTC), 1095379199),),
             total=True,
         ),
         Function("double", ("double",), DOUBLE, _same, _same_sql, ((5.5, 5.5),), total=True),
@@ -346,7 +348,7 @@ def _conversions() -> tuple[Function, ...]:
             "decimal",
             ("json",),
             DECIMAL,
-            lambda j: _json_decimal(j),
+            _json_decimal,
             lambda j: sql("baas_rt.j_dec({})", j),
             ((Decimal("0.10"), Decimal("0.10")), ("2", Decimal(2)), ([], FAILS)),
         ),
@@ -358,7 +360,14 @@ def _conversions() -> tuple[Function, ...]:
             STRING,
             values.double_text,
             lambda x: sql("{}::text", x),
-            ((123.456, "123.456"), (1e15, "1e+15"), (1e14, "100000000000000"), (-0.0045, "-0.0045"), (1e-5, "1e-05"), (-0.0, "-0")),
+            (
+                (123.456, "123.456"),
+                (1e15, "1e+15"),
+                (1e14, "100000000000000"),
+                (-0.0045, "-0.0045"),
+                (1e-5, "1e-05"),
+                (-0.0, "-0"),
+            ),
             total=True,
         ),
         Function(
@@ -394,8 +403,8 @@ def _conversions() -> tuple[Function, ...]:
             values.timestamp_text,
             lambda t: sql("baas_rt.ts_text({})", t),
             (
-                (datetime(2009, 2, 13, 23, 31, 30, tzinfo=values.UTC), "2009-02-13T23:31:30Z"),
-                (datetime(1, 2, 3, 0, 0, 0, 120_000, values.UTC), "0001-02-03T00:00:00.12Z"),
+                (datetime(2009, 2, 13, 23, 31, 30, tzinfo=UTC), "2009-02-13T23:31:30Z"),
+                (datetime(1, 2, 3, 0, 0, 0, 120_000, UTC), "0001-02-03T00:00:00.12Z"),
             ),
             total=True,
         ),
@@ -417,7 +426,7 @@ def _conversions() -> tuple[Function, ...]:
             "bool",
             ("string",),
             BOOL,
-            lambda s: _BOOLEANS.get(s),
+            _BOOLEANS.get,
             lambda s: sql("baas_rt.parse_bool({})", s),
             (("1", True), ("f", False), ("True", True), ("TrUe", FAILS), ("yes", FAILS)),
         ),
@@ -432,9 +441,9 @@ def _conversions() -> tuple[Function, ...]:
     )
 
 
-_BOOLEANS = {text: True for text in ("1", "t", "T", "true", "TRUE", "True")} | {
-    text: False for text in ("0", "f", "F", "false", "FALSE", "False")
-}
+_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "false", "FALSE", "False"), False
+)
 
 
 def _same(value: object) -> object:
@@ -496,7 +505,7 @@ def _decoded(octets: bytes) -> str | None:
 
 
 def _time_functions() -> tuple[Function, ...]:
-    moment, day = datetime(2024, 2, 29, 12, 0, tzinfo=values.UTC), timedelta(days=1)
+    moment, day = datetime(2024, 2, 29, 12, 0, tzinfo=UTC), timedelta(days=1)
     return (
         Function("timestamp", ("timestamp",), TIMESTAMP, _same, _same_sql, ((moment, moment),), total=True),
         Function(
@@ -548,7 +557,7 @@ def _time_functions() -> tuple[Function, ...]:
             TIMESTAMP,
             lambda t, d: _moment(_micro(t) + values.microseconds(d)),
             lambda t, d: sql("baas_rt.ts(baas_rt.us({}) + {})", t, d),
-            ((moment, day, datetime(2024, 3, 1, 12, 0, tzinfo=values.UTC)), (values.LATEST, day, FAILS)),
+            ((moment, day, datetime(2024, 3, 1, 12, 0, tzinfo=UTC)), (values.LATEST, day, FAILS)),
         ),
         Function(
             "+",
@@ -556,7 +565,7 @@ def _time_functions() -> tuple[Function, ...]:
             TIMESTAMP,
             lambda d, t: _moment(_micro(t) + values.microseconds(d)),
             lambda d, t: sql("baas_rt.ts(baas_rt.us({}) + {})", t, d),
-            ((day, moment, datetime(2024, 3, 1, 12, 0, tzinfo=values.UTC)),),
+            ((day, moment, datetime(2024, 3, 1, 12, 0, tzinfo=UTC)),),
         ),
         Function(
             "-",
@@ -564,7 +573,7 @@ def _time_functions() -> tuple[Function, ...]:
             TIMESTAMP,
             lambda t, d: _moment(_micro(t) - values.microseconds(d)),
             lambda t, d: sql("baas_rt.ts(baas_rt.us({}) - {})", t, d),
-            ((moment, day, datetime(2024, 2, 28, 12, 0, tzinfo=values.UTC)), (values.EARLIEST, day, FAILS)),
+            ((moment, day, datetime(2024, 2, 28, 12, 0, tzinfo=UTC)), (values.EARLIEST, day, FAILS)),
         ),
         Function(
             "-",
@@ -609,7 +618,7 @@ _FIRST, _LAST = _micro(values.EARLIEST), _micro(values.LATEST)
 
 def _clock_parts() -> tuple[Function, ...]:
     """`getHours()` and its kin: in UTC, or in the zone named by the argument."""
-    moment = datetime(2009, 2, 13, 23, 31, 20, 123_456, values.UTC)
+    moment = datetime(2009, 2, 13, 23, 31, 20, 123_456, UTC)
     parts: tuple[tuple[str, Callable[[datetime], int], Callable[[Sql], Sql], int, int], ...] = (
         (".getFullYear", lambda t: t.year, lambda t: sql("extract(year from {})::int8", t), 2009, 2009),
         (".getMonth", lambda t: t.month - 1, lambda t: sql("extract(month from {})::int8 - 1", t), 1, 1),
@@ -643,14 +652,27 @@ def _clock_part(
         return None if clock is None else python(clock)
 
     return (
-        Function(name, ("timestamp",), INT, python, lambda t: sql("({})", part(sql("({} at time zone 'UTC')", t))), ((moment, utc),), total=True),
+        Function(
+            name,
+            ("timestamp",),
+            INT,
+            python,
+            lambda t: sql("({})", part(sql("({} at time zone 'UTC')", t))),
+            ((moment, utc),),
+            total=True,
+        ),
         Function(
             name,
             ("timestamp", "string"),
             INT,
             there,
             lambda t, zone: sql("({})", part(sql("baas_rt.local({}, {})", t, zone))),
-            ((moment, "Australia/Sydney", sydney), (moment, "+11:00", sydney), (moment, "Mars/Olympus", FAILS), (values.LATEST, "+14:00", FAILS)),
+            (
+                (moment, "Australia/Sydney", sydney),
+                (moment, "+11:00", sydney),
+                (moment, "Mars/Olympus", FAILS),
+                (values.LATEST, "+14:00", FAILS),
+            ),
         ),
     )
 

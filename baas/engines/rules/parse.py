@@ -49,14 +49,14 @@ class Variable(NamedTuple):
 
 
 class Member(NamedTuple):
-    object: "Syntax"
+    of: "Syntax"
     name: str
     at: int
 
 
 class Index(NamedTuple):
-    object: "Syntax"
-    index: "Syntax"
+    of: "Syntax"
+    place: "Syntax"
     at: int
 
 
@@ -110,7 +110,25 @@ class MapOf(NamedTuple):
 Syntax = Literal | Name | Variable | Member | Index | Call | Unary | Binary | Logic | Conditional | ListOf | MapOf
 
 RESERVED = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void while".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ]
 )
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _POWER = {"||": 2, "&&": 3, "<": 4, "<=": 4, ">": 4, ">=": 4, "==": 4, "!=": 4, "in": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
@@ -423,7 +441,9 @@ class _Parser:
             elif octal or byte or ((short or long) and not octets):
                 parts.append(self._character(int(octal, 8) if octal else int(byte or short or long, 16), token))
             else:
-                raise self._error(token.at + 1 + found.start(), "not an escape.", r"Use \\ for a backslash, or a raw string r'…'.")
+                raise self._error(
+                    token.at + 1 + found.start(), "not an escape.", r"Use \\ for a backslash, or a raw string r'…'."
+                )
         parts.append(body[at:].encode(errors="surrogatepass"))
         whole = b"".join(parts)
         if octets:

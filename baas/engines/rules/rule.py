@@ -1,9 +1,9 @@
 """The facade: `check` a text once, then `fold` it for a caller, ask `where` for its SQL, or `evaluate` it on a row.
 
-    rule = check("record.public || record.owner == auth.id", env)
-    folded = rule.fold(facts)                       # what is known before any row: its shape, and the values
-    text = rule.where(folded.shape, columns, "a")   # SQL with holes Leaf("a", n); one text for every caller of this shape
-    rule.evaluate(facts, record)                    # the same verdict in memory: True, False or a RuleFailure
+rule = check("record.public || record.owner == auth.id", env)
+folded = rule.fold(facts)                       # what is known before any row: its shape, and the values
+text = rule.where(folded.shape, columns, "a")   # SQL with holes Leaf("a", n); one text for every caller of this shape
+rule.evaluate(facts, record)                    # the same verdict in memory: True, False or a RuleFailure
 """
 
 import threading
@@ -17,12 +17,13 @@ import msgspec
 
 from baas.engines.rules import values
 from baas.engines.rules.check import check_syntax
-from baas.engines.rules.compile import Columns, Condition, Emitter, Leaf, split_at
+from baas.engines.rules.compile import Columns, Emitter, Leaf, split_at
 from baas.engines.rules.evaluate import Closure, Frame, closure, truth
+from baas.engines.rules.operands import Condition, as_sql
 from baas.engines.rules.parse import FILTER_LIMITS, RULE_LIMITS, parse, skeleton
 from baas.engines.rules.tree import Among, Column, Compare, Conditional, Fact, Node, children, walk
 from baas.engines.rules.types import Env, Facts, RowField, RowType, RuleError, RuleFailure, Type
-from baas.infra.db.sql import Sql, ident, sql
+from baas.infra.db.sql import Sql, ident
 
 __all__ = ["Columns", "Env", "Facts", "Folded", "Leaf", "RowField", "RowType", "Rule", "RuleError", "RuleFailure", "check"]
 
@@ -116,11 +117,11 @@ class Rule:
 
         `columns(root, field)` gives the SQL of a field; holes are `Leaf(source, index)`. Raises RuleError(too_complex).
         """
-        return _as_sql(self._rail(shape, columns, source, want=True))
+        return as_sql(self._rail(shape, columns, source, want=True))
 
     def unless(self, shape: Hashable, columns: Columns, source: Hashable) -> Sql:
         """SQL that is true exactly for the rows the expression is false for (not those where it is a failure)."""
-        return _as_sql(self._rail(shape, columns, source, want=False))
+        return as_sql(self._rail(shape, columns, source, want=False))
 
     def evaluate(self, facts: Facts, record: Row | None = None, next: Row | None = None) -> bool | RuleFailure:  # noqa: A002
         """The verdict on rows in memory; agrees with `where` and `unless`. Ids are canonical strings, JSON is decoded."""
@@ -146,7 +147,7 @@ class Rule:
         return verdict
 
     def _refuse_too_complex(self) -> None:
-        """Choices inside atoms multiply: emit once with the kinds that are most likely, so that the save is refused, not a request."""
+        """Choices inside atoms multiply: emit once with the likely kinds, so that the save is refused and not a request."""
         kinds = tuple(_likely_kind(leaf.type) for leaf in self._leaves)
         emitter = Emitter(self.source, self._index, kinds, columns=_any_column, source="", fixed={})
         emitter.rail(self.tree, want=True)
@@ -155,12 +156,6 @@ class Rule:
 
 _TOKEN_FIELDS = ("id", "collection", "claims", "")
 _NO_VERDICT = RuleFailure("the expression is neither true nor false")
-
-
-def _as_sql(condition: Condition) -> Sql:
-    if isinstance(condition, Sql):
-        return condition
-    return sql("true") if condition else sql("false")
 
 
 def _any_column(root: str, name: str) -> Sql:
@@ -221,10 +216,10 @@ class _Reader:
     def read(self, frame: Frame) -> tuple[str, object]:
         """The kind that goes into the shape, and the value as the driver takes it."""
         value = self.run(frame)
-        if value.__class__ is str:
-            if "\0" in value:  # type: ignore[operator]
+        if isinstance(value, str):
+            if "\0" in value:
                 return "error", None
-            return ("uuid" if self.as_id and values.is_uuid(value) else "string"), value  # type: ignore[arg-type]
+            return ("uuid" if self.as_id and values.is_uuid(value) else "string"), value
         return _bound(value, as_json=self.type.kind == "json", as_id=self.as_id)
 
 
@@ -255,7 +250,7 @@ def _bound(value: object, *, as_json: bool, as_id: bool) -> tuple[str, object]:
 
 
 def _bound_list(items: list[object], *, as_json: bool, as_id: bool) -> tuple[str, object]:
-    """A list of one kind as an array, anything else as JSON. The kind is `[int]`, `[string]?` with nulls in it, `[]` when empty."""
+    """A list of one kind as an array, else as JSON. The kind is `[int]`, `[string]?` with nulls in it, `[]` when empty."""
     if as_json:
         return _bound_json(items)
     kinds = {values.kind_of(item) for item in items}
@@ -268,7 +263,7 @@ def _bound_list(items: list[object], *, as_json: bool, as_id: bool) -> tuple[str
     kind = kinds.pop()
     if kind == "duration":
         items = [values.microseconds(item) if isinstance(item, timedelta) else None for item in items]
-    if kind == "string" and as_id and all(item is None or values.is_uuid(item) for item in items):  # type: ignore[arg-type]
+    if kind == "string" and as_id and all(item is None or (isinstance(item, str) and values.is_uuid(item)) for item in items):
         kind = "uuid"
     return f"[{kind}]{nullable}", items
 

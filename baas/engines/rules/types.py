@@ -91,7 +91,7 @@ class Env:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known before any row is read. `auth` is None for a guest, else `id`, `collection`, `claims` and the record's fields.
+    """What is known before any row is read. `auth` is None for a guest, else `id`, `collection`, `claims` and its fields.
 
     `input` holds the keys the client sent. Numbers of JSON come as int and Decimal, ids as canonical strings, times aware.
     """
@@ -106,8 +106,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class RuleFailure:
-    """The value of an expression that has none: a missing key, a null in arithmetic, a division by zero. Never allows, never denies
-    the opposite: `!failure` is a failure too."""
+    """The value of an expression that has none: a missing key, a null in arithmetic, a division by zero.
+
+    It never allows, and `!failure` is a failure too.
+    """
 
     reason: str
 

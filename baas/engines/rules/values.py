@@ -7,7 +7,7 @@ In memory: None bool int float Decimal str bytes list dict, aware datetime, time
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Context, Decimal, InvalidOperation
 from functools import lru_cache
@@ -22,6 +22,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 _DECIMALS = Context(prec=2_000, Emin=-999_999, Emax=999_999)
 _DIGITS = 400  # before and after the point; more is refused at input
+_TOO_LARGE = Decimal(10) ** _DIGITS
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _KINDS: Mapping[type, str] = {
     type(None): "null",
@@ -54,7 +55,7 @@ def is_uuid(text: str) -> bool:
 
 
 def equal(a: object, b: object) -> bool:
-    """Equality across kinds: numbers by value (an int and a double as doubles), lists and maps by content, else same kind only."""
+    """Equality across kinds: numbers by value (an int and a double as doubles), lists and maps by content, else one kind only."""
     if a.__class__ is b.__class__ and a.__class__ is not list and a.__class__ is not dict:
         return a == b
     kind, other = kind_of(a), kind_of(b)
@@ -73,11 +74,11 @@ def json_equal(a: object, b: object) -> bool:
     return kind == other and _deeply(a, b, json_equal)
 
 
-def _deeply(a: object, b: object, same: "type[object] | object") -> bool:
+def _deeply(a: object, b: object, same: Callable[[object, object], bool]) -> bool:
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))  # type: ignore[operator]
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)  # type: ignore[operator]
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     return a == b
 
 
@@ -103,7 +104,7 @@ def order(a: object, b: object, *, as_json: bool = False) -> int | None:
         return (x > y) - (x < y)
     if kind != other or kind in ("null", "list", "map", ""):
         return None
-    return (a > b) - (a < b)  # type: ignore[operator]
+    return -1 if a < b else int(a > b)  # type: ignore[operator]
 
 
 # Decimals and doubles
@@ -133,7 +134,7 @@ def narrowed(number: Decimal) -> float | Decimal:
 def decimal_result(number: Decimal) -> Decimal | None:
     """A decimal within the bounds of the language, else None."""
     number = plain(number)
-    if abs(number) >= Decimal(10) ** _DIGITS or -int(number.as_tuple().exponent) > _DIGITS:
+    if number.copy_abs() >= _TOO_LARGE or -int(number.as_tuple().exponent) > _DIGITS:
         return None
     return number
 
@@ -169,7 +170,7 @@ def decimal_text(number: Decimal) -> str:
 
 def double_of(number: Decimal) -> float | None:
     """The nearest double, within 1e-300..1e300; outside, PostgreSQL would refuse some."""
-    size = abs(number)
+    size = number.copy_abs()
     if size >= _LARGEST or (size and size < _SMALLEST):
         return None
     return float(number) or 0.0

@@ -124,7 +124,7 @@ create function baas_rt.j_list(j jsonb) returns jsonb immutable parallel safe la
 $$;
 create function baas_rt.j_order(a jsonb, b jsonb) returns int immutable parallel safe language sql as $$
     select case
-        when jsonb_typeof(a) <> jsonb_typeof(b) then null
+        when a is null or b is null or jsonb_typeof(a) <> jsonb_typeof(b) then null
         when jsonb_typeof(a) = 'number' then sign(baas_rt.j_num(a) - baas_rt.j_num(b))::int
         when jsonb_typeof(a) = 'string' then case when a = b then 0 when (a #>> '{}') collate "C" < (b #>> '{}') then -1 else 1 end
         when jsonb_typeof(a) = 'boolean' then (a = 'true'::jsonb)::int - (b = 'true'::jsonb)::int end
