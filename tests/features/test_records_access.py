@@ -213,6 +213,43 @@ async def test_a_target_that_cannot_be_seen_is_as_good_as_absent(project: Projec
     assert len(await project.operator.list("posts")) == 3
 
 
+async def test_a_file_that_is_named_must_be_there_and_not_be_somebody_elses(project: ProjectUnderTest) -> None:
+    """Own uploads and files of public buckets; a private file of another answers as one that is not there."""
+    rules = dict.fromkeys(ACTIONS, "auth != null")
+    for name, public in (("private", False), ("public", True)):
+        own = rules | {"view": None} if public else rules
+        made = await project.operator.post("buckets", json={"name": name, "public": public, "rules": own})
+        assert made.status_code == 201, made.text
+    alice, bob = await project.user(), await project.user()
+    for caller, bucket, path in ((alice, "private", "hers.txt"), (bob, "private", "his.txt"), (bob, "public", "his.txt")):
+        put = await caller.put(f"buckets/{bucket}/files/{path}", content=b"x", headers={"content-type": "text/plain"})
+        assert put.status_code == 201, put.text
+    fields = [
+        {"name": "one", "type": "file", "bucket": "private"},
+        {"name": "some", "type": "file", "bucket": "private", "many": True},
+        {"name": "open", "type": "file", "bucket": "public"},
+    ]
+    await project.collection("posts", fields, OPEN)
+    whole = {"one": "hers.txt", "some": ["hers.txt"], "open": "his.txt"}
+    post = await alice.create("posts", whole)
+    place = f"collections/posts/records/{post['id']}"
+    for field, foreign, absent in (
+        ("one", "his.txt", "nosuch.txt"),
+        ("some", ["hers.txt", "his.txt"], ["hers.txt", "nosuch.txt"]),
+    ):
+        for method, path in (("POST", "collections/posts/records"), ("PATCH", place), ("PUT", place)):
+            answers = [await alice.request(method, path, json={field: value}) for value in (foreign, absent)]
+            assert code(answers[0]) == (422, "bad_reference")
+            assert problem(answers[0]) == problem(answers[1])
+    nobody = await project.anonymous.post("collections/posts/records", json={"one": "hers.txt"})
+
+    assert {name: post[name] for name in whole} == whole
+    assert code(nobody) == (422, "bad_reference")
+    assert (await project.operator.patch(place, json={"one": "his.txt"})).status_code == 200
+    assert (await alice.patch(place, json={"one": "his.txt"})).status_code == 200, "what is stored may stay"
+    assert code(await project.operator.patch(place, json={"one": "nosuch.txt"})) == (422, "bad_reference")
+
+
 HIDDEN_FIELDS = [
     {"name": "title", "type": "text"},
     {"name": "secret", "type": "text", "hidden": True, "unique": True},

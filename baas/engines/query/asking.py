@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from baas.base.principal import Principal
 from baas.engines.query.table import Table
-from baas.engines.rules.rule import Facts, Folded, Rule
+from baas.engines.rules.rule import Facts, Folded, Leaf, Rule
 from baas.engines.schema.collection import Action
 from baas.infra.db.sql import Sql, sql
 
@@ -32,6 +32,8 @@ class Judgement:
         return self.rule.where(self.folded.shape, columns, self.source)
 
 
+# The hole for the id of the user who asks, null for everyone else.
+CALLER = Leaf("caller", 0)
 ALWAYS = Judgement(True, True)
 NEVER = Judgement(False, False)
 
@@ -60,7 +62,7 @@ class Asking:
         self.judged = not principal.privileged if judged is None else judged
         self.masked = not principal.privileged if masked is None else masked
         self.sent = sent
-        self.leaves: dict[Hashable, Sequence[object]] = {}
+        self.leaves: dict[Hashable, Sequence[object]] = {"caller": (principal.id if principal.kind == "user" else None,)}
         self._via = via
         self._auth = auth
         self._known: dict[Hashable, Judgement] = {}

@@ -1,17 +1,23 @@
-"""What a written record points to must be there, and be visible to a caller under rules: checked inside the same statement."""
+"""What a written record points to must be there, and be visible to a caller under rules: checked inside the same statement.
+
+A record is visible by the view rule of its collection. The rules of buckets are known to the rooms above alone, so of files a
+caller under rules may name those of public buckets and those that he uploaded himself: less than he may see, never more.
+"""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from baas.engines.query.answer import rows
-from baas.engines.query.asking import ALWAYS, Asking, Judgement
+from baas.engines.query.asking import ALWAYS, CALLER, Asking, Judgement
 from baas.engines.query.table import Column, Table
 from baas.infra.db.sql import Sql, ident, sql
+
+OWN_OR_PUBLIC = Judgement("own or public", None)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A field that names records or files. `seen` is the target's view rule, `target` its table (None: files of a bucket)."""
+    """A field that names records or files. `seen` says which of them the caller sees, `target` is None for files."""
 
     column: Column
     target: Table | None
@@ -41,11 +47,19 @@ class Reference:
 
     def _found(self, value: Sql) -> Sql:
         if self.target is None:
-            bucket = str(self.column.field.options["bucket"]) if self.column.field else ""
-            table = ident(self.schema, "_files")
-            return sql("select from {} target where target.bucket = {}::text and target.path = {}", table, bucket, value)
+            return self._found_file(value)
         visible = self.seen.where(rows(self.target, record="target"))
         return sql("select from {} target where target.id = {} and {}", self.target.sql, value, visible)
+
+    def _found_file(self, value: Sql) -> Sql:
+        bucket = str(self.column.field.options["bucket"]) if self.column.field else ""
+        files, buckets = ident(self.schema, "_files"), ident(self.schema, "_buckets")
+        found = sql("select from {} target where target.bucket = {}::text and target.path = {}", files, bucket, value)
+        if self.seen.verdict:
+            return found
+        own = sql("target.owner = {}::uuid", CALLER)
+        public = sql("exists (select from {} bucket where bucket.name = target.bucket and bucket.public)", buckets)
+        return sql("{} and ({} or {})", found, own, public)
 
 
 def references(table: Table, names: Iterable[str], asking: Asking) -> tuple[Reference, ...]:
@@ -53,7 +67,8 @@ def references(table: Table, names: Iterable[str], asking: Asking) -> tuple[Refe
     found = []
     for column in table.references(names):
         target = table.target(column)
-        seen = ALWAYS if target is None else asking.judge(target, "view")
+        files = OWN_OR_PUBLIC if asking.judged else ALWAYS
+        seen = files if target is None else asking.judge(target, "view")
         reference = Reference(column, target, seen, table.collection.schema)
         if reference.needed:
             found.append(reference)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -82,8 +82,7 @@ class RecordsApi:
     async def list(self, call: Call) -> None:
         values = params.query(call.scope, *_LIST) if call.scope["query_string"] else {}
         page = await self._records.list(call.project, call.principal, call.collection, _wanted_by_query(values))
-        link = _next_link(call, values, page)
-        await call.answer(_page_json(page), 200, *((b"link", one) for one in link))
+        await call.answer(_page_json(page), 200, *_next_link(call.scope, page))
 
     async def query(self, call: Call) -> None:
         params.query(call.scope)
@@ -182,14 +181,17 @@ def _if_match(call: Call) -> int | None:
     return int(match[1])
 
 
-def _next_link(call: Call, values: params.Query, page: Page) -> list[bytes]:
-    """The link to the next page, unless its cursor is too long for a URL."""
+def _next_link(scope: Scope, page: Page) -> list[tuple[bytes, bytes]]:
+    """The link to the next page: this request's own path and query with another cursor, unless that is too long for a URL."""
     if page.next_cursor is None:
         return []
-    raw = call.scope.get("raw_path")
-    path = raw.decode("latin-1").partition("?")[0] if raw else quote(call.scope["path"])
-    link = f'<{path}?{urlencode({**values, "cursor": page.next_cursor})}>; rel="next"'
-    return [link.encode()] if len(link) <= _LONGEST_LINK else []
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    asked: bytes = scope["query_string"]
+    parts = [part for part in asked.split(b"&") if part and not part.startswith(b"cursor=")]
+    target = raw.partition(b"?")[0] + b"?" + b"&".join([*parts, b"cursor=" + page.next_cursor.encode()])
+    if len(target) > _LONGEST_LINK:
+        return []
+    return [(b"link", b"<" + target.replace(b">", b"%3E") + b'>; rel="next"')]
 
 
 def _page_json(page: Page) -> bytes:
