@@ -10,7 +10,7 @@ from typing import Any, cast
 from baas.base.errors import Fault, did_you_mean
 from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index
 from baas.engines.schema.fields import KINDS, FieldFault, kind_named, kind_of
-from baas.engines.schema.fields.base import NAME
+from baas.engines.schema.fields.base import NAME, write_int64
 
 MAX_COLLECTIONS = 500
 MAX_FIELDS = 200
@@ -302,7 +302,8 @@ def as_json(collection: Collection) -> dict[str, object]:
 def field_json(field: Field) -> dict[str, object]:
     shown: dict[str, object] = {"name": field.name, "type": field.type}
     shown |= {flag: getattr(field, flag) for flag in _FLAGS}
-    shown |= {"default": field.default, "read": field.read, **field.options}
+    shown |= {"default": field.default, "read": field.read}
+    shown |= {name: write_int64(value) if type(value) is int else value for name, value in field.options.items()}
     if field.system:
         shown["system"] = True
     return shown
@@ -328,7 +329,9 @@ def stored(definition: Mapping[str, object], *, schema: str, version: int) -> Co
 def _stored_field(entry: Mapping[str, object]) -> Field:
     known = {key: entry[key] for key in ("name", "type", *_FLAGS, "default", "read")}
     options = {key: value for key, value in entry.items() if key not in known and key != "system"}
-    return Field(**known, options=MappingProxyType(options), system="system" in entry)  # type: ignore[arg-type]
+    kind = kind_named(str(entry["type"]))
+    settled = options if kind is None else dict(kind.settle(options))
+    return Field(**known, options=MappingProxyType(settled), system="system" in entry)  # type: ignore[arg-type]
 
 
 def _stored_index(entry: Mapping[str, object]) -> Index:
@@ -366,6 +369,8 @@ def _expression(value: object, at: str, faults: Faults) -> str | None:
 
 def _with_default(field: Field, default: object, at: str, faults: Faults) -> Field:
     kind = kind_of(field)
+    if type(default) is int and field.type == "int":
+        default = write_int64(default)
     field = replace(field, default=plain(default))
     try:
         if default is not None:

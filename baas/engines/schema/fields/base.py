@@ -26,8 +26,11 @@ CASTS: Mapping[Cast, Sql] = {
     "uuid[]": sql("uuid[]"),
 }
 INT64 = (-(2**63), 2**63 - 1)
+SAFE = 2**53
+"""Past this, either way, JavaScript rounds: such a whole number is a string in JSON."""
 MAX_ITEMS = 1000
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LARGE_WHOLE = re.compile(r"-?[1-9][0-9]{15,18}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -50,7 +53,7 @@ class Option:
     """One option of a field type: `low` and `high` bound a number, or the length of a text or list."""
 
     name: str
-    type: Literal["int", "number", "bool", "text", "texts"]
+    type: Literal["int", "int64", "number", "bool", "text", "texts"]
     help: str
     low: int | None = None
     high: int | None = None
@@ -63,6 +66,8 @@ class Option:
             raise FieldFault("wrong_type", f"{self.name} must be {_OPTION_WORDS[self.type]}.")
         if self.choices and value not in self.choices:
             raise FieldFault("not_allowed", f"{self.name} must be one of {', '.join(self.choices)}.")
+        if self.type == "int64":
+            return
         size = len(value) if isinstance(value, str | list) else value
         if (self.low is not None and size < self.low) or (self.high is not None and size > self.high):  # type: ignore[operator]
             what = f"The length of {self.name}" if isinstance(value, str | list) else self.name
@@ -182,6 +187,21 @@ def clean_text(value: object) -> str:
     return value
 
 
+def read_int64(value: object) -> int | None:
+    """A whole number of 64 bits from its JSON form, or None: a number, or beyond ±2^53 a string, as answers write it.
+
+    "5" stays a string, as everywhere; only what an answer itself writes as a string is read as a number.
+    """
+    if type(value) is str and _LARGE_WHOLE.fullmatch(value) and abs(int(value)) > SAFE:
+        value = int(value)
+    return value if type(value) is int and INT64[0] <= value <= INT64[1] else None
+
+
+def write_int64(value: int) -> int | str:
+    """The JSON form of a whole number."""
+    return value if -SAFE <= value <= SAFE else str(value)
+
+
 def clean_list(value: object, field: Field) -> list[object]:
     """A list within the field's `max`; raises FieldFault."""
     if type(value) is not list:
@@ -215,6 +235,7 @@ def range_text(low: object, high: object) -> str:
 
 _OPTION_TYPES = {
     "int": lambda value: type(value) is int,
+    "int64": lambda value: read_int64(value) is not None,
     "number": lambda value: type(value) in (int, float),
     "bool": lambda value: type(value) is bool,
     "text": lambda value: type(value) is str,
@@ -222,6 +243,7 @@ _OPTION_TYPES = {
 }
 _OPTION_WORDS = {
     "int": "a whole number",
+    "int64": "a whole number of 64 bits",
     "number": "a number",
     "bool": "true or false",
     "text": "a string",

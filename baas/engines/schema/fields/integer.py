@@ -1,13 +1,8 @@
 """A whole number of 64 bits."""
 
-import re
-
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import INT64, Cast, FieldFault, Kind, Option, range_text, whole
+from baas.engines.schema.fields.base import SAFE, Cast, FieldFault, Kind, Option, range_text, read_int64, whole
 from baas.infra.db.sql import Sql, join, literal, sql
-
-SAFE = 2**53
-_WHOLE = re.compile(r"-?[1-9][0-9]{15,18}")
 
 
 class IntKind(Kind):
@@ -15,15 +10,16 @@ class IntKind(Kind):
 
     name = "int"
     options = (
-        Option("min", "int", "Smallest value.", low=INT64[0], high=INT64[1]),
-        Option("max", "int", "Largest value.", low=INT64[0], high=INT64[1]),
+        Option("min", "int64", "Smallest value."),
+        Option("max", "int64", "Largest value."),
     )
 
     def settle(self, options: dict[str, object]) -> dict[str, object]:
-        low, high = options.get("min"), options.get("max")
-        if isinstance(low, int) and isinstance(high, int) and low > high:
+        bounds = {name: read_int64(value) for name, value in options.items()}
+        low, high = bounds.get("min"), bounds.get("max")
+        if low is not None and high is not None and low > high:
             raise FieldFault("out_of_range", "min must not be above max.", at="/min")
-        return options
+        return dict(bounds)
 
     def column_type(self, field: Field) -> Sql:
         return sql("bigint")
@@ -41,10 +37,12 @@ class IntKind(Kind):
         return join(" and ", bounds) if bounds else None
 
     def clean(self, field: Field, value: object) -> int:
-        number = _read(value)
+        number = read_int64(value)
+        if number is None:
+            if type(value) is int:
+                raise FieldFault("out_of_range", "Must be a whole number of 64 bits.")
+            raise FieldFault("wrong_type", "Must be a whole number.")
         low, high = whole(field, "min"), whole(field, "max")
-        if not INT64[0] <= number <= INT64[1]:
-            raise FieldFault("out_of_range", "Must be a whole number of 64 bits.")
         if (low is not None and number < low) or (high is not None and number > high):
             raise FieldFault("out_of_range", f"Must be {range_text(low, high)}.")
         return number
@@ -72,16 +70,7 @@ class IntKind(Kind):
             number["maximum"] = high
         if low is not None and high is not None and low >= -SAFE and high <= SAFE:
             return number
-        return {"anyOf": [number, {"type": "string", "pattern": f"^{_WHOLE.pattern}$", "description": "Beyond 2^53."}]}
-
-
-def _read(value: object) -> int:
-    if type(value) is int:
-        return value
-    # "5" stays a string, as everywhere; only what an answer itself writes as a string is read as one.
-    if type(value) is str and _WHOLE.fullmatch(value) and abs(int(value)) > SAFE:
-        return int(value)
-    raise FieldFault("wrong_type", "Must be a whole number.")
+        return {"anyOf": [number, {"type": "string", "pattern": "^-?[1-9][0-9]{15,18}$", "description": "Beyond 2^53."}]}
 
 
 def _constant(number: int) -> Sql:

@@ -29,14 +29,16 @@ class SelectKind(Kind):
 
     def settle(self, options: dict[str, object]) -> dict[str, object]:
         values = _values(options["values"])
+        seen: set[str] = set()
         for index, value in enumerate(values):
             try:
                 if not 1 <= len(clean_text(value)) <= 200:
                     raise FieldFault("out_of_range", "A value has 1 to 200 characters.")
-                if value in values[:index]:
+                if value in seen:
                     raise FieldFault("duplicate", f"{value!r} stands in the list twice.")
             except FieldFault as fault:
                 raise FieldFault(fault.code, fault.message, at=f"/values/{index}") from None
+            seen.add(value)
         most = options.get("max")
         many = options.get("many", isinstance(most, int) and most > 1)
         if most is not None and not many:

@@ -44,7 +44,7 @@ def test_a_manifest_and_the_store_give_the_same_collection() -> None:
         "file": {"bucket": "b"},
         "decimal": {"precision": 9, "scale": 2, "default": Decimal("1.25")},
         "json": {"default": {"a": [Decimal("1.5")]}},
-        "int": {"default": 2**63 - 1},
+        "int": {"default": 2**63 - 1, "min": -(2**63), "max": str(2**63 - 1)},
     }
     fields = [{"name": f"f_{kind.name}", "type": kind.name, **options.get(kind.name, {})} for kind in KINDS]
     body = posts(fields=fields, indexes=[{"fields": ["f_int", "-created_at"], "where": "f_int > 1"}], rules={"list": "true"})
@@ -52,6 +52,8 @@ def test_a_manifest_and_the_store_give_the_same_collection() -> None:
     assert [] == faults
     shown = json.loads(json.dumps(manifest.as_json(collection)))
 
+    whole = next(field for field in shown["fields"] if field["type"] == "int")
+    assert (str(-(2**63)), str(2**63 - 1), str(2**63 - 1)) == (whole["min"], whole["max"], whole["default"])
     assert collection == manifest.stored(shown, schema="p_1", version=0)
     assert (collection, []) == read(shown)
 
@@ -120,6 +122,8 @@ def test_words_of_rules_and_of_sql_are_good_field_names(name: str) -> None:
         ({"type": "decimal", "scale": 2}, ("/fields/0/precision", "required")),
         ({"type": "text", "system": True}, ("/fields/0/system", "not_allowed")),
         ({"type": "int", "min": Decimal("1.5")}, ("/fields/0/min", "wrong_type")),
+        ({"type": "int", "min": "5"}, ("/fields/0/min", "wrong_type")),
+        ({"type": "int", "max": 2**63}, ("/fields/0/max", "wrong_type")),
         ({"type": "text", "read": 5}, ("/fields/0/read", "wrong_type")),
         ({"type": "text", "read": "x" * 5000}, ("/fields/0/read", "too_long")),
         ({}, ("/fields/0/type", "required")),
