@@ -24,11 +24,12 @@ def deploy(
     asked = Invocation.of(ctx)
     with asked.project_client() as client:
         try:
-            client.sites.get(site)
+            release = client.sites.deploy(folder, site=site, message=message)
         except NotFound:
             client.sites.create(site)
             asked.output.say(f"Made the site {site}.")
-        asked.output.show(client.sites.deploy(folder, site=site, message=message))
+            release = client.sites.deploy(folder, site=site, message=message)
+        asked.output.show(release)
 
 
 @releases.command("list")

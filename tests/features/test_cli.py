@@ -1,0 +1,372 @@
+"""The command against the real application: its contract of streams, exit codes and JSON, command by command."""
+
+import asyncio
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from baas_cli.app import build, run
+
+from tests.support.callers import Caller, ProjectUnderTest
+
+ESCAPE = "\x1b"
+TODOS = {
+    "name": "todos",
+    "fields": [{"name": "title", "type": "text", "required": True}, {"name": "n", "type": "int"}],
+    "rules": {"list": "true"},
+}
+
+
+@dataclass
+class Done:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def problem(self) -> Any:
+        return json.loads(self.err)
+
+
+class Terminal:
+    """Runs the command as a program would: no terminal on either side, and a configuration of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        self._capsys = capsys
+        self.monkeypatch = monkeypatch
+        for name in ("BAAS_URL", "BAAS_TOKEN", "BAAS_KEY", "BAAS_PROJECT", "BAAS_PROFILE", "BAAS_OUTPUT"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("BAAS_CONFIG_DIR", str(tmp_path / "config"))
+        monkeypatch.chdir(tmp_path)
+
+    def env(self, **values: str) -> None:
+        for name, value in values.items():
+            self.monkeypatch.setenv(name, value)
+
+    async def __call__(self, *arguments: str, stdin: str = "") -> Done:
+        self.monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = await asyncio.to_thread(run, arguments)
+        out, err = self._capsys.readouterr()
+        return Done(code, out, err)
+
+    async def ok(self, *arguments: str, stdin: str = "") -> Any:
+        """The JSON of a command that must work."""
+        done = await self(*arguments, "--json", stdin=stdin)
+        assert 0 == done.code, done.err
+        return done.json
+
+
+@pytest.fixture
+def baas(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terminal:
+    return Terminal(capsys, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def here(baas: Terminal, server_url: str, project: ProjectUnderTest) -> Terminal:
+    """Signed in as the operator, in a fresh project, by the environment."""
+    baas.env(BAAS_URL=server_url, BAAS_TOKEN=project.operator.token or "", BAAS_PROJECT=project.name)
+    return baas
+
+
+def leaves() -> set[tuple[str, ...]]:
+    """Every command that does something, by its words."""
+
+    def below(command: Any, path: tuple[str, ...]) -> set[tuple[str, ...]]:
+        children = getattr(command, "commands", None)
+        return {path} if children is None else {leaf for name, child in children.items() for leaf in below(child, (*path, name))}
+
+    return below(typer.main.get_command(build()), ())
+
+
+def test_every_command_takes_the_flags_of_all() -> None:
+    def check(command: Any) -> None:
+        flags = {option for param in command.params for option in param.opts}
+        # `login` takes the address as its argument.
+        assert {"--json", "--output", "--quiet", "--yes", "--no-input", "--profile", "--project"} <= flags, command.name
+        assert "--url" in flags or command.name == "login"
+        for child in getattr(command, "commands", {}).values():
+            check(child)
+
+    check(typer.main.get_command(build()))
+
+
+async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, database_url: str, operator: Caller) -> None:
+    """Runs the whole tree, so a new command fails here until it has its line: stdout is one JSON document, exit code 0."""
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").write_text("<h1>Hi</h1>")
+    (tmp_path / "a.txt").write_text("\x1b[31mred")
+    (tmp_path / "todos.json").write_text(json.dumps(TODOS))
+    (tmp_path / "todos.jsonl").write_text('{"title": "one"}\n\n{"title": "two"}\n')
+    known: dict[str, str] = {}
+    walked: set[tuple[str, ...]] = set()
+
+    async def step(words: str, *arguments: str, stdin: str = "", keep: str = "", of: str = "id") -> Any:
+        command = tuple(words.split())
+        walked.add(command)
+        done = await here(*command, *(known.get(one, one) for one in arguments), "--json", "--yes", stdin=stdin)
+        assert 0 == done.code, (words, done.err)
+        assert ESCAPE not in done.out + done.err, words
+        if keep:
+            known[keep] = done.json[of]
+        return done.json
+
+    await step("version")
+    await step("status")
+    await step("login", here_url(here), "--email", operator.email, "--password-stdin", stdin="operator password\n")
+    await step("projects list")
+    await step("projects create", "cli-walk")
+    await step("projects show", "cli-walk")
+    await step("projects delete", "cli-walk")
+    await step("keys create", "app", "--scope", "records", keep="KEY")
+    await step("keys list")
+    await step("keys revoke", "KEY")
+    await step("collections create", "todos.json")
+    await step("collections list")
+    await step("collections show", "todos")
+    await step("collections update", "todos", json.dumps({"fields": [*TODOS["fields"], {"name": "more", "type": "text"}]}))
+    await step("records create", "todos", "--set", "title=\x1b[31mred", "-s", "n=3", keep="RECORD")
+    await step("records get", "todos", "RECORD")
+    await step("records update", "todos", "RECORD", '{"n": 4}')
+    listed = await step("records list", "todos", "--filter", "n == $n", "--var", "n=4", "--sort", "-n")
+    assert ["\x1b[31mred"] == [item["title"] for item in listed["items"]]
+    assert {"collection": "todos", "created": 2} == await step("records import", "todos", "todos.jsonl")
+    await step("records delete", "todos", "RECORD")
+    await step("collections delete", "todos", "--allow-data-loss")
+    await step("users create", "ada@example.com", "--password-stdin", stdin="correct horse\n", keep="USER")
+    await step("users list")
+    await step("users show", "USER")
+    await step("users update", "USER", "--set", "disabled=true")
+    await step("users delete", "USER")
+    await step("buckets create", "notes", "--public")
+    await step("buckets list")
+    await step("files put", "notes", "a.txt", "deep/a.txt")
+    await step("files ls", "notes")
+    await step("files get", "notes", "deep/a.txt", "copy.txt")
+    assert "\x1b[31mred" == (tmp_path / "copy.txt").read_text()
+    await step("files rm", "notes", "deep/a.txt")
+    await step("buckets delete", "notes", "--allow-data-loss")
+    release = await step("deploy", "web", "--message", "first", keep="RELEASE")
+    assert release["url"].startswith("http")
+    await step("releases list")
+    await step("releases activate", "RELEASE")
+    await step("settings show")
+    assert (await step("settings set", "auth.sign_up=true"))["auth"]["sign_up"]
+    here.monkeypatch.delenv("BAAS_TOKEN")
+    await step("logout")
+    here.env(BAAS_DATABASE_URL=database_url, BAAS_DATA_DIR=str(tmp_path / "data"))
+    for name in ("BAAS_URL", "BAAS_PROJECT"):
+        here.monkeypatch.delenv(name)
+    await step("config show")
+    await step("operators list")
+    await step("operators create", "second@example.com", "--password-stdin", stdin="operator password\n")
+
+    assert leaves() - walked == {("dev",), ("serve",)}, (
+        "servers, which do not end by themselves, are run by the tests of processes"
+    )
+
+
+def here_url(terminal: Terminal) -> str:
+    import os
+
+    return os.environ["BAAS_URL"]
+
+
+async def test_data_goes_to_stdout_and_talk_to_stderr(here: Terminal) -> None:
+    done = await here("keys", "create", "app")
+    assert "sk_" in done.out
+    assert "shown this once" in done.err
+    assert "sk_" not in done.err
+
+    done = await here("keys", "list", "--quiet")
+    assert re.fullmatch(r"[0-9a-f-]{36}\n", done.out)
+    assert "" == done.err
+
+    done = await here("collections", "list")
+    assert "users\temail, email_verified, disabled" in done.out
+
+
+async def test_a_table_cannot_be_steered_by_what_it_shows(here: Terminal) -> None:
+    """A title with an escape sequence, a tab or a line break is one cell of visible characters."""
+    await here("collections", "create", json.dumps(TODOS))
+    await here("records", "create", "todos", json.dumps({"title": "\x1b]0;pwned\x07a\tb\nc"}))
+    done = await here("records", "list", "todos", "--fields", "title")
+
+    assert "\\x1b]0;pwned\\x07a\\tb\\nc\n" == done.out
+
+
+async def test_flags_stand_before_and_after_the_command(here: Terminal) -> None:
+    after, before, between = ("version", "--json"), ("--json", "version"), ("-o", "json", "version")
+
+    assert 1 == len({(await here(*arguments)).out for arguments in (after, before, between)})
+    here.env(BAAS_OUTPUT="json")
+    assert (await here("projects", "list")).json["items"]
+    assert "version\t" in (await here("-o", "table", "version")).out
+    assert 2 == (await here("-o", "yaml", "version")).code
+
+
+CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
+    (("collections", "show", "nothing"), 3, "collection_not_found"),
+    (("records", "get", "users", "nothing"), 3, "record_not_found"),
+    (("projects", "create", "BAD NAME"), 1, "invalid"),
+    (("collections", "create", '{"name": "users", "fields": []}'), 6, "already_exists"),
+    (("collections", "create", '{"name": "x", "fields": [{"name": "a", "type": "txt"}]}'), 1, "invalid"),
+    (("collections", "create", "no-such-file.json"), 1, "file"),
+    (("collections", "create", "{broken"), 2, "usage"),
+    (("collections", "create", "-"), 2, "usage"),
+    (("records", "create", "users"), 2, "usage"),
+    (("records", "create", "users", "-s", "title"), 2, "usage"),
+    (("records", "list", "users", "--filter", "emial == 'x'"), 1, "bad_filter"),
+    (("records", "list", "users", "--limit", "many"), 2, "usage"),
+    (("nonsense",), 2, "usage"),
+    (("records", "list"), 2, "usage"),
+    (("projects", "delete", "cannot-be-there"), 3, "no_project"),
+    (("keys", "revoke", "01890000-0000-7000-8000-000000000000"), 8, "confirmation_needed"),
+    (("users", "create", "ada@example.com"), 8, "confirmation_needed"),
+    (("login", "http://127.0.0.1:1"), 8, "confirmation_needed"),
+    (("status", "--url", "http://127.0.0.1:1"), 7, "unreachable"),
+    (("projects", "list", "--url", "not a url"), 1, "cannot_send"),
+    (("projects", "list", "--profile", "nobody"), 1, "bad_profiles"),
+    (("files", "put", "b", "not-there.png"), 1, "cannot_send"),
+    (("deploy", "not-there"), 1, "cannot_send"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"), CASES, ids=lambda value: "-".join(value) if isinstance(value, tuple) else None
+)
+async def test_a_failure_has_its_exit_code_and_its_words(
+    here: Terminal, arguments: tuple[str, ...], code: int, problem: str
+) -> None:
+    """For people what, why and code; for programs the problem document; never a traceback."""
+    told = await here(*arguments)
+    machine = await here(*arguments, "--json")
+
+    assert (code, code) == (told.code, machine.code), told.err
+    assert f"code: {problem}" in told.err
+    assert told.err.startswith("✗ ")
+    assert problem == machine.problem["code"]
+    assert "Traceback" not in told.err + machine.err
+    assert "" == told.out + machine.out
+
+
+@pytest.mark.parametrize("token", ["", "opt_damaged", "sk_x", "eyJhbGciOiJub25lIn0.e30."])
+async def test_no_good_token_is_exit_4(here: Terminal, token: str) -> None:
+    here.env(BAAS_TOKEN=token)
+    done = await here("projects", "list")
+
+    assert 4 == done.code
+    assert "baas login URL" in done.err
+
+
+async def test_a_key_is_refused_what_it_lacks(here: Terminal, project: ProjectUnderTest) -> None:
+    await project.collection("todos")
+    key = await project.key("records")
+    here.env(BAAS_TOKEN=key.token or "")
+
+    assert 5 == (await here("keys", "list")).code
+    assert 5 == (await here("projects", "list")).code
+    assert 0 == (await here("records", "list", "todos")).code
+
+
+async def test_a_login_is_kept_by_its_owner_alone(baas: Terminal, server_url: str, operator: Caller, tmp_path: Path) -> None:
+    answer = await baas.ok("login", server_url, "--email", operator.email, "--password-stdin", stdin="operator password\n")
+    path = tmp_path / "config" / "profiles.toml"
+
+    assert {"profile": "default", "url": server_url, "project": None, "logged_in": True} == answer
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert operator.email == (await baas.ok("status"))["as"]
+    assert 0 == (await baas("projects", "list")).code
+    assert (await baas.ok("logout"))["session_ended"]
+    assert 4 == (await baas("projects", "list")).code
+    assert "opt_" not in path.read_text()
+    assert 4 == (await baas("logout")).code
+
+
+async def test_a_wrong_password_is_exit_4_and_keeps_nothing(baas: Terminal, server_url: str, tmp_path: Path) -> None:
+    done = await baas("login", server_url, "--email", "nobody@example.com", "--password-stdin", stdin="wrong password\n")
+
+    assert 4 == done.code
+    assert not (tmp_path / "config").exists()
+
+
+async def test_a_token_goes_to_its_own_server_only(baas: Terminal, server_url: str, operator: Caller) -> None:
+    """Another address on the command line leaves the stored token behind, or any server could collect it."""
+    await baas.ok("login", server_url, "--token-stdin", stdin=f"{operator.token}\n")
+
+    assert 0 == (await baas("projects", "list")).code
+    assert 4 == (await baas("projects", "list", "--url", server_url.replace("127.0.0.1", "localhost"))).code
+
+
+async def test_several_logins_live_side_by_side(
+    baas: Terminal, server_url: str, operator: Caller, project: ProjectUnderTest
+) -> None:
+    key = await project.key()
+    await baas.ok("login", server_url, "--token-stdin", stdin=f"{operator.token}\n")
+    await baas.ok("login", server_url, "--token-stdin", "--profile", "app", "-p", project.name, stdin=f"{key.token}\n")
+
+    assert "API key" == (await baas.ok("status"))["as"]
+    assert operator.email == (await baas.ok("status", "--profile", "default"))["as"]
+    assert 0 == (await baas("records", "list", "users")).code
+
+
+@pytest.mark.parametrize("damage", ["not toml [", "profiles = 3", '[profiles]\na = "x"'])
+async def test_a_damaged_profile_file_is_told(baas: Terminal, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "profiles.toml").write_text(damage)
+    done = await baas("projects", "list")
+
+    assert 1 == done.code
+    assert "profiles.toml cannot be read" in done.err
+
+
+async def test_the_project_must_be_said_when_there_are_several(
+    here: Terminal, operator: Caller, project: ProjectUnderTest
+) -> None:
+    await operator.post("projects", json={"name": f"{project.name}-b"})
+    here.monkeypatch.delenv("BAAS_PROJECT")
+    done = await here("collections", "list")
+
+    assert 2 == done.code
+    assert "--project NAME" in done.err
+
+
+async def test_a_broken_line_imports_nothing(here: Terminal) -> None:
+    await here("collections", "create", json.dumps(TODOS))
+    done = await here("records", "import", "todos", "-", stdin='{"title": "a"}\n{broken\n')
+
+    assert 2 == done.code
+    assert "line 2" in done.err
+    assert [] == (await here.ok("records", "list", "todos"))["items"]
+
+
+async def test_a_file_goes_to_stdout_as_it_is(here: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("content")
+    await here("buckets", "create", "notes")
+    await here("files", "put", "notes", "a.txt")
+
+    assert 2 == (await here("files", "get", "notes", "a.txt", "-", "--json")).code
+    assert 3 == (await here("files", "get", "notes", "b.txt", "copy.txt")).code
+    assert not (tmp_path / "copy.txt").exists()
+
+
+async def test_help_and_version_are_fast(here: Terminal) -> None:
+    """Modules of commands import typer and the standard library; the client comes when it is needed."""
+    heavy = {"httpx2", "baas_sdk", "asyncpg", "starlette", "pydantic", "baas.process"}
+    script = f"import sys, baas_cli.app as a; a.run(['--help']); print(sorted({heavy} & set(sys.modules)))"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+
+    assert b"[]" == out.strip().splitlines()[-1]
