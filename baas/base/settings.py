@@ -156,7 +156,7 @@ class Settings:
     max_header_count: int = setting(100, "Number of request headers.", at_least=10, at_most=10_000)
     max_json_bytes: int = setting(MIB, "Longest JSON body.", unit="bytes", at_least=1024)
     max_json_depth: int = setting(32, "Deepest nesting of a JSON body.", at_least=2, at_most=200)
-    max_json_keys: int = setting(1000, "Members of all objects of a JSON body.", at_least=10)
+    max_json_keys: int = setting(1000, "Members of one object of a JSON body.", at_least=10)
     max_file_bytes: int = setting(50 * MIB, "Largest file accepted.", unit="bytes", at_least=1)
     max_archive_bytes: int = setting(200 * MIB, "Largest site archive accepted, packed.", unit="bytes", at_least=1)
     max_archive_open_bytes: int = setting(500 * MIB, "Largest site archive accepted, unpacked.", unit="bytes", at_least=1)

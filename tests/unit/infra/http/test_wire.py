@@ -20,7 +20,7 @@ WHO = b"GET /v1/projects/app/who HTTP/1.1\r\n"
 
 @pytest.fixture(scope="module", params=["plain", "own"])
 async def address(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, int]]:
-    edge, _, log, _ = build(body_idle_timeout_s=0.3, request_timeout_s=1.0)
+    edge, _, log, _ = build(body_idle_timeout_s=0.2, request_timeout_s=1.0)
     http: Any = "httptools"
     if request.param == "own":
         http = partial(Protocol, limits=HeadLimits(8192, 32_768, 100), header_timeout_s=2.0)
@@ -37,7 +37,7 @@ async def address(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, in
 
 
 async def talk(address: tuple[str, int], *pieces: bytes, gap_s: float = 0.0) -> bytes:
-    """Everything the server says until it closes or has been silent for a second; it is heard while still being talked to."""
+    """Everything the server says until it closes or has been silent for a while; it is heard while still being talked to."""
     reader, writer = await asyncio.open_connection(*address)
     hearing = asyncio.ensure_future(_hear(reader))
     try:
@@ -55,7 +55,7 @@ async def talk(address: tuple[str, int], *pieces: bytes, gap_s: float = 0.0) -> 
 async def _hear(reader: asyncio.StreamReader) -> bytes:
     said = b""
     try:
-        while more := await asyncio.wait_for(reader.read(65_536), 1):
+        while more := await asyncio.wait_for(reader.read(65_536), 0.6):
             said += more
     except (TimeoutError, ConnectionError):
         pass
@@ -96,7 +96,10 @@ async def test_a_bad_head_gets_its_problem(
     address: tuple[str, int], request_bytes: bytes, status: int | None, code: str | None
 ) -> None:
     """Whoever of the two refuses it first, the status is the same and the answer is a problem."""
-    found, body = answers(await talk(address, request_bytes))[0]
+    closing = (
+        request_bytes.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n" if b"\r\n\r\n" in request_bytes else request_bytes
+    )
+    found, body = answers(await talk(address, closing))[0]
 
     if status is None:
         assert found in (400, 405)
@@ -145,7 +148,7 @@ async def test_a_client_that_leaves_within_its_body_harms_nobody(address: tuple[
     writer.close()
     await asyncio.sleep(0.05)
 
-    assert 200 == answers(await talk(address, WHO + b"Host: localhost\r\n\r\n"))[0][0]
+    assert 200 == answers(await talk(address, WHO + b"Host: localhost\r\nConnection: close\r\n\r\n"))[0][0]
 
 
 async def test_an_address_as_target_changes_nothing(address: tuple[str, int]) -> None:
