@@ -1,6 +1,7 @@
 """The client against the real application, behind a real socket, in both kinds."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from baas_sdk import (
+    APIError,
     AsyncClient,
     BadRequest,
     Client,
@@ -22,6 +24,7 @@ from baas_sdk import (
     NotFound,
     PreconditionFailed,
     Record,
+    TooLarge,
 )
 
 from tests.support.callers import Caller, ProjectUnderTest
@@ -402,3 +405,66 @@ async def test_the_escape_hatch_reaches_everything(twin: Twin) -> None:
 
     assert 200 == answer.status_code
     assert answer.headers["x-request-id"]
+
+
+CONTENT = bytes(range(256)) * 2048
+
+
+async def test_a_file_goes_up_and_comes_down(twin: Twin, tmp_path: Path) -> None:
+    await twin(lambda: twin.operator.buckets.create("photos", max_size=1_000_000, types=["image/*", "text/plain"]))
+    photos = twin.operator.bucket("photos")
+    source = tmp_path / "a b.png"
+    source.write_bytes(CONTENT)
+    told: list[Any] = []
+    stored = await twin(lambda: photos.upload(source, on_progress=told.append))
+
+    assert ("a b.png", len(CONTENT), "image/png") == (stored.path, stored.size, stored.content_type)
+    assert hashlib.sha256(CONTENT).hexdigest() == stored.sha256
+    assert [(len(CONTENT), len(CONTENT))] == [(last.sent, last.total) for last in told[-1:]]
+    copy = await twin(lambda: photos.download("a b.png", to=tmp_path / "copy.png"))
+    assert CONTENT == copy.read_bytes() == await twin(lambda: photos.read("a b.png"))
+    assert stored.sha256 == (await twin(lambda: photos.metadata("a b.png"))).sha256
+    with pytest.raises(NotFound):
+        await twin(lambda: photos.metadata("a b"))
+    with pytest.raises(NotFound):
+        await twin(lambda: photos.download("a", to=tmp_path / "none"))
+    assert {"a b.png", "copy.png"} == {path.name for path in tmp_path.iterdir()}
+
+
+async def test_files_are_listed_replaced_and_deleted(twin: Twin) -> None:
+    await twin(lambda: twin.operator.buckets.create("notes"))
+    notes = twin.operator.bucket("notes")
+    for key in ("a/1.txt", "a/2.txt", "b/?#%&=ä.txt"):
+        await twin(lambda key=key: notes.upload(key.encode(), key=key))
+    with pytest.raises(PreconditionFailed):
+        await twin(lambda: notes.create(b"x", key="a/1.txt"))
+    await twin(lambda: notes.upload(iter([b"n", b"ew"]), key="a/1.txt", content_type="text/plain"))
+
+    assert b"new" == await twin(lambda: notes.read("a/1.txt"))
+    assert "b/?#%&=ä.txt".encode() == await twin(lambda: notes.read("b/?#%&=ä.txt"))
+    assert ["a/1.txt", "a/2.txt"] == [file.path for file in await twin(lambda: notes.iter(prefix="a/", page_size=1))]
+    await twin(lambda: notes.delete("a/1.txt"))
+    assert {"a/2.txt", "b/?#%&=ä.txt"} == {file.path for file in await twin(notes.list)}
+    with pytest.raises(NotFound):
+        await twin(lambda: notes.read("a/1.txt"))
+
+
+async def test_what_a_bucket_does_not_take_is_told(twin: Twin) -> None:
+    await twin(lambda: twin.operator.buckets.create("small", max_size=10, types=["text/plain"]))
+    small = twin.operator.bucket("small")
+    with pytest.raises(TooLarge):
+        await twin(lambda: small.upload(b"x" * 11, key="a.txt"))
+    with pytest.raises(TooLarge):
+        await twin(lambda: small.upload(iter([b"x" * 11]), key="a.txt"))
+    with pytest.raises(APIError) as caught:
+        await twin(lambda: small.upload(b"x", key="a.png"))
+
+    assert caught.value.status in (415, 422)
+    assert [] == list(await twin(small.list))
+    await twin(lambda: twin.operator.buckets.update("small", max_size=20))
+    await twin(lambda: small.upload(b"x" * 11, key="a.txt"))
+    assert 20 == (await twin(lambda: twin.operator.buckets.get("small"))).max_size
+    with pytest.raises(Conflict):
+        await twin(lambda: twin.operator.buckets.delete("small"))
+    await twin(lambda: twin.operator.buckets.delete("small", confirm="data-loss"))
+    assert [] == await twin(twin.operator.buckets.list)
