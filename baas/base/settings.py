@@ -121,7 +121,9 @@ class Settings:
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8000, "Port to listen on; 0 takes any free one.", at_least=0, at_most=65535)
     workers: int = setting(1, "Server processes that share the port.", at_least=1, at_most=64)
-    data_dir: Path = setting(Path(".baas"), "Folder of files, secrets and the embedded PostgreSQL.")
+    data_dir: Path = setting(
+        Path(".baas"), "Folder of files, secrets and the embedded PostgreSQL; `baas serve` has a place of the system as default."
+    )
     database_url: Secret | None = setting(
         None, "An existing PostgreSQL (15 or newer) instead of the embedded one.", check=_complain_about_database
     )
@@ -130,7 +132,7 @@ class Settings:
         None, "Address under which clients reach the server; http://host:port when not given.", check=_complain_about_url
     )
     hosts: tuple[str, ...] = setting((), "Further Host names to answer to, besides those of the public address and loopback.")
-    sites_domain: str = setting("localhost", "Sites are served at <project>.<this domain>.")
+    sites_domain: str = setting("localhost", "Domain below which sites are served, as project.domain.")
     trusted_proxies: tuple[str, ...] = setting(
         (), "Addresses or networks of proxies whose forwarding headers count.", check=_complain_about_networks
     )

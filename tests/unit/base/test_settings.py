@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from baas.base.settings import SETTINGS, BadSettings, Loaded, Secret, Settings, load_settings, shown
+from baas.base.settings_reference import page
 
 GOOD_SECRET = "k7Qm2ZtR9vWx4Lp8Nf3Hs6Jd1Gb5Yc0A"
 
@@ -149,3 +150,16 @@ def test_plain_http_beyond_this_machine_needs_a_word():
 
 def test_an_unreadable_file_is_a_fault():
     assert "is not TOML" in faults(text="port 1")[0]
+
+
+def test_the_reference_page_is_up_to_date():
+    """To mend it: `python -m baas.base.settings_reference > docs/reference/settings.md`."""
+    stored = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
+
+    assert page() == stored.read_text("utf-8")
+
+
+def test_every_setting_is_explained():
+    """A sentence of help, and a default that its own checks accept."""
+    for name, one in SETTINGS.items():
+        assert one.metadata["about"].help.endswith("."), name

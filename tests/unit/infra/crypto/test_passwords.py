@@ -123,6 +123,7 @@ def test_the_very_first_hashes_may_come_at_once():
         "asyncio.run(main())\n"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+    path = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=path)
 
     assert done.stdout.strip() == str([False] * 8), done.stderr
