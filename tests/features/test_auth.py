@@ -1,13 +1,15 @@
 """Accounts: signing up and in, the own account, administration, and what strangers learn."""
 
 import asyncio
+import json
 import statistics
 import time
+from urllib.parse import quote
 
 import httpx2
 import pytest
 
-from baas.base.ids import short_id
+from baas.base.ids import short_id, uuid7
 from baas.infra.db.sql import ident, sql
 from baas.infra.db.throttle import address_key
 from baas.server import open_server
@@ -434,6 +436,122 @@ async def test_a_cursor_that_is_none_is_refused(project, cursor):
     answer = await project.operator.get("users", params={"cursor": cursor})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+# Hostile input.
+
+HOSTILE = (
+    "", " ", "\x00", "a\x00b@example.com", "\ud800", "a@\ud800.com", "a@b", "@", "a@@b.c", "'; drop table users; --",
+    "a@xn--a.com", "a@xn--" + "9" * 60 + ".com", "a@" + "b." * 120 + "com", "x" * 70 + "@example.com", "ﷺ@example.com",
+    "a@ﷺ.com", "a@[127.0.0.1]", "a@\u202eexample.com", "\r\nBcc: x@example.com", "a@example.com\r\n", "%00", "../../etc/passwd",
+    "a" * 100_000, True, False, 0, -1, 2**63, 10**400, 1e308, 0.1, None, [], {}, [[]], {"$gt": ""}, {"a": {"b": {}}},
+    ["a@example.com"],
+)  # fmt: skip
+
+
+async def test_no_input_ends_in_a_fault_of_the_server(open_project):
+    """D3, D7: every hostile value in every member of every body, path and query of this room: never a 5xx, never a success."""
+    await with_own_fields(open_project)
+    user = await open_project.user()
+    anonymous, operator = open_project.anonymous, open_project.operator
+    calls = (
+        (anonymous, "POST", "auth/sign-up", {"email": "ok@example.com", "password": PASSWORD, "nick": "x", "born": "2000-01-01"}),
+        (anonymous, "POST", "auth/sign-in", {"email": "ok@example.com", "password": PASSWORD}),
+        (anonymous, "POST", "auth/refresh", {"refresh_token": "rt_x"}),
+        (user, "PATCH", "auth/me", {"email": "x@example.com", "disabled": True, "born": "2000-01-01"}),
+        (user, "POST", "auth/password-change", {"current": PASSWORD, "password": PASSWORD}),
+        (operator, "POST", "users", {"id": "x", "email": "", "password": "", "disabled": 3, "born": 3}),
+        (operator, "PATCH", f"users/{user.id}", {"email": "", "password": "", "disabled": 3, "born": 3}),
+        (anonymous, "POST", "/v1/operators/sign-in", {"email": "ok@example.com", "password": PASSWORD}),
+        (anonymous, "POST", "/v1/operators/setup", {"token": "set_x", "email": "ok@example.com", "password": PASSWORD}),
+        (operator, "POST", "/v1/projects", {"name": "x"}),
+        (operator, "POST", "keys", {"name": "x", "scopes": ["*"], "expires_in": 60}),
+        (operator, "PATCH", "settings", {"auth": {}, "cors": {}, "limits": {}}),
+    )
+    asked, faults = 0, []
+    for caller, method, path, body in calls:
+        for member in body:
+            for value in HOSTILE:
+                text = json.dumps(body | {member: value})
+                answer = await caller.request(method, path, content=text, headers={"content-type": "application/json"})
+                asked += 1
+                if answer.status_code >= 500:
+                    faults.append((path, member, value, answer.status_code, answer.text))
+    for value in (str(one) for one in HOSTILE):
+        quoted = quote(value.encode("utf-8", "surrogatepass")[:4000], safe="")
+        for caller, method, path in (
+            (user, "DELETE", f"auth/sessions/{quoted}"),
+            (user, "DELETE", f"auth/sessions?except={quoted}"),
+            (operator, "GET", f"users/{quoted}"),
+            (operator, "GET", f"users?email={quoted}"),
+            (operator, "GET", f"users?cursor={quoted}"),
+            (operator, "GET", f"users?limit={quoted}"),
+            (operator, "DELETE", f"keys/{quoted}"),
+            (operator, "GET", f"/v1/projects/{quoted}"),
+            (operator, "GET", f"/v1/projects?cursor={quoted}"),
+        ):
+            answer = await caller.request(method, path)
+            asked += 1
+            if answer.status_code >= 500:
+                faults.append((path, value, answer.status_code, answer.text))
+    print("hostile inputs:", asked, "5xx:", len(faults))
+
+    assert faults == []
+    assert (await user.get("auth/me")).status_code == 200
+
+
+async def test_what_an_account_refers_to_must_be_there_and_visible(open_project):
+    """A3: own fields are under the rules of what they point to, at sign-up and at a change; operators are not."""
+    await open_project.collection("teams", [{"name": "name", "type": "text"}], {"view": "name == 'open'"})
+    fields = (await open_project.operator.get("collections/users")).json()["fields"]
+    answer = await open_project.operator.patch(
+        "collections/users", json={"fields": [*fields, {"name": "team", "type": "relation", "to": "teams"}]}
+    )
+    assert answer.status_code == 200, answer.text
+    teams = {name: (await open_project.operator.create("teams", {"name": name}))["id"] for name in ("open", "closed")}
+    absent, user = str(uuid7()), await open_project.user()
+    base = {"email": f"{short_id()}@example.com", "password": PASSWORD}
+    refused = [
+        *[await open_project.anonymous.post("auth/sign-up", json=base | {"team": one}) for one in (teams["closed"], absent)],
+        *[await user.patch("auth/me", json={"team": one}) for one in (teams["closed"], absent)],
+        await open_project.operator.patch(f"users/{user.id}", json={"team": absent}),
+    ]
+
+    assert [422] * 5 == [answer.status_code for answer in refused]
+    assert {"/team"} == {answer.json()["errors"][0]["pointer"] for answer in refused}
+    assert told(refused[2])[:2] == told(refused[3])[:2]
+    signed_up = await open_project.anonymous.post("auth/sign-up", json=base | {"team": teams["open"]})
+    assert signed_up.status_code == 201
+    assert signed_up.json()["user"]["team"] == teams["open"]
+    assert (await user.patch("auth/me", json={"team": teams["open"]})).json()["team"] == teams["open"]
+    assert (await open_project.operator.patch(f"users/{user.id}", json={"team": teams["closed"]})).status_code == 200
+
+
+async def test_an_account_that_records_need_is_not_deleted(project):
+    await project.collection(
+        "posts", [{"name": "owner", "type": "relation", "to": "users", "on_delete": "restrict"}], {"create": "true"}
+    )
+    user = await project.user()
+    await project.operator.create("posts", {"owner": user.id})
+    answer = await user.delete("auth/me")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "reference_violated")
+    assert (await user.get("auth/me")).status_code == 200
+
+
+async def test_a_field_that_only_some_users_may_read_is_shown_to_those(project):
+    """`read` expressions hold in the own record too."""
+    fields = (await project.operator.get("collections/users")).json()["fields"]
+    more = [
+        {"name": "score", "type": "int", "read": "record.score > 10"},
+        {"name": "level", "type": "int", "read": "auth.level == 3"},
+    ]
+    answer = await project.operator.patch("collections/users", json={"fields": [*fields, *more]})
+    assert answer.status_code == 200, answer.text
+    low, high = await project.user(score=5, level=1), await project.user(score=50, level=3)
+    shown = [set((await user.get("auth/me")).json()) & {"score", "level"} for user in (low, high)]
+
+    assert shown == [set(), {"score", "level"}]
 
 
 def at(server, project, *, address="127.0.0.1"):
