@@ -186,7 +186,7 @@ def _index_piece(collection: Collection, index: Index, predicate: Predicate) -> 
     name = names.index(collection, index)
 
     def make() -> Sql:
-        columns = join(", ", [_index_column(one) for one in index.fields])
+        columns = join(", ", [_index_column(collection, one) for one in index.fields])
         start = sql("create unique index {}", ident(name)) if index.unique else sql("create index {}", ident(name))
         made = sql("{} on {} ({})", start, table(collection), columns)
         return made if index.where is None else sql("{} where {}", made, predicate(collection, index))
@@ -194,8 +194,13 @@ def _index_piece(collection: Collection, index: Index, predicate: Predicate) -> 
     return Piece(name, (index.fields, index.unique, index.where), True, make)
 
 
-def _index_column(name: str) -> Sql:
-    return sql("{} desc", ident(name[1:])) if name.startswith("-") else ident(name)
+def _index_column(collection: Collection, name: str) -> Sql:
+    """Descending lists put null last, so an index serves them only when it says the same; without nulls it need not say it."""
+    if not name.startswith("-"):
+        return ident(name)
+    field = collection.field(name[1:])
+    nullable = field is not None and not field.required
+    return sql("{} desc nulls last", ident(name[1:])) if nullable else sql("{} desc", ident(name[1:]))
 
 
 def _drop_piece(collection: Collection, piece: Piece) -> Sql:
@@ -247,9 +252,9 @@ def _rename(old: Collection, moved: Collection, renames: Mapping[str, str], pred
 
 
 def _by_way(pairs: Sequence[tuple[str, str]], rename: Callable[[str, str], Sql]) -> Iterator[Sql]:
+    """Those that aim at a name which is still taken step aside first and go there last."""
     taken = {source for source, _ in pairs}
-    detour = {source: f"${number}" for number, (source, aim) in enumerate(pairs) if aim in taken}
-    for source, way in detour.items():
-        yield rename(source, way)
-    for source, aim in pairs:
-        yield rename(detour.get(source, source), aim)
+    detours = [(source, f"${number}", aim) for number, (source, aim) in enumerate(pairs) if aim in taken]
+    yield from (rename(source, way) for source, way, _ in detours)
+    yield from (rename(source, aim) for source, aim in pairs if aim not in taken)
+    yield from (rename(way, aim) for _, way, aim in detours)
