@@ -226,7 +226,7 @@ function content() {
     h("div", { class: "heading" },
       h("h1", {}, state.list?.name ?? "Inbox"),
       state.list && h("button", { class: "quiet", onclick: () => attempt(() => removeList(state.list)) }, "Delete list")),
-    oneLine({ id: "title", label: "What is to be done?", max: 300, button: "Add", act: addTodo }),
+    oneLine({ id: "title", label: "What is to be done?", max: 300, button: "Add", kind: "primary", act: addTodo }),
     h("div", { class: "bar" },
       h("span", { class: "soft" }, state.loading ? "Loading…" : `${open} open${state.cursor ? " so far" : ""}`),
       h("div", { role: "group", "aria-label": "Show" }, ["all", "open", "done"].map((only) =>
@@ -251,7 +251,7 @@ function item(todo) {
   const full = (event) => { event.preventDefault(); if (image.src) open(image.src, "_blank", "noopener"); };
   return h("li", { class: todo.done ? "done" : null, "data-id": todo.id },
     h("label", {},
-      h("input", { type: "checkbox", "data-key": `done-${todo.id}`, checked: todo.done, onchange: () => attempt(() => toggle(todo)).then((ok) => ok === undefined && show()) }),
+      h("input", { type: "checkbox", "data-key": `done-${todo.id}`, checked: todo.done, onchange: () => attempt(() => toggle(todo)).finally(show) }),
       h("span", { class: "title" }, todo.title)),
     image && h("a", { href: "#", class: "photo", onclick: full }, image),
     input,
@@ -260,7 +260,7 @@ function item(todo) {
 }
 
 /** A field with its button; emptied when `act` has worked. */
-function oneLine({ id, label, max, button, act }) {
+function oneLine({ id, label, max, button, kind, act }) {
   const input = h("input", { id, "data-key": id, "aria-label": label, placeholder: label, maxlength: String(max), required: true, autocomplete: "off" });
   const submit = async (event) => {
     event.preventDefault();
@@ -270,7 +270,7 @@ function oneLine({ id, label, max, button, act }) {
     const worked = await attempt(async () => { await act(text); return true; });
     if (!worked) { const again = document.getElementById(id); if (again) again.value = text; }
   };
-  return h("form", { class: "line", onsubmit: submit }, input, h("button", { type: "submit", class: "primary" }, button));
+  return h("form", { class: "line", onsubmit: submit }, input, h("button", { type: "submit", class: kind }, button));
 }
 
 onSessionChange(start);
