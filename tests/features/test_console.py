@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from tests.support.callers import ProjectUnderTest
 
 STATIC = Path(__file__).parents[2] / "baas" / "features" / "console" / "static"
-PAGES = ("/", "/docs", "/_/setup")
+PAGES = ("/", "/_/", "/docs", "/_/setup")
 
 
 def _links(html: str) -> Iterator[str]:

@@ -67,6 +67,7 @@ class ConsoleApi:
         openapi = {200: _DOCUMENT, 304: None}
         return (
             Endpoint("GET", "/", ANYONE, "What this is", self.home, page=True, vital=True),
+            Endpoint("GET", "/_/", ANYONE, "The same", self.home, page=True, vital=True),
             Endpoint("GET", "/docs", ANYONE, "The API, to read", self.docs, page=True, vital=True),
             Endpoint("GET", "/_/setup", ANYONE, "Make the first operator", self.setup, page=True, vital=True),
             Endpoint("GET", "/_/static/{name}", ANYONE, "Scripts and styles", self.static, page=True, vital=True),

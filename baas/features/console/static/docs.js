@@ -94,7 +94,8 @@ function bodyView(root, title, content) {
   const schema = media.schema || {};
   const plain = resolve(root, schema.oneOf ? schema.oneOf[0] : schema);
   const required = new Set(plain.required || []);
-  const rows = Object.entries(plain.properties || {}).map(([name, one]) => row(root, name, one, { required: required.has(name) }));
+  const members = Object.entries(plain.properties || {});
+  const rows = members.map(([name, one]) => row(root, name, one, { required: required.has(name) }));
   const heading = `${title} · ${type}${schema.$ref || schema.oneOf ? ` · ${kindOf(root, schema)}` : ""}`;
   return section(heading, rows.length ? table(rows) : make("p", { class: "kind", text: kindOf(root, schema) }));
 }
@@ -105,8 +106,8 @@ function curl(root, server, path, method, operation) {
   const content = operation.requestBody && Object.entries(operation.requestBody.content)[0];
   if (content) {
     lines.push(`-H 'Content-Type: ${content[0]}'`);
-    const json = content[0].endsWith("json");
-    lines.push(json ? `-d '${JSON.stringify(example(root, content[1].schema)).replaceAll("'", "'\\''")}'` : "--data-binary @file");
+    const body = JSON.stringify(example(root, content[1].schema)).replaceAll("'", "'\\''");
+    lines.push(content[0].endsWith("json") ? `-d '${body}'` : "--data-binary @file");
   }
   return make("pre", { tabindex: "0" }, make("code", { text: lines.join(" \\\n  ") }));
 }
@@ -131,8 +132,9 @@ function inside(root, path, method, operation) {
     if (status === "default") continue;
     const plain = resolve(root, answer);
     const kind = plain.content ? Object.values(plain.content)[0].schema : null;
+    const described = make("span", { text: plain.description });
     answers.push(make("tr", {}, make("td", { text: status }),
-      make("td", {}, make("span", { text: plain.description }), kind && make("div", { class: "kind", text: kindOf(root, kind) }))));
+      make("td", {}, described, kind && make("div", { class: "kind", text: kindOf(root, kind) }))));
   }
   view.append(section("Answers", table(answers)));
   view.append(section("By hand", curl(root, root.servers[0].url, path, method, operation)));
@@ -216,7 +218,9 @@ async function load() {
     if (!answer.ok) return say(found.detail);
     say("");
     show(found);
-    if (project && !token) say("Without a token this shows no collections. An operator's token, or a key with the scope “schema”, does.");
+    if (project && !token) {
+      say("Without a token this shows no collections. An operator's token, or a key with the scope “schema”, does.");
+    }
   } catch {
     say("The document could not be read from the server.");
   }

@@ -1,6 +1,7 @@
 """The edge through its front door, in this process."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -497,6 +498,7 @@ async def test_the_request_id_is_the_clients_if_it_is_a_plain_one() -> None:
 
     assert "abc-DEF_1.2" == kept.headers["x-request-id"] == kept.json()["request_id"]
     assert 5 == len({answer.headers["x-request-id"] for answer in made})
+    assert all(re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", answer.headers["x-request-id"]) for answer in made)
     assert "mine" == problem_of(refused, 421, "wrong_host")["request_id"]
 
 
@@ -614,7 +616,10 @@ async def test_a_preflight_needs_no_credential_and_grants_nothing_to_strangers()
         evil = await app.http.request("OPTIONS", WHO, headers={"Origin": EVIL, **ask})
         server = await app.http.request("OPTIONS", "/v1/projects", headers={"Origin": GOOD, **ask})
 
+        plain = await app.http.request("OPTIONS", WHO, headers={"Origin": EVIL})
+
     assert (204, GOOD) == (good.status_code, good.headers["access-control-allow-origin"])
+    assert (204, "GET, HEAD, OPTIONS") == (plain.status_code, plain.headers["allow"]), "no preflight without a method asked for"
     assert "PATCH" in good.headers["access-control-allow-methods"]
     assert {"authorization", "content-type", "if-match"} <= set(good.headers["access-control-allow-headers"].lower().split(", "))
     for answer in (evil, server):
@@ -707,9 +712,11 @@ async def test_no_credential_reaches_the_log_by_any_way_in() -> None:
 
 async def test_the_access_line_says_who_asked_what() -> None:
     """Without the query; bad answers are always there, good ones as sampled."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"Authorization": "Bearer user-token", "X-Request-Id": "r-1", "Traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     async with small_app(access_log_sample=0.0) as app:
         await app.http.get(WHO)
-        await app.http.get("/v1/projects/app/nothing?q=1", headers={"Authorization": "Bearer user-token", "X-Request-Id": "r-1"})
+        await app.http.get("/v1/projects/app/nothing?q=1", headers=headers)
         lines = app.logged().splitlines()
 
     assert 1 == len(lines)
@@ -721,4 +728,5 @@ async def test_the_access_line_says_who_asked_what() -> None:
         '"path":"/v1/projects/app/nothing"',
     ):
         assert part in lines[0]
+    assert f'"trace_id":"{trace}"' in lines[0]
     assert "q=1" not in lines[0]

@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from baas.base.errors import MethodNotAllowed, NotFound
+from baas.base.principal import ANONYMOUS
+from baas.infra.http.context import Context
 from baas.infra.http.router import Router
 from baas.infra.http.routes import ANYONE, Endpoint, Policy, scope
 
@@ -66,6 +68,25 @@ def test_head_is_answered_by_get_but_not_by_streams() -> None:
     assert ("HEAD {path:path}", False) == found("HEAD", "/v1/projects/a/buckets/b/files/x")[::2]
     with pytest.raises(MethodNotAllowed):
         ROUTER.find("HEAD", "/v1/projects/a/events")
+
+
+async def test_a_head_has_the_headers_of_the_get_and_no_body() -> None:
+    """Whatever the server underneath would do with the bytes."""
+
+    async def page(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "HEAD", "path": "/page", "baas.context": Context("r", ANONYMOUS, "")}
+    await Router([Endpoint("GET", "/page", ANYONE, "", app=page)])(scope, None, send)  # type: ignore[arg-type]
+
+    assert [(b"content-length", b"4")] == sent[0]["headers"]
+    assert b"" == sent[1]["body"]
 
 
 def test_unknown_paths_and_methods_are_told_apart() -> None:
