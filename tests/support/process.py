@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ def get(url: str, **headers: str) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
-    except OSError:
+    except (OSError, HTTPException):
         return 0, b""
 
 
@@ -149,7 +150,7 @@ def post(url: str, body: object, **headers: str) -> tuple[int, dict[str, object]
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.loads(error.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return 0, {}
 
 
