@@ -74,7 +74,7 @@ async def open_server(
         founders: list[Any] = []
         apis: list[Any] = []
         ceilings = LimitSettings(settings.max_json_bytes, settings.max_file_bytes)
-        projects = Projects(db, invalidations, founders=founders, ceilings=ceilings)  # type: ignore[arg-type]
+        projects = Projects(db, invalidations, founders=founders, ceilings=ceilings)
         keys = Keys(db, invalidations)
         operators = Operators(
             db, invalidations, passwords, per_address=settings.sign_in_per_address, per_account=settings.sign_in_per_account
@@ -120,6 +120,9 @@ async def open_server(
             )
             apis.append(import_module("baas.features.files.api").FilesApi(files, blobs))
             projects.on_dropped.append(files.forget_project)
+            sweeper = import_module("baas.features.hosting.sweeper").Sweeper(blobs, projects, files, hosting)
+            await sweeper.start()
+            parts.push_async_callback(sweeper.stop)
         except (ImportError, TypeError, AttributeError) as error:
             print("no files yet:", error)
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -39,7 +39,8 @@ class _Held(NamedTuple):
 class Projects:
     """Knows every project by name, from memory; changes reach every server within two seconds, the own one at once.
 
-    `founders` run in the transaction that makes a project; `on_dropped` is a list that rooms add to.
+    `founders` run in the transaction that makes a project; `on_dropped` is a list that rooms add to. The caller may still add to
+    `founders` while it puts the server together: some of them need this object first.
     `ceilings` are the server's own limits, which no project's settings exceed.
     """
 
@@ -48,7 +49,7 @@ class Projects:
         db: Database,
         invalidations: Invalidations,
         *,
-        founders: tuple[Founder, ...] = (),
+        founders: Sequence[Founder] = (),
         ceilings: LimitSettings | None = None,
     ) -> None:
         self._db = db
