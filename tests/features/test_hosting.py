@@ -17,8 +17,10 @@ import pytest
 from baas.base.errors import OutOfSpace
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.features.files.service import Files
 from baas.features.hosting import store
 from baas.features.hosting.service import Hosting
+from baas.features.hosting.sweeper import Sweeper
 from baas.infra.blobs.disk import DiskStore
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
@@ -602,3 +604,25 @@ async def test_a_dropped_project_leaves_no_bytes(
     assert 204 == answer.status_code
     assert not (folder / "sites").exists()
     assert 421 == (await visitor.get("/")).status_code
+
+
+async def test_one_round_sweeps_every_project(
+    project: ProjectUnderTest, site: str, server: Server, settings: Settings, tmp_path: Path
+) -> None:
+    """Strays of files and sites and an unfinished upload, all a day old; what is younger stays."""
+    import os
+
+    blobs = DiskStore(tmp_path / "files")
+    files = Files(server.db, blobs, None, None, server.invalidations, None, settings)  # type: ignore[arg-type]
+    room = Hosting(server.db, blobs, server.projects, server.invalidations, settings=settings, scratch=tmp_path / "scratch")
+    sweeper = Sweeper(blobs, server.projects, files, room)
+    for room_name in ("files", "sites"):
+        for age in ("old", "new"):
+            await blobs.put(f"{project.schema}/{room_name}/{age}", archive_bytes(b"x"))
+    (tmp_path / "files" / "unfinished" / "old").write_bytes(b"x")
+    for path in (tmp_path / "files").rglob("old"):
+        os.utime(path, (0, 0))
+
+    assert (3, 2) == (await sweeper.sweep(), stored_files(blobs, tmp_path))
+    await sweeper.start()
+    await sweeper.stop()
