@@ -245,9 +245,7 @@ for _ in range(200):
     _deep = [_deep]
 HOSTILE["json"].append(({}, _deep))
 
-LIMITED = {
-    kind: [case for case in HOSTILE[kind] if {"min", "max"} & case[0].keys()] for kind in ("text", "int", "float")
-}
+LIMITED = {kind: [case for case in HOSTILE[kind] if {"min", "max"} & case[0].keys()] for kind in ("text", "int", "float")}
 DEFAULTS = {kind: found for kind, found in GOOD.items() if kind not in ("relation", "file")}
 
 

@@ -81,9 +81,7 @@ def dropped(old: Collection, new: Collection, renames: Mapping[str, str]) -> tup
     """The fields that end with their values: neither renamed nor still there under their name."""
     taken = set(renames.values())
     return tuple(
-        field
-        for field in old.fields
-        if field.name not in renames and (new.field(field.name) is None or field.name in taken)
+        field for field in old.fields if field.name not in renames and (new.field(field.name) is None or field.name in taken)
     )
 
 
@@ -244,9 +242,7 @@ def _rename(old: Collection, moved: Collection, renames: Mapping[str, str], pred
     )
     pairs = [(a, b.name) for a, b in zip(_pieces(old, predicate), _pieces(moved, predicate), strict=True) if a.name != b.name]
     constraints = [(a.name, b) for a, b in pairs if not a.is_index]
-    yield from _by_way(
-        constraints, lambda a, b: sql("alter table {} rename constraint {} to {}", table(old), ident(a), ident(b))
-    )
+    yield from _by_way(constraints, lambda a, b: sql("alter table {} rename constraint {} to {}", table(old), ident(a), ident(b)))
     indexes = [(a.name, b) for a, b in pairs if a.is_index]
     yield from _by_way(indexes, lambda a, b: sql("alter index {} rename to {}", ident(old.schema, a), ident(b)))
 

@@ -83,9 +83,7 @@ def read_collection(body: Mapping[str, object], *, schema: str, faults: Faults) 
     )
 
 
-def read_change(
-    body: Mapping[str, object], old: Collection, faults: Faults
-) -> tuple[Collection, Mapping[str, str]]:
+def read_change(body: Mapping[str, object], old: Collection, faults: Faults) -> tuple[Collection, Mapping[str, str]]:
     """An existing collection as a partial manifest changes it, and old field name -> new one for those renamed.
 
     `fields` and `indexes` replace the whole list, `rules` and `options` are merged key by key.
@@ -118,9 +116,7 @@ def read_name(value: object, at: str, faults: Faults) -> str:
     return value if isinstance(value, str) else ""
 
 
-def read_fields(
-    value: object, system: tuple[Field, ...], faults: Faults, *, reserved: frozenset[str]
-) -> tuple[Field, ...]:
+def read_fields(value: object, system: tuple[Field, ...], faults: Faults, *, reserved: frozenset[str]) -> tuple[Field, ...]:
     """The fields of a manifest after the fixed ones of a system collection, which a manifest may repeat but not change."""
     if not isinstance(value, list):
         faults.add("/fields", "wrong_type", "Must be a list of fields.")
@@ -209,9 +205,7 @@ def read_indexes(value: object, collection: Collection, faults: Faults) -> tuple
     return tuple(indexes)
 
 
-def read_rules(
-    value: object, old: Mapping[Action, str | None], faults: Faults
-) -> Mapping[Action, str | None]:
+def read_rules(value: object, old: Mapping[Action, str | None], faults: Faults) -> Mapping[Action, str | None]:
     """All five rules: the given ones, then those of `old`, else null. Their text is not compiled here."""
     given = value if isinstance(value, dict) else {}
     if not isinstance(value, dict):

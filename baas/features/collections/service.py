@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
 from baas.base.project import Project
+from baas.engines.query.conditions import condition
 from baas.engines.schema import ddl, manifest
 from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import KIND, Catalog
 from baas.engines.schema.collection import Collection
 from baas.features.collections import store
-from baas.features.collections.expressions import check_expressions, condition
+from baas.features.collections.expressions import check_expressions
 from baas.features.collections.model import BrokenExpression, Impact
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.listen import Invalidations, announce
@@ -56,9 +57,7 @@ class Collections:
         await self._forget(project)
         return replace(new, version=version)
 
-    async def change(
-        self, project: Project, name: str, body: Mapping[str, object], *, may_lose_data: bool
-    ) -> Collection:
+    async def change(self, project: Project, name: str, body: Mapping[str, object], *, may_lose_data: bool) -> Collection:
         """Change a collection by a partial manifest: `fields` and `indexes` as whole lists, `rules` and `options` key by key.
 
         Raises NotFound; Invalid with every fault; Conflict: `breaks_rules` with the expressions of any collection that would lose
@@ -160,13 +159,11 @@ def _taken(name: str) -> Conflict:
     return Conflict(detail, code="already_exists", errors=[Fault("/name", "already_exists", detail)])
 
 
-def _refuse(
-    collections: Mapping[str, Collection], name: str, body: Mapping[str, object], faults: Sequence[Fault]
-) -> None:
+def _refuse(collections: Mapping[str, Collection], name: str, body: Mapping[str, object], faults: Sequence[Fault]) -> None:
     """Raise when the body has faults, or when it takes the meaning from expressions that it does not bring itself."""
     # Expressions over fields that are themselves wrong would only echo those faults.
-    wrong, broken = ([], []) if any(fault.pointer.startswith("/fields") for fault in faults) else check_expressions(
-        collections, name, body
+    wrong, broken = (
+        ([], []) if any(fault.pointer.startswith("/fields") for fault in faults) else check_expressions(collections, name, body)
     )
     if faults or wrong:
         raise Invalid("The collection is not right.", errors=[*faults, *wrong])

@@ -81,9 +81,7 @@ async def _duplicates(tx: Queries, old: Collection, columns: tuple[str, ...], wh
     names = [ident(column) for column in columns]
     present = join(" and ", [sql("{} is not null", name) for name in names])
     condition = present if where is None else sql("{} and ({})", present, where)
-    groups = sql(
-        "select 1 from {} where {} group by {} having count(*) > 1", ddl.table(old), condition, join(", ", names)
-    )
+    groups = sql("select 1 from {} where {} group by {} having count(*) > 1", ddl.table(old), condition, join(", ", names))
     number: int = await tx.fetch_value(sql("select count(*) from ({}) g", groups))
     return number
 

@@ -42,9 +42,7 @@ async def tables(db: Database) -> AsyncIterator[dict[str, Collection]]:
         for statement in ddl.create(collection, lambda _collection, _index: sql("true")):
             await db.execute(statement)
     await db.execute(sql("insert into {} (id) values ({}::uuid)", ident(schema, "teams"), A))
-    await db.execute(
-        sql("insert into {} values ({}::uuid, 1, now(), now(), 1, {}::uuid, 1, 1)", ident(schema, "x" * 63), A, A)
-    )
+    await db.execute(sql("insert into {} values ({}::uuid, 1, now(), now(), 1, {}::uuid, 1, 1)", ident(schema, "x" * 63), A, A))
     yield found
     await db.execute(sql("drop schema {} cascade", ident(schema)))
 

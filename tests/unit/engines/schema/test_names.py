@@ -12,8 +12,7 @@ def test_no_two_tables_share_a_name() -> None:
     """`a_b` of `c` and `b_c` of `a` would meet if the parts were joined by underscores; long names differ in a digest."""
     words = ("a", "b", "a_b", "b_c", "c", "key", "x" * 63, "x" * 62 + "y")
     made = [
-        make(Collection(table, "p_1", ()), Field(field, "text"))
-        for make, table, field in itertools.product(MAKERS, words, words)
+        make(Collection(table, "p_1", ()), Field(field, "text")) for make, table, field in itertools.product(MAKERS, words, words)
     ]
     made += [names.primary_key(Collection(table, "p_1", ())) for table in words]
 
