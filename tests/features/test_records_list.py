@@ -66,6 +66,7 @@ async def pages(caller: Caller, limit: int, **params: Any) -> list[dict[str, Any
         cursor = page["next_cursor"]
         if cursor is None:
             return items
+        assert len(items) < 1000, "the pages come to an end"
         assert len(page["items"]) == limit
 
 
@@ -317,6 +318,8 @@ async def test_what_a_list_refuses(project: ProjectUnderTest) -> None:
     ):
         answer = await project.operator.get(BASE, params=params)
         assert (answer.status_code, answer.json()["code"]) == (status, code), (params, answer.text)
+    many = {"filter": "must in $v", "vars": {"v": list(range(201))}}
+    assert (await project.operator.post(f"{BASE}/query", json=many)).json()["code"] == "limit_exceeded"
     body = {"filter": 1, "vars": [], "limit": True, "sort": [1], "fields": {}, "count": "x", "cursor": 1, "offset": 5}
     told = await project.operator.post(f"{BASE}/query", json=body)
     assert told.status_code == 422

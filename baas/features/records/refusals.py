@@ -7,6 +7,7 @@ from baas.engines.query.table import Table
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
+from baas.features.records.model import MAX_VAR_ITEMS
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Row
 
@@ -58,12 +59,15 @@ def bad_filter(error: RuleError) -> BadRequest:
 
 
 def check_vars(names: frozenset[tuple[str, str]], values: Mapping[str, object]) -> None:
-    """Raises BadRequest unless `vars` holds exactly the `$names` among those that the filter uses."""
+    """Raises BadRequest unless `vars` holds exactly the `$names` among those that the filter uses, Invalid for a long list."""
     used = {name for root, name in names if root == "vars"}
     for name in sorted(used - values.keys()):
         raise BadRequest(f"The filter uses ${name}, which vars does not hold.", code="bad_filter", parameter="vars")
     for name in sorted(values.keys() - used):
         raise BadRequest(f"vars holds {name!r}, which the filter does not use.", code="bad_filter", parameter="vars")
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) > MAX_VAR_ITEMS:
+            raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
 
 
 def of_insert(why: Row | None, names: Sequence[str]) -> BaasError:

@@ -28,7 +28,6 @@ from baas.features.records.model import MAX_ROWS, MAX_SORT_KEYS, Page, Stored, W
 from baas.features.records.store import RecordStore
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import Statement
 
 Body = Mapping[str, object]
 _USERS = "users"
@@ -70,7 +69,10 @@ class Records:
             fields=_projection(table, asking, wanted.fields),
             count=wanted.count,
         )
-        page, last = await self._store.page(self._compiled_list(table, tree, asking), len(keys))
+        try:
+            page, last = await self._store.page(self._compiler.list(table, tree, asking), len(keys))
+        except RuleError as error:  # of the filter: with these values it would be too large a statement
+            raise refusals.bad_filter(error) from None
         return page if last is None else Page(page.items, self._cursors.seal(last, query), page.total)
 
     @on_fresh_definitions
@@ -258,12 +260,6 @@ class Records:
         if rule.needs_auth_record and asking.principal.kind == "user" and not table.needs_auth_record("list"):
             return await self._facts(project, asking.principal, whole=True)
         return asking
-
-    def _compiled_list(self, table: Table, tree: List, asking: Asking) -> Statement:
-        try:
-            return self._compiler.list(table, tree, asking)
-        except RuleError as error:  # of the filter: with these values it would be too large a statement
-            raise refusals.bad_filter(error) from None
 
     def _order(self, table: Table, asking: Asking, wanted: Sequence[str]) -> tuple[SortKey, ...]:
         if len(wanted) > MAX_SORT_KEYS:
