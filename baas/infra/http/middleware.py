@@ -26,6 +26,7 @@ from baas.infra.http.arrival import Head, HeadLimits, Proxies, own_hosts, read_h
 from baas.infra.http.body import BodyLimits
 from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, cors_headers, preflight_headers
 from baas.infra.http.context import Context
+from baas.infra.http.deadlines import Deadline, Deadlines
 from baas.infra.http.problem import as_ours, send_problem
 from baas.infra.http.router import Found, Router
 from baas.infra.http.routes import Authenticate, Endpoint, Resolve
@@ -74,7 +75,7 @@ class _Exchange:
         self.status = 0
         self.reading = False
         self.complete = False
-        self.deadline: asyncio.Timeout | None = None
+        self.deadline: Deadline | None = None
 
     async def receive(self) -> Message:
         self.reading = True
@@ -138,6 +139,7 @@ class Edge:
         self._rate = AddressRate(settings.api_per_address)
         self._work = Gate(settings.max_concurrent, queue=settings.max_queue, wait_s=settings.queue_wait_s)
         self._streams = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
+        self._deadlines = Deadlines()
         self._id_prefix, self._id_number = os.urandom(6).hex(), itertools.count(1)
         metrics.gauge("requests_at_work", "Requests being served now.", lambda: self._work.at_work)
         metrics.gauge("requests_waiting", "Requests waiting for their turn.", lambda: self._work.waiting)
@@ -161,19 +163,21 @@ class Edge:
         started = time.perf_counter()
         exchange = _Exchange(receive, send, f"{self._id_prefix}-{next(self._id_number):x}", self._headers.api)
         error: Exception | None = None
-        deadline = asyncio.timeout(self._settings.request_timeout_s)
-        exchange.deadline = deadline
+        deadline = exchange.deadline = self._deadlines.begin(self._settings.request_timeout_s)
         try:
-            async with deadline:
-                await self._serve(scope, exchange)
+            await self._serve(scope, exchange)
             if not exchange.status:
-                raise RuntimeError("the handler answered nothing")
+                error = RuntimeError("the handler answered nothing")
+        except asyncio.CancelledError:
+            if not deadline.expired:
+                raise
+            error = _out_of_time(exchange)
         except ClientDisconnect:
             exchange.status = exchange.status or 499  # nobody is there to be answered; the log says so in nginx's word
-        except TimeoutError as caught:
-            error = _out_of_time(exchange) if deadline.expired() else caught
         except Exception as caught:
             error = caught
+        finally:
+            self._deadlines.end(deadline)
         if error is not None:
             await self._answer_error(scope, exchange, error)
         self._record(scope, exchange, time.perf_counter() - started)
@@ -275,7 +279,7 @@ class Edge:
     async def _stream(self, key: str, app: ASGIApp, scope: Scope, exchange: _Exchange) -> None:
         """Uploads, downloads and sites: a longer time, and places of their own, so that slow clients cannot fill the others."""
         if exchange.deadline is not None:
-            exchange.deadline.reschedule(asyncio.get_running_loop().time() + self._settings.upload_timeout_s)
+            exchange.deadline.at = asyncio.get_running_loop().time() + self._settings.upload_timeout_s
         if not self._streams.try_enter(key):
             await self._wait_for(self._streams, key)
         try:

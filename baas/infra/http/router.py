@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.convertors import PathConvertor, StringConvertor
 from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,11 +35,12 @@ class Found:
 class _Path:
     """All endpoints of one path, by method."""
 
-    __slots__ = ("apps", "convertors", "endpoints", "pattern", "template")
+    __slots__ = ("apps", "convertors", "endpoints", "is_text", "pattern", "template")
 
     def __init__(self, template: str) -> None:
         self.template = template
         self.pattern, _, self.convertors = compile_path(template)
+        self.is_text = all(isinstance(one, StringConvertor | PathConvertor) for one in self.convertors.values())
         self.endpoints: dict[str, Endpoint] = {}
         self.apps: dict[str, ASGIApp] = {}
 
@@ -53,7 +55,8 @@ class _Path:
         match = self.pattern.match(path)
         if match is None:
             return None
-        return {name: self.convertors[name].convert(value) for name, value in match.groupdict().items()}
+        found: dict[str, Any] = match.groupdict()
+        return found if self.is_text else {name: self.convertors[name].convert(value) for name, value in found.items()}
 
     @property
     def methods(self) -> set[str]:

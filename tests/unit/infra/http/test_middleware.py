@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baas.base.errors import Fault, Invalid
+from baas.base.errors import BaasError, Fault, Invalid
 from baas.infra.http.answers import json_response, send_json
 from baas.infra.http.body import read_bytes, stream_body
 from baas.infra.http.routes import ANYONE, Endpoint
@@ -337,6 +337,34 @@ async def test_a_slow_handler_ends_in_503_and_a_slow_body_in_408() -> None:
     assert "close" == idle.headers["connection"]
 
 
+async def test_the_end_of_a_requests_time_is_the_end_of_that_request_only() -> None:
+    """A handler that swallows its cancellation is answered for all the same, and the task goes on uncancelled."""
+    after: list[int] = []
+
+    async def stubborn(_request: Request) -> Response:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return json_response("late")
+        return Response()
+
+    async def client_task() -> int:
+        status = await _raw_status(app.edge, [(b"host", b"localhost")], path="/v1/stubborn", raw_path=b"/v1/stubborn")
+        task = asyncio.current_task()
+        after.append(task.cancelling() if task else -1)
+        await asyncio.sleep(0)
+        return status
+
+    async with small_app([Endpoint("GET", "/v1/stubborn", ANYONE, "", stubborn)], request_timeout_s=0.1) as app:
+        assert 200 == await asyncio.ensure_future(client_task())
+        cut = asyncio.ensure_future(client_task())
+        await asyncio.sleep(0.01)
+        cut.cancel()
+        assert 200 == await cut, "the handler's own answer, its cancellation came from outside"
+
+    assert [0, 1] == after
+
+
 async def test_an_upload_has_more_time_and_its_own_size() -> None:
     """A streaming endpoint goes past the request's time, not past the upload's."""
 
@@ -407,6 +435,21 @@ async def test_a_fault_of_ours_says_nothing_and_is_logged_with_its_stack() -> No
     assert "test_middleware.py" in log
     assert body["request_id"] in log
     assert "hunter2" not in log
+
+
+async def test_a_fault_of_ours_with_words_says_nothing_either() -> None:
+    """Errors of our own tree with status 500 are written for the log: every 500 is the same."""
+
+    async def broken(_request: Request) -> Response:
+        raise BaasError("The file /data/x is gone.", code="blob_missing", hint="Look into /data.", path="/data/x")
+
+    async with small_app([Endpoint("GET", "/v1/broken", ANYONE, "", broken)]) as app:
+        answer = await app.http.get("/v1/broken")
+        problem_of(answer, 500, "internal")
+        log = app.logged()
+
+    assert "/data" not in answer.text
+    assert "The file /data/x is gone." in log
 
 
 async def test_an_answer_cut_short_stays_cut_short() -> None:
