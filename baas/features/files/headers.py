@@ -14,19 +14,23 @@ from baas.features.files.model import Bucket, File
 
 BYTES = "application/octet-stream"
 _SHA256 = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.IGNORECASE)
-_PRINTABLE = re.compile(r'[^ !#-\[\]-~]')
+_PRINTABLE = re.compile(r"[^ !#-\[\]-~]")
 # Shown in place: what a browser draws or plays and never runs. SVG is a document with scripts and not among them.
-_SHOWN = frozenset({
-    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/x-icon"),
-    *("audio/mpeg", "audio/ogg", "audio/wav", "audio/webm", "audio/aac", "audio/mp4", "audio/flac"),
-    *("video/mp4", "video/webm", "video/ogg", "video/quicktime"),
-    "text/plain",
-})
+_SHOWN = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/x-icon"),
+        *("audio/mpeg", "audio/ogg", "audio/wav", "audio/webm", "audio/aac", "audio/mp4", "audio/flac"),
+        *("video/mp4", "video/webm", "video/ogg", "video/quicktime"),
+        "text/plain",
+    }
+)
 # Saved, under their own type, which programs ask for and no browser runs.
-_SAVED = frozenset({
-    *("application/json", "application/pdf", "application/zip", "application/gzip", "application/x-tar"),
-    *("text/csv", "application/wasm", "font/woff", "font/woff2", "font/ttf", "font/otf"),
-})
+_SAVED = frozenset(
+    {
+        *("application/json", "application/pdf", "application/zip", "application/gzip", "application/x-tar"),
+        *("text/csv", "application/wasm", "font/woff", "font/woff2", "font/ttf", "font/otf"),
+    }
+)
 _PUBLIC_S = 60
 
 

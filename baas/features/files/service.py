@@ -180,9 +180,7 @@ class Files:
             await self._blobs.delete(replaced)
         return written
 
-    async def describe(
-        self, project: Project, principal: Principal, bucket: str, path: str, change: Change
-    ) -> Written:
+    async def describe(self, project: Project, principal: Principal, bucket: str, path: str, change: Change) -> Written:
         """Change a file's metadata (merge patch, RFC 7396) and content type. Raises as `put` does, NotFound for no file."""
         access = await self._access(project, principal, bucket, "update", "view")
         _refuse_locked(access, "update")
@@ -302,9 +300,7 @@ class Files:
                 return written, old.blob if old else None
         raise Unavailable("The file is being changed by many at once; try again.", code="busy")
 
-    async def _check_if_match(
-        self, tx: Transaction, project: Project, access: Access, stored: File, condition: str
-    ) -> None:
+    async def _check_if_match(self, tx: Transaction, project: Project, access: Access, stored: File, condition: str) -> None:
         """A caller who cannot see the file learns nothing of its version."""
         if await store.seen(tx, project.schema, access, stored.path):
             check_if_match(condition, stored.sha256)

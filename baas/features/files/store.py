@@ -233,9 +233,7 @@ _REPLACED = ("size", "content_type", "sha256", "updated_at")
 _DESCRIBED = ("content_type", "metadata", "updated_at")
 
 
-async def _update(
-    tx: Queries, schema: str, access: Access, draft: Draft, *, names: tuple[str, ...], more: Sql
-) -> Written | None:
+async def _update(tx: Queries, schema: str, access: Access, draft: Draft, *, names: tuple[str, ...], more: Sql) -> Written | None:
     query = sql(
         "update {} r set {}{} from {} where {} and {} returning {}, {}",
         ident(schema, "_files"),
@@ -323,9 +321,7 @@ def _values(bucket: Bucket) -> Sql:
 def _bucket_of(row: Row) -> Bucket:
     rules: Mapping[Any, Any] = json.loads(row["rules"])
     types = None if row["types"] is None else tuple(row["types"])
-    return Bucket(
-        row["name"], row["public"], row["max_size"], types, rules, row["version"], row["created_at"], row["updated_at"]
-    )
+    return Bucket(row["name"], row["public"], row["max_size"], types, rules, row["version"], row["created_at"], row["updated_at"])
 
 
 def _file_of(row: Row) -> File:

@@ -15,11 +15,23 @@ _PATH = re.compile(r"/[!-\[\]-~]*")
 _STATUSES = (301, 302, 307, 308)
 _MOST = 100
 # What the server alone says: framing, validators, and cookies, which sites never set.
-_OURS = frozenset({
-    *("accept-ranges", "age", "connection", "content-encoding", "content-length", "content-range", "date", "etag", "keep-alive"),
-    *("last-modified", "location", "server", "set-cookie", "set-cookie2", "te", "trailer", "transfer-encoding", "upgrade"),
-    *("x-content-type-options", "x-request-id"),
-})
+_OURS = frozenset(
+    {
+        *(
+            "accept-ranges",
+            "age",
+            "connection",
+            "content-encoding",
+            "content-length",
+            "content-range",
+            "date",
+            "etag",
+            "keep-alive",
+        ),
+        *("last-modified", "location", "server", "set-cookie", "set-cookie2", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("x-content-type-options", "x-request-id"),
+    }
+)
 _Entries = list[tuple[str, dict[str, object]]]
 T = TypeVar("T")
 

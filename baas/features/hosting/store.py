@@ -13,8 +13,7 @@ from baas.infra.db.sql import Sql, ident, sql
 _OPTIONS = sql("spa, clean_urls, headers, redirects")
 _SITE = sql("id, name, {}, active_release, created_at, updated_at", _OPTIONS)
 _RELEASE = sql(
-    "r.id, r.ready, r.message, r.files, r.size, r.created_at, r.activated_at,"
-    " coalesce(s.active_release = r.id, false) active"
+    "r.id, r.ready, r.message, r.files, r.size, r.created_at, r.activated_at, coalesce(s.active_release = r.id, false) active"
 )
 
 # Sites ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,9 +159,7 @@ async def wanted(tx: Transaction, schema: str, site_id: UUID, release_id: UUID) 
 
 
 async def make_ready(tx: Queries, schema: str, release_id: UUID) -> None:
-    await tx.execute(
-        sql("update {} set ready = true, wanted = null where id = {}", ident(schema, "_releases"), release_id)
-    )
+    await tx.execute(sql("update {} set ready = true, wanted = null where id = {}", ident(schema, "_releases"), release_id))
 
 
 async def activate(tx: Transaction, schema: str, site_id: UUID, release_id: UUID) -> None:
@@ -218,9 +215,7 @@ async def drop_unused(db: Queries, schema: str, *, after: timedelta) -> list[str
 
 async def known_blobs(db: Queries, schema: str, keys: Sequence[str]) -> set[str]:
     """Those of the keys that a row names."""
-    rows = await db.fetch(
-        sql("select blob from {} where blob = any ({}::text[])", ident(schema, "_site_blobs"), list(keys))
-    )
+    rows = await db.fetch(sql("select blob from {} where blob = any ({}::text[])", ident(schema, "_site_blobs"), list(keys)))
     return {row["blob"] for row in rows}
 
 
