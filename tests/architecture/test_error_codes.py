@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _CODE = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]")
 # Calls that take a fault's code as a plain argument.
-_FAULTS = frozenset({"Fault", "FieldFault", "RuleError", "fault", "add", "_invalid", "_fault", "_refuse"})
+_FAULTS = frozenset({"Fault", "FieldFault", "RuleError", "fault", "add", "_invalid", "_fault", "_refuse", "_stored_fault"})
 
 
 def test_every_code_that_can_be_said_is_in_the_reference() -> None:
