@@ -52,7 +52,7 @@ class Keys:
         secret = new_token(PREFIX)
         async with self._db.transaction() as tx:
             if await store.count_keys(tx, project.id) >= MOST_PER_PROJECT:
-                raise Conflict(f"A project has at most {MOST_PER_PROJECT} keys; delete one first.", code="too_many_keys")
+                raise Conflict(f"A project has at most {MOST_PER_PROJECT} keys; delete one first.", code="too_many_api_keys")
             try:
                 key = await store.insert_key(
                     tx,

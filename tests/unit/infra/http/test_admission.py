@@ -1,6 +1,7 @@
 """Places at work, and the count of requests per address."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -56,12 +57,14 @@ async def test_who_waits_gets_the_place_in_order_but_not_beyond_its_share() -> N
 
 async def test_a_wait_has_an_end_and_a_queue_has_one() -> None:
     """503 after the wait, at once when the queue is full; nothing is lost when a waiter gives up."""
-    gate = Gate(1, queue=1, wait_s=0.05)
+    gate = Gate(1, queue=1, wait_s=0.3)
     assert gate.try_enter("a")
     first = asyncio.ensure_future(gate.enter("a"))
     await asyncio.sleep(0)
+    begun = time.monotonic()
     with pytest.raises(Unavailable) as full:
         await gate.enter("a")
+    assert time.monotonic() - begun < 0.1
     with pytest.raises(Unavailable) as late:
         await first
     assert ("busy", "busy") == (full.value.code, late.value.code)
