@@ -175,3 +175,14 @@ def test_what_is_kept_is_bounded_and_forgets_the_oldest() -> None:
 
     assert made == ["a", "b", "c", "b"]
     assert len(kept) == 2
+
+
+def test_bound_text_compares_by_code_point() -> None:
+    """A parameter has the database's own collation, which a rule on `next` or a page must not depend on."""
+    compiler = Compiler()
+    table = table_of(compiler)
+    created = compiler.insert(table, Insert({"id": RECORD, "title": "x"}), asking()).text
+    paged = compiler.list(table, List((SortKey("title"), SortKey("id")), 20, after=("x", str(RECORD))), asking()).text
+
+    assert '::text collate "C" as "title"' in created
+    assert '("r"."title", "r"."id") > ($2::text collate "C", $3::text::uuid)' in paged
