@@ -29,8 +29,11 @@ class Gate:
         return len(self._waiting)
 
     def try_enter(self, key: str) -> bool:
-        """Take a place for the project `key` if there is one for it now; the caller must `leave`."""
-        if self._waiting or not self._has_place(key):
+        """Take a place for the project `key` if there is one for it now; the caller must `leave`.
+
+        Nobody is overtaken: while a place is free, those who wait are waiting for their own share.
+        """
+        if not self._has_place(key):
             return False
         self._take(key)
         return True
