@@ -284,9 +284,7 @@ def test_one_customer_of_ipv6_is_one_address():
 
 async def test_hashing_that_is_overloaded_says_so(project, database_url, tmp_path):
     """P10: one thread, a queue of one; of twelve at once some are sent away with a time to come back, none fails otherwise."""
-    slow = settings_for_tests(
-        tmp_path, argon2_memory_kib=65536, hash_threads=1, hash_queue=1, sign_in_per_account=1_000_000
-    )
+    slow = settings_for_tests(tmp_path, argon2_memory_kib=65536, hash_threads=1, hash_queue=1, sign_in_per_account=1_000_000)
     async with open_server(slow, database_url) as other:
         caller = at(other, project)
         body = {"email": "a@example.com", "password": PASSWORD}

@@ -106,9 +106,7 @@ async def test_a_session_ends_when_unused_and_however_used(project, db):
     """Idle and absolute: using it moves the first end on, never beyond the second."""
     user = await project.user()
     await db.execute(
-        sql(
-            "update {} set ends_at = now() + interval '1 hour', expires_at = now() + interval '20 days'", sessions(project)
-        )
+        sql("update {} set ends_at = now() + interval '1 hour', expires_at = now() + interval '20 days'", sessions(project))
     )
     session = (await refresh(project.anonymous, user.session["refresh_token"])).json()
     assert await db.fetch_value(sql("select ends_at = expires_at from {}", sessions(project)))
@@ -237,9 +235,7 @@ async def test_an_account_that_is_disabled_while_it_signs_in_gets_no_session(pro
             project.operator.patch(f"users/{user.id}", json={"disabled": True}),
         )
         living = await db.fetch_value(
-            sql(
-                'select count(*) from {} where "user" = {}::uuid and ended_at is null', sessions(project), user.id
-            )
+            sql('select count(*) from {} where "user" = {}::uuid and ended_at is null', sessions(project), user.id)
         )
         assert living == 0
 

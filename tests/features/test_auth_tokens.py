@@ -181,9 +181,7 @@ async def test_a_token_is_nothing_in_another_project(forge, project, operator):
     for path in ("auth/me", ".well-known/jwks.json"):
         answer = await user.get(f"/v1/projects/{other}/{path}")
         assert (answer.status_code, answer.json()["code"]) == (401, "bad_token")
-    refreshed = await user.http.post(
-        f"/v1/projects/{other}/auth/refresh", json={"refresh_token": user.session["refresh_token"]}
-    )
+    refreshed = await user.http.post(f"/v1/projects/{other}/auth/refresh", json={"refresh_token": user.session["refresh_token"]})
     assert refreshed.status_code == 401
     outside = await user.get("/v1/projects")
     assert outside.status_code == 403

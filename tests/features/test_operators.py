@@ -191,7 +191,9 @@ async def test_two_operators_cannot_have_one_address(new_server):
     assert refused.value.code == "already_exists"
 
 
-@pytest.mark.parametrize("token", ["opt_", "opt_x", "opt_" + "a" * 49, new_token("opt")], ids=["empty", "short", "no checksum", "unknown"])
+@pytest.mark.parametrize(
+    "token", ["opt_", "opt_x", "opt_" + "a" * 49, new_token("opt")], ids=["empty", "short", "no checksum", "unknown"]
+)
 async def test_damaged_and_unknown_tokens_are_refused(operator, token):
     answer = await operator.http.get("/v1/operators/me", headers={"authorization": f"Bearer {token}"})
 

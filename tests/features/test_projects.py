@@ -278,7 +278,11 @@ async def test_a_key_is_nothing_in_another_project_and_refused_outside_of_any(op
     assert outside.status_code == 403
 
 
-@pytest.mark.parametrize("token", ["sk_", "sk_x", "sk_" + "a" * 49, new_token("sk"), "sk_\x7f"], ids=["empty", "short", "no checksum", "unknown", "control"])
+@pytest.mark.parametrize(
+    "token",
+    ["sk_", "sk_x", "sk_" + "a" * 49, new_token("sk"), "sk_\x7f"],
+    ids=["empty", "short", "no checksum", "unknown", "control"],
+)
 async def test_damaged_and_unknown_keys_are_refused_and_never_anonymous(project, token):
     answer = await project.anonymous.get("settings", headers={"authorization": f"Bearer {token}"})
 

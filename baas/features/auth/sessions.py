@@ -84,9 +84,7 @@ class Sessions:
         if named is None or salt is None or not proves(self._box, project, salt, token):
             raise _bad_refresh_token()
         session_id, generation = named
-        judged = await store.rotate(
-            self._db, project.schema, session_id, generation, idle_s=self._idle_s, grace_s=GRACE_S
-        )
+        judged = await store.rotate(self._db, project.schema, session_id, generation, idle_s=self._idle_s, grace_s=GRACE_S)
         if judged is None:
             raise _bad_refresh_token()
         family, lives = judged

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from baas.engines.query.table import Table
 from baas.features.auth.model import Account, Device, Family, SessionEntry
 from baas.infra.db.pool import Queries, Row
 from baas.infra.db.sql import Sql, ident, join, sql
@@ -95,11 +96,11 @@ async def replace_hash(db: Queries, schema: str, user_id: UUID, *, old: str, new
     )  # fmt: skip
 
 
-async def user_row(db: Queries, schema: str, user_id: UUID, columns: Mapping[str, Sql]) -> Row | None:
-    """The given expressions over the row `r` of an account that is not disabled."""
-    shown = join(", ", (sql("{} as {}", column, ident(name)) for name, column in columns.items()))
+async def enabled_user(db: Queries, table: Table, user_id: UUID) -> Row | None:
+    """The columns of an account that is not disabled, as rules compute with them."""
+    shown = (sql("{} as {}", column.in_rules(column.of("r")), ident(name)) for name, column in table.columns.items())
     return await db.fetch_row(
-        sql("select {} from {} r where r.id = {} and not r.disabled", shown, ident(schema, "users"), user_id)
+        sql("select {} from {} r where r.id = {} and not r.disabled", join(", ", shown), table.sql, user_id)
     )
 
 
@@ -156,9 +157,7 @@ async def rotate(
     the session: somebody uses a token twice. The family and whether it lives; None when it had ended before.
     """
     present = sql("generation = {}::int", generation)
-    forgiven = sql(
-        "(generation = {}::int + 1 and rotated_at > now() - {}::int * interval '1 second')", generation, grace_s
-    )
+    forgiven = sql("(generation = {}::int + 1 and rotated_at > now() - {}::int * interval '1 second')", generation, grace_s)
     row = await db.fetch_row(
         sql(
             "update {} set generation = generation + case when {} then 1 else 0 end,"
@@ -207,9 +206,7 @@ async def sessions(db: Queries, schema: str, user_id: UUID) -> list[SessionEntry
 async def ended_sessions(db: Queries, schema: str, look_back_s: int) -> list[UUID]:
     """Sessions that ended within the last so many seconds."""
     rows = await db.fetch(
-        sql(
-            "select id from {} where ended_at > now() - {}::int * interval '1 second'", ident(schema, "_sessions"), look_back_s
-        )
+        sql("select id from {} where ended_at > now() - {}::int * interval '1 second'", ident(schema, "_sessions"), look_back_s)
     )
     return [row["id"] for row in rows]
 
@@ -230,9 +227,7 @@ async def sweep_sessions(db: Queries, schema: str) -> int:
     """Delete sessions that are long over, a thousand at a time; how many."""
     table = ident(schema, "_sessions")
     return await db.execute(
-        sql(
-            "delete from {} where id in (select id from {} where ends_at < now() - {} limit 1000)", table, table, _KEEP_ENDED
-        )
+        sql("delete from {} where id in (select id from {} where ends_at < now() - {} limit 1000)", table, table, _KEEP_ENDED)
     )
 
 

@@ -22,7 +22,6 @@ from baas.engines.schema.validate import Values, clean_create, clean_patch
 from baas.features.auth import store
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database, Queries
-from baas.infra.db.sql import ident
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +112,7 @@ class UserRows:
         assert isinstance(user_id, UUID)  # noqa: S101  `clean_create` makes it one
         return user_id
 
-    async def update(
-        self, tx: Queries, project: Project, user_id: UUID, values: Values, *, by: Principal | None = None
-    ) -> None:
+    async def update(self, tx: Queries, project: Project, user_id: UUID, values: Values, *, by: Principal | None = None) -> None:
         """Change a stored user. Raises NotFound, Conflict (`already_exists`) and Invalid (`bad_reference`)."""
         table, now = await self._table(project), self._clock.now()
         if by is not None:
@@ -149,8 +146,7 @@ class UserRows:
     async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
         """The user's record as rules see `auth`: fresh, hidden fields too. None when it is gone or disabled."""
         table = await self._table(project)
-        columns = {name: column.in_rules(ident("r", name)) for name, column in table.columns.items()}
-        row = await store.user_row(self._db, project.schema, user_id, columns)
+        row = await store.enabled_user(self._db, table, user_id)
         if row is None:
             return None
         values = {name: _rule_value(column, row[name]) for name, column in table.columns.items()}

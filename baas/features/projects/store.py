@@ -28,9 +28,7 @@ async def project_by_id(db: Queries, project_id: UUID) -> Row | None:
 
 async def projects(db: Queries, *, after: str, limit: int) -> list[ProjectEntry]:
     """Entries by name, those behind `after`."""
-    rows = await db.fetch(
-        sql("select {} from baas.projects where name > {} order by name limit {}", _PROJECT, after, limit)
-    )
+    rows = await db.fetch(sql("select {} from baas.projects where name > {} order by name limit {}", _PROJECT, after, limit))
     return [entry_of(row) for row in rows]
 
 
@@ -38,9 +36,7 @@ async def make_project(tx: Transaction, project_id: UUID, name: str, schema: str
     """The row, the schema and its tables. A second maker of the same name waits for the first: raises UniqueViolated."""
     await tx.execute(sql("select set_config('lock_timeout', '20000', true)"))
     row = await tx.fetch_row(
-        sql(
-            "insert into baas.projects (id, name, schema) values ({}, {}, {}) returning {}", project_id, name, schema, _PROJECT
-        )
+        sql("insert into baas.projects (id, name, schema) values ({}, {}, {}) returning {}", project_id, name, schema, _PROJECT)
     )
     assert row is not None  # noqa: S101  an insert without `on conflict` returns its row
     await tx.execute(sql("create schema {}", ident(schema)))
@@ -69,9 +65,7 @@ async def lock_settings(tx: Queries, project_id: UUID) -> Mapping[str, Mapping[s
 
 
 async def save_settings(tx: Queries, project_id: UUID, settings: Mapping[str, object]) -> None:
-    await tx.execute(
-        sql("update baas.projects set settings = {}::jsonb where id = {}", json.dumps(settings), project_id)
-    )
+    await tx.execute(sql("update baas.projects set settings = {}::jsonb where id = {}", json.dumps(settings), project_id))
 
 
 def entry_of(row: Row) -> ProjectEntry:
