@@ -27,7 +27,6 @@ from baas.engines.rules.tree import (
     Node,
     Not,
     Quantify,
-    walk,
 )
 from baas.engines.rules.types import (
     AUTH,
@@ -71,24 +70,27 @@ _Gatherer = Literal["filter", "map", "exists_one"]
 
 def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
     """The typed tree of a condition. Raises RuleError."""
-    checker = _Checker(source, env)
+    checker = Checker(source, env)
     root = checker.condition(tree, {})
     checker.refuse_unstorable(root)
     return root
 
 
-class _Checker:
+class Checker:
     """One method a kind of syntax; `scope` maps loop variables to what they stand for."""
 
     def __init__(self, source: str, env: Env) -> None:
         self._source = source
         self._env = env
+        self._nul_at: int | None = None
 
     # Everything
 
     def node(self, tree: syntax.Syntax, scope: Scope) -> Node:  # noqa: PLR0912  one case a kind
         match tree:
             case syntax.Literal(value, at):
+                if isinstance(value, str) and "\0" in value:
+                    self._nul_at = at
                 return Constant(_LITERALS[value.__class__], at, value)
             case syntax.Name(name, at):
                 return self._name(name, at, scope)
@@ -131,11 +133,8 @@ class _Checker:
 
     def refuse_unstorable(self, root: Node) -> None:
         """No stored text holds a NUL, so a literal with one can only be a mistake (and the database would raise on it)."""
-        if root.free:
-            return
-        for node in walk(root):
-            if isinstance(node, Constant) and isinstance(node.value, str) and "\0" in node.value:
-                raise self._error(node.at, "type_mismatch", "stored text holds no NUL character.")
+        if self._nul_at is not None and not root.free:
+            raise self._error(self._nul_at, "type_mismatch", "stored text holds no NUL character.")
 
     # Names
 

@@ -44,6 +44,7 @@ from baas.engines.rules.tree import (
     Node,
     Not,
     Quantify,
+    children,
 )
 from baas.engines.rules.types import RuleError
 from baas.infra.db.sql import Sql, ident, literal, sql
@@ -286,7 +287,7 @@ class Emitter:
 
 def split_at(node: Node) -> Node | None:
     """The first choice or condition inside an atom's values, outermost first; bodies of loops are conditions of their own."""
-    for part in _value_parts(node):
+    for part in value_parts(node):
         if part.free:
             continue
         if isinstance(part, Conditional | Formula):
@@ -297,22 +298,14 @@ def split_at(node: Node) -> Node | None:
     return None
 
 
-def _value_parts(node: Node) -> tuple[Node, ...]:
-    match node:
-        case Compare():
-            return (node.left, node.right)
-        case Among():
-            return (node.item, node.list)
-        case Apply():
-            return node.args
-        case Key() | Has():
-            return (node.object,)
-        case At():
-            return (node.object, node.index)
-        case Quantify() | Count():
-            return (node.list,)
-        case _:
-            return ()
+_VALUE_PARTS = frozenset({Compare, Among, Apply, Key, Has, At})
+
+
+def value_parts(node: Node) -> tuple[Node, ...]:
+    """What an atom reads as values: not the branches of a choice, nor the body of a loop, which are conditions of their own."""
+    if node.__class__ in _VALUE_PARTS:
+        return children(node)
+    return (node.list,) if isinstance(node, Quantify | Count) else ()
 
 
 def _with(node: Node, old: Node, new: Node) -> Node:

@@ -18,7 +18,7 @@ class Value(NamedTuple):
     """SQL of a known kind. Kinds are those of the types, and null and error where no row matters.
 
     `item` is the kind of a list's elements, "" for an empty one of the caller's; `holds_null` that it holds a null. `uuid` is
-    the same text as a uuid, where the caller's text is one; `given` marks a text of the caller's, for which that was found out.
+    the same text as a uuid, where the caller's text is one; `given` marks a text that is known to be none, and a caller's list.
     """
 
     sql: Sql
@@ -104,8 +104,8 @@ def given(kind: str, hole: Callable[[str], Sql], value: object = None) -> Value:
             return Value(sql("true") if kind == "true" else sql("false"), "bool", "never")
         case "uuid":
             return Value(sql("{}::text", hole(kind)), "string", "never", uuid=sql("{}::uuid", hole(kind)), given=True)
-        case "string":
-            return Value(sql("{}::text", hole(kind)), "string", "never", given=True)
+        case "text" | "string":
+            return Value(sql("{}::text", hole(kind)), "string", "never", given=kind == "text")
     if kind.startswith("["):
         item, _, nullable = kind[1:].partition("]")
         array = _array(value, item) if value is not None else cast_list(hole(kind), item)
@@ -125,7 +125,9 @@ def constant(value: object) -> Value:
     kind = values.kind_of(value)
     if isinstance(value, bool):
         return given("true" if value else "false", lambda _: Sql())
-    return given("uuid" if isinstance(value, str) and values.is_uuid(value) else kind, lambda _: written(value))
+    if isinstance(value, str):
+        kind = "uuid" if values.is_uuid(value) else "text"
+    return given(kind, lambda _: written(value))
 
 
 # Joining conditions

@@ -198,17 +198,18 @@ class _Parser:
 
     def _scan(self) -> list[_Token]:
         tokens: list[_Token] = []
-        source, at, match = self._source, 0, _TOKEN.match
-        while at < len(source):
-            found = match(source, at)
-            if found is None:
-                raise self._bad_character(at)
-            kind = found.lastgroup or ""
-            if kind != "space":
-                tokens.append(_Token(kind, found[0], at))
+        source, at = self._source, 0
+        for found in _TOKEN.finditer(source):
+            if found.start() != at:
+                break
             at = found.end()
-        if len(tokens) > MAX_TOKENS:
-            raise self._error(tokens[MAX_TOKENS].at, f"an expression has at most {MAX_TOKENS} tokens.", code="too_complex")
+            kind = found.lastgroup
+            if kind != "space":
+                tokens.append(_Token(kind or "", found[0], found.start()))
+                if len(tokens) > MAX_TOKENS:
+                    raise self._error(at, f"an expression has at most {MAX_TOKENS} tokens.", code="too_complex")
+        if at != len(source):
+            raise self._bad_character(at)
         tokens.append(_Token("end", "", len(source)))
         return tokens
 

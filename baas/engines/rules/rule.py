@@ -7,7 +7,7 @@ rule.evaluate(facts, record)                    # the same verdict in memory: Tr
 """
 
 import threading
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,11 +17,11 @@ import msgspec
 
 from baas.engines.rules import values
 from baas.engines.rules.check import check_syntax
-from baas.engines.rules.compile import Columns, Emitter, Leaf, split_at
+from baas.engines.rules.compile import Columns, Emitter, Leaf, value_parts
 from baas.engines.rules.evaluate import Closure, Frame, closure, truth
 from baas.engines.rules.operands import Condition, as_sql
 from baas.engines.rules.parse import FILTER_LIMITS, RULE_LIMITS, parse, skeleton
-from baas.engines.rules.tree import Among, Column, Compare, Conditional, Fact, Node, children, walk
+from baas.engines.rules.tree import Among, Column, Compare, Conditional, Fact, Formula, Node, children, walk
 from baas.engines.rules.types import Env, Facts, RowField, RowType, RuleError, RuleFailure, Type
 from baas.infra.db.sql import Sql, ident
 
@@ -77,10 +77,11 @@ class Rule:
         self.source = source
         self.env = env
         self.tree = tree
-        self.names = frozenset(_names(tree))
+        nodes = tuple(walk(tree))
+        self.names = frozenset(_names(nodes))
         self.needs_auth_record = any(root == "auth" and name not in _TOKEN_FIELDS for root, name in self.names)
         self.key: Hashable = skeleton(source) if env.kind == "filter" else source
-        found = tuple(_leaves(tree, as_id=False))
+        found = _leaves_of(tree)
         self._index = {node: index for index, (node, _) in enumerate(found)}
         self._leaves = tuple(_Reader(closure(node), node.type, as_id) for node, as_id in found)
         # A rule's constants are written into the text, where partial indexes can match them; a filter's are the client's: holes.
@@ -90,7 +91,7 @@ class Rule:
         self._evaluate: Closure | None = None
         self._verdicts: dict[Shape, bool | None] = {}
         self._lock = threading.Lock()
-        if any(split_at(node) is not None for node in walk(tree) if not node.free):
+        if any(isinstance(node, Conditional | Formula) and not node.free for node in _inside_atoms(nodes)):
             self._refuse_too_complex()
 
     def __repr__(self) -> str:
@@ -162,10 +163,25 @@ def _any_column(root: str, name: str) -> Sql:
     return ident(root[:1], name)
 
 
-def _names(tree: Node) -> Iterator[tuple[str, str]]:
-    for node in walk(tree):
+def _inside_atoms(nodes: Sequence[Node]) -> Iterator[Node]:
+    """The values that atoms are made of, where a choice would be lifted out."""
+    for node in nodes:
+        if not node.free:
+            yield from value_parts(node)
+
+
+def _names(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if isinstance(node, Column) or (isinstance(node, Fact) and node.root in ("auth", "input", "vars")):
             yield node.root, node.name
+
+
+def _leaves_of(tree: Node) -> tuple[tuple[Node, bool], ...]:
+    """Each leaf once: one that stands in several places (`auth.id in [owner, null]`) meets an id if it does so in any of them."""
+    found: dict[Node, bool] = {}
+    for node, as_id in _leaves(tree, as_id=False):
+        found[node] = found.get(node, False) or as_id
+    return tuple(found.items())
 
 
 def _leaves(node: Node, *, as_id: bool) -> Iterator[tuple[Node, bool]]:
@@ -219,7 +235,8 @@ class _Reader:
         if isinstance(value, str):
             if "\0" in value:
                 return "error", None
-            return ("uuid" if self.as_id and values.is_uuid(value) else "string"), value
+            # "text" is a string that was looked at and is no uuid; of a plain "string" that is not known.
+            return ("string" if not self.as_id else "uuid" if values.is_uuid(value) else "text"), value
         return _bound(value, as_json=self.type.kind == "json", as_id=self.as_id)
 
 

@@ -4,9 +4,9 @@
 A node is compared by identity: the same text twice is two places.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from baas.engines.rules.functions import Function
 from baas.engines.rules.types import Type
@@ -263,37 +263,37 @@ Formula = Logic | Not | Compare | Among | Has | Quantify
 """Nodes that are conditions: in SQL they have two rails and no value."""
 
 
+_PARTS: Mapping[type, Callable[[Any], "tuple[Node, ...]"]] = {
+    ListOf: lambda node: node.items,
+    MapOf: lambda node: node.keys + node.values,
+    Logic: lambda node: node.items,
+    Not: lambda node: (node.item,),
+    Conditional: lambda node: (node.condition, node.yes, node.no),
+    Compare: lambda node: (node.left, node.right),
+    Among: lambda node: (node.item, node.list),
+    Fitted: lambda node: (node.list,),
+    Apply: lambda node: node.args,
+    Key: lambda node: (node.object,),
+    Has: lambda node: (node.object,),
+    At: lambda node: (node.object, node.index),
+    Quantify: lambda node: (node.list, node.body),
+    Count: lambda node: (node.list, node.body),
+    Gather: lambda node: (node.list, node.body),
+}
+
+
 def children(node: Node) -> tuple[Node, ...]:
     """The parts of a node, left to right."""
-    match node:
-        case ListOf() | Logic():
-            return node.items
-        case MapOf():
-            return node.keys + node.values
-        case Not():
-            return (node.item,)
-        case Conditional():
-            return (node.condition, node.yes, node.no)
-        case Compare():
-            return (node.left, node.right)
-        case Among():
-            return (node.item, node.list)
-        case Apply():
-            return node.args
-        case Fitted():
-            return (node.list,)
-        case Key() | Has():
-            return (node.object,)
-        case At():
-            return (node.object, node.index)
-        case Quantify() | Count() | Gather():
-            return (node.list, node.body)
-        case _:
-            return ()
+    parts = _PARTS.get(node.__class__)
+    return () if parts is None else parts(node)
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(root: Node) -> Iterator[Node]:
     """The node and everything below it, parents first."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    ahead = [root]
+    while ahead:
+        node = ahead.pop()
+        yield node
+        parts = _PARTS.get(node.__class__)
+        if parts is not None:
+            ahead.extend(reversed(parts(node)))

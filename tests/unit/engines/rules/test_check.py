@@ -1,0 +1,150 @@
+"""What the checker refuses, and in what words."""
+
+import pytest
+
+from baas.engines.rules.rule import Env, RowField, RowType, RuleError, check
+
+ROW = RowType(
+    {
+        "id": RowField("ref(posts)", False),
+        "owner": RowField("ref(users)", True),
+        "title": RowField("string", False),
+        "n": RowField("int", False),
+        "price": RowField("decimal", True),
+        "score": RowField("double", False),
+        "published": RowField("bool", False),
+        "at": RowField("timestamp", False),
+        "meta": RowField("json", True),
+        "tags": RowField("list(string)", False),
+        "now": RowField("timestamp", False),
+        "secret": RowField("string", False, readable=False),
+    }
+)
+LIST = Env("list", record=ROW, bare="record")
+UPDATE = Env("update", record=ROW, next=ROW)
+CREATE = Env("create", next=ROW, bare="next")
+FILTER = Env("list", record=ROW, bare="record", vars=True, kind="filter")
+
+
+def _refused(source: str, env: Env = LIST) -> RuleError:
+    with pytest.raises(RuleError) as refusal:
+        check(source, env)
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "column", "words"),
+    [
+        ("record.owmer == auth.id", "unknown_field", 8, "Did you mean 'owner'?"),
+        ("tittle == 'x'", "unknown_field", 1, "Did you mean 'title'?"),
+        ("auth.rol == 'x'", "unknown_field", 6, "unknown field 'rol'"),
+        ("recrd.title == 'x'", "unknown_field", 1, "Did you mean 'record'?"),
+        ("next.title == 'x'", "unknown_name", 1, "no `next` in a list rule"),
+        ("record == null", "type_mismatch", 1, "Say one of its fields"),
+        ("n == '1'", "type_mismatch", 3, "int and string can never be equal"),
+        ("n < title", "type_mismatch", 3, "have no order"),
+        ("null < null", "type_mismatch", 6, "have no order"),
+        ("n + score > 1.0", "type_mismatch", 3, "double(…)"),
+        ("n + title == 'x'", "type_mismatch", 3, "`+` does not take an int and a string"),
+        ("meta.a + 1 == 2", "type_mismatch", 8, "Convert the JSON value first"),
+        ("title", "type_mismatch", 1, "this needs a condition"),
+        ("title && published", "type_mismatch", 1, "this needs a condition"),
+        ("!n", "type_mismatch", 2, "this needs a condition"),
+        ("owner.name == 'x'", "not_allowed", 7, "is a relation to 'users'"),
+        ("title.name == 'x'", "type_mismatch", 7, "has no field 'name'"),
+        ("rows('members').exists(m, true)", "unknown_function", 1, "not part of the language yet"),
+        ("title.matches('a')", "unknown_function", 7, "not part of the language yet"),
+        ("title.startWith('a')", "unknown_function", 7, "Did you mean 'startsWith'?"),
+        ("startsWith(title, 'a')", "unknown_function", 1, "Write x.startsWith(…)."),
+        ("title.int() == 1", "unknown_function", 7, "Write int(x)."),
+        ("sizeof(title) == 1", "unknown_function", 1, "unknown function 'sizeof'"),
+        ("'a' in title", "type_mismatch", 5, "`in` needs a list"),
+        ("1 in tags", "type_mismatch", 3, "can never be equal"),
+        ("tags == 'a'", "type_mismatch", 6, "x in list"),
+        ("tags.exists(t, t == 1)", "type_mismatch", 18, "can never be equal"),
+        ("tags.exists(t == 'a')", "type_mismatch", 6, "takes a name and a condition"),
+        ("tags.exists(now, now == 'a')", "not_allowed", 13, "is taken"),
+        ("tags.exists(t, tags.exists(t, true))", "not_allowed", 28, "is taken"),
+        ("tags.exists(a, tags.exists(b, tags.exists(c, a == c)))", "too_complex", 31, "at most 2 deep"),
+        ("tags.map(t, t) == ['a']", "not_allowed", 6, "takes no record fields"),
+        ("tags.filter(t, t == 'a') == ['a']", "not_allowed", 6, "size(l.filter(…))"),
+        ("published ? 1 : 2", "type_mismatch", 11, "this needs a condition"),
+        ("(published ? n : title) == 1", "type_mismatch", 12, "both branches"),
+        ("$x == 1", "not_allowed", 1, "variables"),
+        ("input.title == 'x'", "not_allowed", 1, "has(input.title)"),
+        ("has(input.title)", "unknown_name", 5, "no `input` in a list rule"),
+        ("changed('title')", "not_allowed", 1, "update rules"),
+        ("has(title)", "type_mismatch", 1, "has() takes a field"),
+        ("at == '2024-01-01T00:00:00Z'", "type_mismatch", 4, "timestamp("),
+        ("duration(title) > duration('1h')", "not_allowed", 1, "takes no record fields"),
+        ("at.getHours(title) == 1", "not_allowed", 13, "time zone"),
+        ("title == 'a\\u0000'", "type_mismatch", 10, "no NUL"),
+        ("{'a': n} == null", "not_allowed", 1, "a map holds no record fields"),
+        ("request.ip == ''", "unknown_field", 9, "unknown field 'ip'"),
+    ],
+)
+def test_a_wrong_expression_is_refused_with_a_place_and_a_way_out(source: str, code: str, column: int, words: str) -> None:
+    """Code, column of the fault, and what to write instead."""
+    error = _refused(source)
+
+    assert (code, column) == (error.code, error.column), str(error)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("source", ["record.secret == 'x'", "secret == 'x'", "has(record.secret)"])
+def test_an_unreadable_field_is_one_that_does_not_exist(source: str) -> None:
+    """The refusal is letter for letter that of an unknown field, so it tells nothing."""
+    real, made_up = _refused(source, FILTER), _refused(source.replace("secret", "sicret"), FILTER)
+
+    assert str(made_up).replace("sicret", "secret") == str(real)
+    assert "'secret'" not in str(real.hint)
+
+
+@pytest.mark.parametrize(
+    ("source", "env"),
+    [
+        ("published || record.owner == auth.id", LIST),
+        ("next.owner == auth.id && (has(input.title) || next.n > 0)", CREATE),
+        ("owner == auth.id", CREATE),
+        ('!changed("owner", "n") && record.owner == auth.id', UPDATE),
+        ("record.now < now", LIST),
+        ("price * 2 > 1.5 && n + 1 > 2 && score * 2.0 > 1.0", LIST),
+        ("meta.a.b == 'x' && has(meta.c) && meta['k'] > 3", LIST),
+        ("tags.exists(t, t.startsWith('a')) && size(tags.filter(t, t == 'b')) < 3", LIST),
+        ("tags.filter(t, t > 'a').all(t, t < 'b')", LIST),
+        ("auth != null && auth.claims.role == 'admin'", LIST),
+        ("auth.id in [owner, id] || title in ['a', $x] || n in $list", FILTER),
+        ("request.action == 'list' && request.via in ['rest', 'batch']", LIST),
+        ("['a', 'b'].exists(x, x == title)", LIST),
+        ("at + duration('24h') > now && at.getHours('Europe/Berlin') < 12", LIST),
+        ("{'a': 1}.a == 1 && [1, 2].map(x, x * 2) == [2, 4]", LIST),
+    ],
+)
+def test_a_sound_expression_is_taken(source: str, env: Env) -> None:
+    """One of each thing the language reference shows."""
+    check(source, env)
+
+
+def test_a_bare_name_in_an_update_rule_must_say_which_row() -> None:
+    """Before or after is the whole point of an update rule."""
+    error = _refused("title == 'x'", UPDATE)
+
+    assert "Say record.title or next.title." == error.hint
+
+
+def test_value_is_the_field_under_validation() -> None:
+    """Inside a field's validation, `value` is next.<field>."""
+    env = Env("update", next=ROW, kind="validation", value="n")
+
+    assert {("next", "n")} == check("value >= 0", env).names
+    assert "unknown_field" == _refused("value >= 0", CREATE).code
+
+
+def test_choices_used_as_values_are_held_small() -> None:
+    """Each doubles the statement, so a tower of them is refused when it is saved."""
+    value = "n"
+    for _ in range(14):
+        value = f"(({value} == 1) ? n : 2)"
+
+    assert "too_complex" == _refused(f"{value} == 1").code
+    assert "too_complex" == _refused(" == ".join(["(n == 1)"] * 14)).code
