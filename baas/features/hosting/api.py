@@ -175,8 +175,9 @@ class HostingApi:
 
     async def activate(self, request: Request) -> Response:
         query(request)
-        release = await self._hosting.activate(Context.of(request).project, _name(request), _release_id(request))
-        return json_response(release.as_json())
+        project, name = Context.of(request).project, _name(request)
+        release = await self._hosting.activate(project, name, _release_id(request))
+        return json_response({**release.as_json(), "url": self._url(project, name)})
 
     def _site_json(self, project: Project, site: Site) -> Mapping[str, object]:
         return {**site.as_json(), "url": self._url(project, site.name)}
