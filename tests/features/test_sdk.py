@@ -468,3 +468,73 @@ async def test_what_a_bucket_does_not_take_is_told(twin: Twin) -> None:
         await twin(lambda: twin.operator.buckets.delete("small"))
     await twin(lambda: twin.operator.buckets.delete("small", confirm="data-loss"))
     assert [] == await twin(twin.operator.buckets.list)
+
+
+class Lossy:
+    """A connection between client and server that delivers a request, and loses the first answer to each one that is counted."""
+
+    def __init__(self, server_url: str) -> None:
+        self._port = int(server_url.rpartition(":")[2])
+        self.url = ""
+        self.lose = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        asking = asyncio.create_task(self._pass_on(reader, up_writer))
+        try:
+            while answer := await up_reader.read(1 << 16):
+                if self.lose:
+                    self.lose -= 1
+                    break
+                writer.write(answer)
+        except ConnectionError:
+            pass
+        finally:
+            asking.cancel()
+            writer.close()
+            up_writer.close()
+
+    @staticmethod
+    async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+
+@pytest.fixture
+async def lossy(server_url: str) -> AsyncIterator[Lossy]:
+    made = Lossy(server_url)
+    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    yield made
+    listening.close()
+
+
+@pytest.mark.parametrize("rules", [OPEN, {**OPEN, "view": "false", "list": None}], ids=["seen", "hidden"])
+async def test_a_lost_answer_neither_loses_nor_doubles_a_write(
+    twin: Twin, lossy: Lossy, project: ProjectUnderTest, rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server stores, the answer is lost, the client repeats: one record, one change, and the caller hears of it."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    await twin(lambda: twin.operator.collections.create(name="todos", fields=FIELDS, rules=rules))
+    user = await project.user()
+    all_records = twin.operator.collection("todos")
+    client = type(twin.operator)(lossy.url, project=project.name, token=user.token)
+    todos = client.collection("todos")
+    lossy.lose = 1
+    made = await twin(lambda: todos.create(title="a", code="unique"))
+    lossy.lose = 1
+    many = await twin(lambda: todos.create_many([{"title": "b"}, {"title": "c"}]))
+    stored = await twin(lambda: all_records.get(made.id))
+
+    assert 0 == lossy.lose
+    assert {made.id, *(one.id for one in many)} == {one.id for one in await twin(all_records.iter)}
+    assert (made == stored) == (rules is OPEN)
+    if rules is OPEN:
+        lossy.lose = 1
+        changed = await twin(lambda: todos.update(made, title="d", price="1.5"))
+        assert (2, "d") == (changed.rev, changed.title)
+        lossy.lose = 1
+        await twin(lambda: todos.delete(changed))
+        assert 2 == await twin(all_records.count)
+    await twin(client.close if isinstance(client, Client) else client.aclose)
