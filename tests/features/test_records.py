@@ -339,6 +339,20 @@ async def test_puts_at_once_make_one_record(project: ProjectUnderTest) -> None:
     assert sorted(one.status_code for one in only_new) == [201, *[412] * 7]
 
 
+async def test_a_put_that_meets_a_record_just_made_replaces_it(project: ProjectUnderTest, db: Database) -> None:
+    """The put sees no record and inserts; another's insert of the same id commits first; then it is a replacement."""
+    await project.collection("posts", TITLE)
+    table = ident(project.schema, "posts")
+    async with db.transaction() as tx:
+        await tx.execute(sql("insert into {} (id, title) values ({}::uuid, 'first')", table, NOWHERE))
+        put = asyncio.create_task(project.operator.put(f"collections/posts/records/{NOWHERE}", json={"title": "second"}))
+        await asyncio.sleep(0.5)
+        assert not put.done(), "it waits for the other's transaction"
+    answer = await put
+
+    assert (answer.status_code, answer.json()["title"], answer.json()["rev"]) == (200, "second", 2)
+
+
 async def test_a_deleted_record_is_gone(project: ProjectUnderTest) -> None:
     await project.collection("posts", TITLE)
     place = f"collections/posts/records/{(await project.operator.create('posts', {'title': 'One'}))['id']}"
