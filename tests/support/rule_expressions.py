@@ -19,6 +19,8 @@ _BY_TYPE = {
     "list(double)": ("scores",),
 }
 _ORDERED = ("string", "int", "double", "decimal", "timestamp", "duration", "bool", "ref")
+_PRINTED = ("int", "double", "decimal", "timestamp", "duration", "bool", "json", "ref")
+_NUMBERS = ("decimal", "int", "double")
 _ZONES = ('"Europe/Berlin"', '"America/St_Johns"', '"+05:30"', '"-09:30"', '"Nowhere/City"')
 _PARTS = (
     "getFullYear",
@@ -67,7 +69,7 @@ class Expressions:
                 lambda: self._test(depth - 1),
                 lambda: self._loop(depth - 1),
                 lambda: f"!{self._loop(depth - 1)}",
-                lambda: self._presence(),
+                self._presence,
             )
         )()
 
@@ -128,7 +130,7 @@ class Expressions:
                     (
                         f"({value('string', depth)} + {value('string', depth)})",
                         f"{value('string', depth)}.{pick.choice(('lowerAscii', 'upperAscii'))}()",
-                        f"string({value(pick.choice(('int', 'double', 'decimal', 'timestamp', 'duration', 'bool', 'json', 'ref')), depth)})",
+                        f"string({value(pick.choice(_PRINTED), depth)})",
                         f"{value('list(string)', depth)}[{value('int', 0)}]",
                     )
                 )
@@ -159,7 +161,7 @@ class Expressions:
             case "decimal":
                 return pick.choice(
                     (
-                        f"({value('decimal', depth)} {pick.choice('+-*')} {value(pick.choice(('decimal', 'int', 'double')), depth)})",
+                        f"({value('decimal', depth)} {pick.choice('+-*')} {value(pick.choice(_NUMBERS), depth)})",
                         f"-({value('decimal', depth)})",
                         f"decimal({value(pick.choice(('int', 'double', 'string', 'json')), depth)})",
                     )

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import LiteralString
 
@@ -291,7 +291,8 @@ class Difference:
 
     def __str__(self) -> str:
         text = self.asked.rule.where(self.asked.folded.shape, column_of, "x").render().text
-        return f"{self.asked.rule.source}\n  row {self.row}: SQL {self.in_sql!r}, memory {self.in_memory!r}\n  {self.asked.folded}\n  {text}"
+        verdicts = f"row {self.row}: SQL {self.in_sql!r}, memory {self.in_memory!r}"
+        return f"{self.asked.rule.source}\n  {verdicts}\n  {self.asked.folded}\n  {text}"
 
 
 async def differences(db: Queries, world: World, asked: Sequence[Asked], *, batch: int = 20) -> list[Difference]:
@@ -338,6 +339,3 @@ def _judged(world: World, part: Sequence[Asked], number: int, rails: Sequence[ob
             yield Difference(one, number, in_sql, verdict)
         if one.folded.verdict is not None and one.folded.verdict is not (verdict is True):
             yield Difference(one, number, f"verdict {one.folded.verdict}", verdict)
-
-
-HOUR = timedelta(hours=1)

@@ -234,7 +234,7 @@ def test_any_text_gives_a_tree_or_a_rule_error_at_once(seed: int) -> None:
         try:
             parse(source, RULE_LIMITS)
         except RuleError as error:
-            assert 0 <= error.position <= len(source)
+            assert 0 <= error.position <= len(source)  # noqa: PT017  most texts parse or do not: both are right
         assert time.thread_time() - started < 0.05, source
 
 
