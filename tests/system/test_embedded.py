@@ -229,6 +229,9 @@ def test_a_trap_in_the_place_of_the_socket_is_refused(folder: Path) -> None:
     """Everybody may write to the folder of temporary files, so what lies there under our name is looked at first."""
     layout = lay_out_at(folder / ("trap-" * 20))
     place = socket_folder(layout)
+    place.chmod(0o777)
+    with pytest.raises(ClusterFault, match="not a private folder of ours"):
+        socket_folder(layout)
     place.rmdir()
     place.symlink_to("/tmp")
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -139,6 +140,27 @@ async def test_a_trailer_is_no_header(address):
     said = await send(address, CHUNKED + b"0\r\nAuthorization: Bearer x\r\n\r\n")
 
     assert b"POST / 2 0" in said
+
+
+async def test_a_header_without_end_is_not_collected(address):
+    """It is refused for its size long before it ends, and before its time is up."""
+    said = await send(address, GET + b"X: " + b"a" * 900_000)
+
+    assert said.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_the_answer_arrives_although_the_client_still_sends(address):
+    """Closing at once would reset the connection, and take the answer from a client that reads after it has sent."""
+
+    def stubborn() -> bytes:
+        with socket.create_connection(address, timeout=5) as client:
+            client.sendall(GET + b"X: " + b"a" * 40_000 + b"\r\n")
+            for _ in range(20):
+                time.sleep(0.01)
+                client.sendall(b"Y: " + b"a" * 1000 + b"\r\n")
+            return client.recv(65_536)
+
+    assert (await asyncio.to_thread(stubborn)).startswith(b"HTTP/1.1 431 ")
 
 
 async def test_slow_headers_get_408(address):
