@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -370,3 +371,10 @@ async def test_help_and_version_are_fast(here: Terminal) -> None:
     out, _ = await process.communicate()
 
     assert b"[]" == out.strip().splitlines()[-1]
+
+
+def test_the_reference_page_is_what_the_tree_makes() -> None:
+    script = Path(__file__).parents[2] / "cli" / "reference.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], check=False, capture_output=True, text=True)
+
+    assert 0 == done.returncode, done.stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from baas_cli.demo import seed
 from baas_sdk import (
     APIError,
     AsyncClient,
@@ -27,6 +29,7 @@ from baas_sdk import (
     TooLarge,
 )
 
+from baas.base.ids import short_id
 from tests.support.callers import Caller, ProjectUnderTest
 
 FIELDS = [
@@ -538,3 +541,23 @@ async def test_a_lost_answer_neither_loses_nor_doubles_a_write(
         await twin(lambda: todos.delete(changed))
         assert 2 == await twin(all_records.count)
     await twin(client.close if isinstance(client, Client) else client.aclose)
+
+
+README = Path(__file__).parents[2] / "sdk" / "README.md"
+
+
+async def test_the_readme_works_as_it_is_printed(
+    server_url: str, operator: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its two programs, on the demo project, with this server's address and addresses of their own."""
+    await asyncio.to_thread(seed, server_url, operator.token or "")
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.S)
+    for block in blocks:
+        program = block.replace("http://127.0.0.1:8000", server_url).replace("@example.com", f"-{short_id()}@example.com")
+        await asyncio.to_thread(exec, compile(program, "README.md", "exec"), {"__name__": "readme"})
+    out = capsys.readouterr().out
+
+    assert 2 == len(blocks)
+    assert "1 ['Ship it']" in out
+    assert "'title': " in out
+    assert "'colour': " in out
