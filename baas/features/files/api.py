@@ -37,6 +37,7 @@ _BUCKET = _BUCKETS + "/{bucket}"
 _FILES = _BUCKET + "/files"
 _FILE = _FILES + "/{path:path}"
 _TRIES = 3
+_MORE_THAN_ANY_FILE = 1 << 50
 _MAX_PATH = 1024
 _QUERY_DIGEST_CHARS = 12
 
@@ -164,7 +165,7 @@ class FilesApi:
         if none_match not in (None, "*"):
             raise BadRequest("An upload takes If-None-Match: * alone.", code="bad_header", header="If-None-Match")
         upload = Upload(
-            stream_body(request, limit=context.project.settings.limits.max_file_bytes),
+            stream_body(request, limit=_MORE_THAN_ANY_FILE),  # the bucket's own limit is counted by the service
             content_type(headers),
             size=content_length(headers),
             sha256=content_sha256(headers),

@@ -417,7 +417,8 @@ def _bad_type(bucket: Bucket) -> UnsupportedMediaType:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"A file here may have at most {limit} bytes.", limit=limit, headers={"Connection": "close"})
+    # The connection stays open: closed under a client that is still sending, it would be reset, and the answer lost with it.
+    return TooLarge(f"A file here may have at most {limit} bytes.", limit=limit)
 
 
 def _prefix(project: Project) -> str:
