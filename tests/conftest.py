@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx2
 import pytest
 import uvicorn
@@ -17,7 +18,7 @@ from baas.server import Server, open_server
 from baas.base.ids import short_id
 from baas.base.settings import Settings
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import ident, sql
+from baas.infra.db.sql import sql
 from tests.support.callers import Caller, ProjectUnderTest
 from tests.support.engines import ENGINES, Engine, start_engines
 from tests.support.settings import settings_for_tests
@@ -57,13 +58,20 @@ async def empty_database(engine: Engine) -> AsyncIterator[str]:
     """A database of its own, for the server's login, dropped at the end."""
     name = f"test_{short_id()}"
     url = engine.url(name)
-    admin = await Database.connect(engine.admin_url, size=1)
-    await admin.execute(sql("create database {} owner {}", ident(name), ident(urlsplit(url).username or "postgres")))
+    await _as_admin(engine, f'create database {name} owner "{urlsplit(url).username}"')
     try:
         yield url
     finally:
-        await admin.execute(sql("drop database {} with (force)", ident(name)))
-        await admin.close()
+        await _as_admin(engine, f"drop database {name} with (force)")
+
+
+async def _as_admin(engine: Engine, statement: str) -> None:
+    """Not through our own pool: making a database may take longer than any request may."""
+    connection = await asyncpg.connect(engine.admin_url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 @pytest.fixture(scope="session")
