@@ -13,7 +13,7 @@ from math import trunc
 
 from baas.engines.rules import values
 from baas.engines.rules.types import BOOL, BYTES, DECIMAL, DOUBLE, DURATION, DYN, INT, STRING, TIMESTAMP, Type
-from baas.infra.db.sql import Sql, sql
+from baas.infra.db.sql import Sql, literal, sql
 
 ZONE = "time zone"
 FAILS = None
@@ -689,16 +689,10 @@ def _duration_part(name: str, unit: int, example: timedelta, expected: int) -> F
         ("duration",),
         INT,
         lambda d: trunc(Decimal(values.microseconds(d)) / unit),
-        lambda d: sql("({} / {}::int8)", d, _inline(unit)),
+        lambda d: sql("({} / {}::int8)", d, literal(unit)),
         ((example, expected),),
         total=True,
     )
-
-
-def _inline(number: int) -> Sql:
-    from baas.infra.db.sql import literal
-
-    return literal(number)
 
 
 def _zone_names() -> tuple[Function, ...]:
