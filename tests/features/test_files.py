@@ -190,6 +190,25 @@ async def test_a_reader_of_a_replaced_file_reads_it_to_its_end(project: ProjectU
     assert {200} == {one.status_code for one in reads}
 
 
+async def test_a_file_replaced_between_its_row_and_its_bytes_is_looked_up_again(
+    project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bucket(project)
+    await put(project.operator, "a", b"old")
+    read = store.file
+
+    async def read_then_replace(*args: Any) -> Any:
+        found = await read(*args)
+        monkeypatch.undo()
+        await put(project.operator, "a", b"newer")
+        return found
+
+    monkeypatch.setattr(store, "file", read_then_replace)
+    answer = await get(project.operator, "a")
+
+    assert (200, b"newer", f'"{sha256(b"newer")}"') == (answer.status_code, answer.content, answer.headers["etag"])
+
+
 async def test_preconditions_of_an_upload(project: ProjectUnderTest) -> None:
     await bucket(project)
     etag = (await put(project.operator, "a", b"one")).headers["etag"]

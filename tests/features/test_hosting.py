@@ -159,6 +159,16 @@ async def test_a_deployed_site_is_shown_on_its_host(project: ProjectUnderTest, s
     assert ("text/javascript; charset=utf-8", SITE["app.js"]) == (script.headers["content-type"], script.content)
 
 
+async def test_a_deleted_site_is_gone_at_once(project: ProjectUnderTest, site: str, visitor: Visitor) -> None:
+    await deploy(project.operator, SITE)
+    assert 200 == (await visitor.get("/")).status_code
+
+    await project.operator.delete("sites/default")
+
+    answer = await visitor.get("/")
+    assert (404, False) == (answer.status_code, SITE["404.html"] in answer.content)
+
+
 async def test_folders_and_what_is_missing(project: ProjectUnderTest, site: str, visitor: Visitor) -> None:
     await deploy(project.operator, SITE)
 
@@ -458,6 +468,24 @@ async def test_readers_never_see_a_mix(project: ProjectUnderTest, site: str, vis
 
     print(f"reads={reads} mixed={mixed}")
     assert (0, True) == (mixed, reads > 20)
+
+
+async def test_what_was_read_before_a_switch_is_not_kept_after_it(
+    project: ProjectUnderTest, site: str, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deploy(project.operator, {"index.html": b"one"})
+    read = store.shown
+
+    async def read_then_deploy(*args: Any) -> Any:
+        found = await read(*args)
+        monkeypatch.undo()
+        await deploy(project.operator, {"index.html": b"two"})
+        return found
+
+    monkeypatch.setattr(store, "shown", read_then_deploy)
+    await visitor.get("/")
+
+    assert b"two" == (await visitor.get("/")).content
 
 
 async def test_another_server_follows_within_two_seconds(

@@ -71,13 +71,9 @@ class Hosting:
     async def create(self, project: Project, name: str, options: SiteOptions) -> Site:
         """Make an empty site. Raises Conflict when there is one of this name."""
         try:
-            async with self._db.transaction() as tx:
-                site = await store.make_site(tx, project.schema, uuid7(), name, options)
-                await _announce(tx, project, name)
+            return await store.make_site(self._db, project.schema, uuid7(), name, options)
         except UniqueViolated:
             raise Conflict(f"There is a site named {name!r}.", code="already_exists") from None
-        await self._invalidations.catch_up()
-        return site
 
     async def change(self, project: Project, name: str, options: SiteOptions) -> Site:
         """Give the site other options, at once for its active release too. Raises NotFound."""

@@ -153,6 +153,13 @@ def test_a_tar_header_that_states_gigabytes_is_not_believed(tmp_path: Path) -> N
     assert refused(gzip.compress(header + bytes(2048)), tmp_path) == "bad_archive"
 
 
+def test_a_tar_header_of_megabytes_is_not_read_into_memory(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.pax_headers = {"comment": "x" * (2 << 20)}
+
+    assert refused(tar_gz([info], tarfile.PAX_FORMAT), tmp_path) == "bad_archive"
+
+
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("make", [tar_gz, zipped])
 def test_an_archive_cut_short_is_refused(make: Callable[..., bytes], cut: float, tmp_path: Path) -> None:
