@@ -18,7 +18,8 @@ def show(
 ) -> None:
     """Show every setting as a server started here would have it, and its origin. Secrets stay hidden."""
     from baas.base.settings import SETTINGS, shown
-    from baas.process import CannotStart, load, say
+    from baas.process import CannotStart, load
+    from baas.process_server import say
 
     try:
         loaded = load({}, config=config)

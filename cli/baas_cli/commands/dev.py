@@ -13,7 +13,7 @@ from baas_cli.profiles import BadProfiles, Profile, load_profiles, save_profiles
 if TYPE_CHECKING:
     from baas.base.settings import Settings
     from baas.features.projects.model import OperatorSession
-    from baas.process import Running
+    from baas.process_server import Running
 
 PROFILE = "local"
 Host = Annotated[str | None, typer.Option(help="Address of this machine only.", show_default="127.0.0.1")]
@@ -32,7 +32,8 @@ def dev(  # noqa: PLR0917  one parameter is one flag
     open_page: Open = False,
 ) -> None:
     """Run a server for development: nothing to set up, reached from this machine only, you are its operator."""
-    from baas.process import CannotStart, say, serve
+    from baas.process import CannotStart, serve
+    from baas.process_server import say
 
     started = _Started(Invocation.of(ctx).output, demo, open_page)
     try:

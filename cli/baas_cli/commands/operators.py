@@ -55,7 +55,8 @@ def list_all(ctx: typer.Context, data_dir: DataDir = None, database_url: Databas
 
 
 def _on_database(work: Callable[["Settings", str], Coroutine[Any, Any, T]], data_dir: Path | None, database_url: str | None) -> T:
-    from baas.process import STARTING, exit_code_of, in_words, load, run_with_database, say
+    from baas.process import STARTING, exit_code_of, load, run_with_database
+    from baas.process_server import in_words, say
 
     try:
         return run_with_database(load({"data_dir": data_dir, "database_url": database_url}).settings, work)

@@ -9,7 +9,7 @@ from baas_cli.invocation import Invocation
 
 if TYPE_CHECKING:
     from baas.base.settings import Settings
-    from baas.process import Running
+    from baas.process_server import Running
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")]
@@ -38,8 +38,9 @@ def serve(  # noqa: PLR0917  one parameter is one flag
     config: Config = None,
 ) -> None:
     """Run the server. All settings: baas config show."""
-    from baas.process import CannotStart, load, say
+    from baas.process import CannotStart, load
     from baas.process import serve as run
+    from baas.process_server import say
 
     output = Invocation.of(ctx).output
     flags = {
@@ -67,8 +68,8 @@ def serve(  # noqa: PLR0917  one parameter is one flag
 
 
 async def _tell_setup_link(settings: "Settings", url: str) -> None:
-    from baas.process import say
     from baas.process_operators import setup_link
+    from baas.process_server import say
 
     link = await setup_link(settings, url)
     if link:
