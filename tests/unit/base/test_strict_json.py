@@ -72,6 +72,7 @@ def test_what_is_no_json_is_refused_with_its_position(body: bytes, position: int
         (b"[9223372036854775808]", ("number_out_of_range", "/0")),
         (b"[-9223372036854775809]", ("number_out_of_range", "/0")),
         (b'{"n":1e309}', ("number_out_of_range", "/n")),
+        (b'{"n":1.8e308}', ("number_out_of_range", "/n")),
         (b'{"n":-1e309}', ("number_out_of_range", "/n")),
         (b'{"n":1e-401}', ("number_out_of_range", "/n")),
         (b'{"n":1e131072}', ("number_out_of_range", "/n")),
