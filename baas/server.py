@@ -1,31 +1,49 @@
 """The roof: settings → parts → services → routes → one ASGI application."""
 
-from collections.abc import AsyncIterator, Mapping
+import sys
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from baas.base.clock import Clock
 from baas.base.principal import Principal
 from baas.base.project import LimitSettings, Project
 from baas.base.settings import Settings
-from baas.features.projects.api import ProjectsApi
+from baas.engines.query.compile import Compiler
+from baas.engines.schema.catalog import Catalog
+from baas.features.auth.api import AuthApi, UsersApi
+from baas.features.auth.service import Auth
+from baas.features.collections.api import CollectionsApi
+from baas.features.collections.service import Collections
+from baas.features.console.api import ConsoleApi
+from baas.features.files.api import FilesApi
+from baas.features.files.service import Files
+from baas.features.hosting.api import HostingApi
+from baas.features.hosting.serve import SiteApp
+from baas.features.hosting.service import Hosting
+from baas.features.hosting.sweeper import Sweeper
+from baas.features.projects.api import KeysApi, OperatorsApi, ProjectsApi
 from baas.features.projects.installation import verify_secret_key
 from baas.features.projects.keys import PREFIX as KEY_PREFIX
 from baas.features.projects.keys import Keys
 from baas.features.projects.operators import PREFIX as OPERATOR_PREFIX
 from baas.features.projects.operators import Operators
-from baas.features.projects.service import Projects
+from baas.features.projects.service import Founder, Projects
+from baas.features.records.api import RecordsApi
+from baas.features.records.service import Records
+from baas.infra.blobs.base import BlobStore
+from baas.infra.blobs.disk import DiskStore
 from baas.infra.crypto.passwords import Passwords
 from baas.infra.crypto.secretbox import SecretBox
 from baas.infra.db.listen import Invalidations
 from baas.infra.db.migrate import is_current, migrate
 from baas.infra.db.pool import Database
 from baas.infra.http.middleware import Edge
+from baas.infra.http.probes import Probes
 from baas.infra.http.router import Router
+from baas.infra.http.routes import Endpoint
 from baas.infra.observe.health import Health
 from baas.infra.observe.lifecycle import Lifecycle
 from baas.infra.observe.log import Log
@@ -34,13 +52,36 @@ from baas.infra.observe.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Every part of a running server; tests reach what HTTP cannot show through it."""
+    """A running server. Tests reach through it what HTTP cannot show."""
 
     app: ASGIApp
     db: Database
     invalidations: Invalidations
     operators: Operators
     projects: Projects
+
+
+@dataclass(frozen=True, slots=True)
+class _Rooms:
+    """The services of all rooms, in the order of the rooms."""
+
+    projects: Projects
+    keys: Keys
+    operators: Operators
+    catalog: Catalog
+    auth: Auth
+    collections: Collections
+    records: Records
+    files: Files
+    hosting: Hosting
+
+    async def principal(self, credential: str, project: Project | None) -> Principal:
+        """Who presents this credential; its prefix says which room knows. Raises Unauthenticated."""
+        if credential.startswith(f"{OPERATOR_PREFIX}_"):
+            return await self.operators.principal(credential)
+        if credential.startswith(f"{KEY_PREFIX}_"):
+            return await self.keys.principal(credential, project)
+        return await self.auth.principal(credential, project)
 
 
 @asynccontextmanager
@@ -51,140 +92,80 @@ async def open_server(
 
     Raises SchemaTooNew, WrongSecretKey, ConnectionLost and Unavailable, each with words for the operator.
     """
-    import sys
-
     lifecycle = lifecycle or Lifecycle()
     log = log or Log(sys.stderr, level="warning")
-    async with AsyncExitStack() as parts:
+    async with AsyncExitStack() as closing:
         db = await Database.connect(database_url, size=settings.db_pool_size)
-        parts.push_async_callback(db.close)
+        closing.push_async_callback(db.close)
         await migrate(db)
-        key = settings.secret_key.reveal().encode()
-        await verify_secret_key(db, key)
-        clock, box, metrics = Clock(), SecretBox(key), Metrics()
-        passwords = Passwords(
-            memory_kib=settings.argon2_memory_kib,
-            time_cost=settings.argon2_time,
-            threads=settings.hash_threads,
-            queue=settings.hash_queue,
-        )
-        parts.callback(passwords.close)
+        await verify_secret_key(db, settings.secret_key.reveal().encode())
         invalidations = Invalidations(db, database_url)
-
-        founders: list[Any] = []
-        apis: list[Any] = []
-        ceilings = LimitSettings(settings.max_json_bytes, settings.max_file_bytes)
-        projects = Projects(db, invalidations, founders=founders, ceilings=ceilings)
-        keys = Keys(db, invalidations)
-        operators = Operators(
-            db, invalidations, passwords, per_address=settings.sign_in_per_address, per_account=settings.sign_in_per_account
-        )
-        module = import_module("baas.features.projects.api")
-        apis += [module.OperatorsApi(operators), ProjectsApi(projects), module.KeysApi(keys)]
-        users: Any = None
-        catalog: Any = None
-        compiler: Any = None
-        try:
-            catalog = import_module("baas.engines.schema.catalog").Catalog(db, invalidations)
-            collections = import_module("baas.features.collections.service").Collections(db, catalog, invalidations)
-            founders.append(collections.found_project)
-            apis.append(import_module("baas.features.collections.api").CollectionsApi(collections))
-        except ImportError as error:
-            print("no collections yet:", error)
-        try:
-            compiler = import_module("baas.engines.query.compile").Compiler()
-            users = import_module("baas.features.auth.service").Auth(
-                db, projects, catalog, compiler, passwords, clock, settings, box
-            )
-            if hasattr(users, "found_project"):
-                founders.append(users.found_project)
-            apis.append(import_module("baas.features.auth.api").AuthApi(users))
-            apis.append(import_module("baas.features.auth.api").UsersApi(users))
-        except (ImportError, TypeError, AttributeError) as error:
-            print("no auth yet:", error)
-        try:
-            records = import_module("baas.features.records.service").Records(db, catalog, compiler, users, clock, settings)
-            apis.append(import_module("baas.features.records.api").RecordsApi(records))
-        except (ImportError, TypeError, AttributeError) as error:
-            print("no records yet:", error)
-        blobs = import_module("baas.infra.blobs.disk").DiskStore(settings.data_dir / "files")
-        hosting = import_module("baas.features.hosting.service").Hosting(
-            db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch"
-        )
-        apis.append(import_module("baas.features.hosting.api").HostingApi(hosting, settings))
-        projects.on_dropped.append(hosting.forget_project)
-        site_app = import_module("baas.features.hosting.serve").SiteApp(hosting, blobs)
-        try:
-            files = import_module("baas.features.files.service").Files(
-                db, blobs, catalog, users, invalidations, clock, settings
-            )
-            apis.append(import_module("baas.features.files.api").FilesApi(files, blobs))
-            projects.on_dropped.append(files.forget_project)
-            sweeper = import_module("baas.features.hosting.sweeper").Sweeper(blobs, projects, files, hosting)
-            await sweeper.start()
-            parts.push_async_callback(sweeper.stop)
-        except (ImportError, TypeError, AttributeError) as error:
-            print("no files yet:", error)
-
-        async def authenticate(credential: str, project: Project | None) -> Principal:
-            if credential.startswith(OPERATOR_PREFIX + "_"):
-                return await operators.principal(credential)
-            if credential.startswith(KEY_PREFIX + "_"):
-                return await keys.principal(credential, project)
-            found: Principal = await users.principal(credential, project)
-            return found
-
+        passwords = _passwords(settings)
+        closing.callback(passwords.close)
+        blobs = DiskStore(settings.data_dir / "files")
+        rooms = _rooms(settings, db, invalidations, passwords, blobs)
         await invalidations.start()
-        parts.push_async_callback(invalidations.stop)
-        health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
-        probes = import_module("baas.infra.http.probes").Probes(health, metrics, settings, authenticate)
-        apis.append(probes)
-        endpoints = [endpoint for api in apis for endpoint in api.routes()]
-        console = import_module("baas.features.console.api").ConsoleApi(catalog, endpoints, public_url=settings.url)
-        router = Router((*endpoints, *console.routes()))
-        edge = Edge(
-            router,
-            settings=settings,
-            resolve=projects.find,
-            authenticate=authenticate,
-            site_of_host=hosting.site_of_host,
-            hosting=site_app,
-            log=log,
-            metrics=metrics,
-        )
-        yield Server(edge, db, invalidations, operators, projects)
+        closing.push_async_callback(invalidations.stop)
+        sweeper = Sweeper(blobs, rooms.projects, rooms.files, rooms.hosting)
+        await sweeper.start()
+        closing.push_async_callback(sweeper.stop)
+        app = _app(settings, db, rooms, blobs, lifecycle, log)
+        yield Server(app, db, invalidations, rooms.operators, rooms.projects)
 
 
-class Application:
-    """The ASGI application of one process: opens the server when the lifespan begins, closes it when it ends."""
-
-    def __init__(self, settings: Settings, database_url: str, *, lifecycle: Lifecycle, log: Log) -> None:
-        self._parts: Mapping[str, Any] = {"lifecycle": lifecycle, "log": log}
-        self._settings = settings
-        self._database_url = database_url
-        self._app: ASGIApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif self._app is not None:
-            await self._app(scope, receive, send)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        try:
-            async with open_server(self._settings, self._database_url, **self._parts) as server:
-                self._app = server.app
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except Exception as error:
-            if self._app is None:
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-                return
-            raise
-        await send({"type": "lifespan.shutdown.complete"})
+def _passwords(settings: Settings) -> Passwords:
+    return Passwords(
+        memory_kib=settings.argon2_memory_kib,
+        time_cost=settings.argon2_time,
+        threads=settings.hash_threads,
+        queue=settings.hash_queue,
+    )
 
 
-def create_app(settings: Settings, database_url: str, *, lifecycle: Lifecycle, log: Log) -> Application:
-    """What uvicorn runs."""
-    return Application(settings, database_url, lifecycle=lifecycle, log=log)
+def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passwords: Passwords, blobs: BlobStore) -> _Rooms:
+    clock, compiler, box = Clock(), Compiler(), SecretBox(settings.secret_key.reveal().encode())
+    founders: list[Founder] = []
+    ceilings = LimitSettings(settings.max_json_bytes, settings.max_file_bytes)
+    projects = Projects(db, invalidations, founders=founders, ceilings=ceilings)
+    operators = Operators(
+        db, invalidations, passwords, per_address=settings.sign_in_per_address, per_account=settings.sign_in_per_account
+    )
+    catalog = Catalog(db, invalidations)
+    auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box)
+    collections = Collections(db, catalog, invalidations)
+    records = Records(db, catalog, compiler, auth, clock, settings)
+    files = Files(db, blobs, catalog, auth, invalidations, clock, settings)
+    hosting = Hosting(db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch")
+    # The users' table first: the accounts' part of a new project watches over it.
+    founders += [collections.found_project, auth.found_project]
+    projects.on_dropped += [files.forget_project, hosting.forget_project]
+    return _Rooms(projects, Keys(db, invalidations), operators, catalog, auth, collections, records, files, hosting)
+
+
+def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, lifecycle: Lifecycle, log: Log) -> ASGIApp:
+    metrics = Metrics()
+    health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
+    apis = (
+        RecordsApi(rooms.records),
+        AuthApi(rooms.auth),
+        UsersApi(rooms.auth),
+        FilesApi(rooms.files, blobs),
+        CollectionsApi(rooms.collections),
+        HostingApi(rooms.hosting, settings),
+        ProjectsApi(rooms.projects),
+        KeysApi(rooms.keys),
+        OperatorsApi(rooms.operators),
+        Probes(health, metrics, settings, rooms.principal),
+    )
+    endpoints: tuple[Endpoint, ...] = tuple(endpoint for api in apis for endpoint in api.routes())
+    console = ConsoleApi(rooms.catalog, endpoints, public_url=settings.url)
+    return Edge(
+        Router((*endpoints, *console.routes())),
+        settings=settings,
+        resolve=rooms.projects.find,
+        authenticate=rooms.principal,
+        site_of_host=rooms.hosting.site_of_host,
+        hosting=SiteApp(rooms.hosting, blobs),
+        log=log,
+        metrics=metrics,
+    )
