@@ -1,4 +1,4 @@
-"""Makes `docs/reference/cli.md` from the command tree: `python cli/reference.py`, or `--check` to see whether it is up to date."""
+"""Makes `docs/reference/cli.md` from the command tree: `python cli/reference.py`; `--check` says whether it is up to date."""
 
 import sys
 from collections.abc import Iterator
