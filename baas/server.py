@@ -23,7 +23,6 @@ from baas.features.files.service import Files
 from baas.features.hosting.api import HostingApi
 from baas.features.hosting.serve import SiteApp
 from baas.features.hosting.service import Hosting
-from baas.features.hosting.sweeper import Sweeper
 from baas.features.projects.api import KeysApi, OperatorsApi, ProjectsApi
 from baas.features.projects.installation import verify_secret_key
 from baas.features.projects.keys import PREFIX as KEY_PREFIX
@@ -31,6 +30,7 @@ from baas.features.projects.keys import Keys
 from baas.features.projects.operators import PREFIX as OPERATOR_PREFIX
 from baas.features.projects.operators import Operators
 from baas.features.projects.service import Founder, Projects
+from baas.features.projects.sweeper import Sweeper
 from baas.features.records.api import RecordsApi
 from baas.features.records.service import Records
 from baas.infra.blobs.base import BlobStore
@@ -106,10 +106,10 @@ async def open_server(
         rooms = _rooms(settings, db, invalidations, passwords, blobs)
         await invalidations.start()
         closing.push_async_callback(invalidations.stop)
-        sweeper = Sweeper(blobs, rooms.projects, rooms.files, rooms.hosting)
+        sweeper = Sweeper(blobs, rooms.projects, (rooms.auth.sweep, rooms.files.sweep, rooms.hosting.sweep))
         await sweeper.start()
         closing.push_async_callback(sweeper.stop)
-        app = _app(settings, db, rooms, blobs, lifecycle, log)
+        app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects)
 
 
@@ -142,7 +142,7 @@ def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passw
     return _Rooms(projects, Keys(db, invalidations), operators, catalog, auth, collections, records, files, hosting)
 
 
-def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, lifecycle: Lifecycle, log: Log) -> ASGIApp:
+def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, lifecycle: Lifecycle, log: Log) -> ASGIApp:
     metrics = Metrics()
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     apis = (

@@ -148,17 +148,16 @@ def _p99_at_half_load(rig: "Rig", case: Case, options: argparse.Namespace) -> fl
 
 def _report(cases: list[Case], half: float, options: argparse.Namespace, rig: "Rig") -> None:
     print(f"{platform.platform()} · {os.cpu_count()} cores · Python {platform.python_version()} · {rig.version()}")
-    print(
-        f"{options.rows} rows · {options.rounds} interleaved rounds of {options.seconds} s · medians · {time.strftime('%Y-%m-%d')}\n"
-    )
-    print(
-        "| operation | req/s | pgbench tps | ratio | p50 ms | p99 ms | server µs | PostgreSQL µs |\n|---|---|---|---|---|---|---|---|"
-    )
+    made = f"{options.rounds} interleaved rounds of {options.seconds} s · medians · {time.strftime('%Y-%m-%d')}"
+    print(f"{options.rows} rows · {made}\n")
+    print("| operation | req/s | pgbench tps | ratio | p50 ms | p99 ms | server µs | PostgreSQL µs |")
+    print("|---|---|---|---|---|---|---|---|")
     for case in cases:
         ratio = statistics.median(ours / limit for ours, limit in zip(case.ours, case.limit, strict=True))
-        cells = [statistics.median(values) for values in (case.ours, case.limit)]
+        ours, limit = statistics.median(case.ours), statistics.median(case.limit)
         rest = [statistics.median(values) for values in (case.p50, case.p99, case.server_us, case.database_us)]
-        print(f"| {case.name} | {cells[0]:,.0f} | {cells[1]:,.0f} | {ratio:.2f} | " + " | ".join(f"{v:.1f}" for v in rest) + " |")
+        cells = [case.name, f"{ours:,.0f}", f"{limit:,.0f}", f"{ratio:.2f}", *(f"{value:.1f}" for value in rest)]
+        print("| " + " | ".join(cells) + " |")
     print(f"\nget at about half load: p99 {half:.1f} ms · idle memory: {rig.idle_memory}")
     if options.show_statements:
         for case in cases:

@@ -20,7 +20,7 @@ from baas.base.settings import Settings
 from baas.features.files.service import Files
 from baas.features.hosting import store
 from baas.features.hosting.service import Hosting
-from baas.features.hosting.sweeper import Sweeper
+from baas.features.projects.sweeper import Sweeper
 from baas.infra.blobs.disk import DiskStore
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
@@ -643,7 +643,7 @@ async def test_one_round_sweeps_every_project(
     blobs = DiskStore(tmp_path / "files")
     files = Files(server.db, blobs, None, None, server.invalidations, None, settings)  # type: ignore[arg-type]
     room = Hosting(server.db, blobs, server.projects, server.invalidations, settings=settings, scratch=tmp_path / "scratch")
-    sweeper = Sweeper(blobs, server.projects, files, room)
+    sweeper = Sweeper(blobs, server.projects, (files.sweep, room.sweep))
     for room_name in ("files", "sites"):
         for age in ("old", "new"):
             await blobs.put(f"{project.schema}/{room_name}/{age}", archive_bytes(b"x"))

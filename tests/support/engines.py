@@ -52,7 +52,12 @@ def start_engines() -> Iterator[dict[str, Engine]]:
             )
             folder.chmod(0o755)
             cluster = running.enter_context(
-                Cluster(folder, pg_bin=_SYSTEM[-1].parent if name == "system" else None, connections=200)
+                Cluster(
+                    folder,
+                    pg_bin=_SYSTEM[-1].parent if name == "system" else None,
+                    connections=200,
+                    settings={"fsync": "off"},
+                )
             )
             engines[name] = Engine(cluster.superuser_url(), cluster.url(_DATABASE))
         yield engines

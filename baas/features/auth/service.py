@@ -87,10 +87,10 @@ class Auth:
         """The keys that verify the project's access tokens, as a JWK set (RFC 7517)."""
         return await self._keyring.jwks(project)
 
-    async def sweep(self, project: Project) -> None:
-        """Delete sessions that are long over and counters that are full again, a bounded number of each."""
-        await store.sweep_sessions(self._db, project.schema)
-        await sweep(self._db, store.throttle(project.schema))
+    async def sweep(self, project: Project) -> int:
+        """Delete sessions that are long over and counters that are full again, a bounded number of each; the number of both."""
+        sessions = await store.sweep_sessions(self._db, project.schema)
+        return sessions + await sweep(self._db, store.throttle(project.schema))
 
     # Getting in and out.
 

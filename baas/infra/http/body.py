@@ -117,7 +117,8 @@ def _check_json_type(scope: Scope) -> None:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body may have at most {limit} bytes.", limit=limit, headers={"Connection": "close"})
+    # Not with `Connection: close`: a client that still sends would get a reset instead of this answer.
+    return TooLarge(f"The body may have at most {limit} bytes.", limit=limit)
 
 
 def _too_slow(detail: str) -> RequestTimeout:

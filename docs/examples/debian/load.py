@@ -128,7 +128,7 @@ def record(stanza: dict[str, str]) -> dict[str, Any]:
 
 
 def dependencies(packages: dict[str, dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """An edge for every alternative of every dependency, each once; one on a virtual package has a `name` and nothing it `needs`."""
+    """An edge for every alternative of every dependency, each once; a virtual package has a `name` and nothing it `needs`."""
     seen = set()
     for name, stanza in packages.items():
         for kind in KINDS:

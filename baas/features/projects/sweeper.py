@@ -1,13 +1,13 @@
-"""Gives back the space of what nothing holds: uploads and deploys cut short, contents of removed releases and buckets."""
+"""Gives back what nothing holds any more: uploads and deploys cut short, contents of removed releases, sessions long over."""
 
 import asyncio
 import contextlib
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from baas.base.errors import BaasError
-from baas.features.files.service import Files
-from baas.features.hosting.service import Hosting
+from baas.base.project import Project
 from baas.features.projects.service import Projects
 from baas.infra.blobs.base import BlobStore
 
@@ -15,15 +15,17 @@ _EVERY_S = 3600.0
 _UNFINISHED = timedelta(hours=24)
 _PROJECTS_AT_ONCE = 100
 
+Sweep = Callable[[Project], Awaitable[int]]
+"""A room's clean-up of one project: the number of things removed. Doing it twice does no harm."""
+
 
 class Sweeper:
-    """Goes through all projects once an hour. Several servers may do so at once: removing twice does no harm."""
+    """Goes through all projects once an hour; several servers may do so at once. `sweeps` are what the rooms clean up."""
 
-    def __init__(self, blobs: BlobStore, projects: Projects, files: Files, hosting: Hosting) -> None:
+    def __init__(self, blobs: BlobStore, projects: Projects, sweeps: Sequence[Sweep]) -> None:
         self._blobs = blobs
         self._projects = projects
-        self._files = files
-        self._hosting = hosting
+        self._sweeps = tuple(sweeps)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -35,7 +37,7 @@ class Sweeper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """One round; the number of things removed. A project that cannot be swept now is swept in the next round."""
+        """One round; the number of things removed. A project that cannot be swept now is swept in the next one."""
         removed = await self._blobs.sweep_unfinished(before=datetime.now(UTC) - _UNFINISHED)
         after = ""
         while entries := await self._projects.list(after=after, limit=_PROJECTS_AT_ONCE):
@@ -43,7 +45,8 @@ class Sweeper:
                 after = entry.name
                 with contextlib.suppress(BaasError):
                     if (project := await self._projects.find(entry.name)) is not None:
-                        removed += await self._files.sweep(project) + await self._hosting.sweep(project)
+                        for sweep in self._sweeps:
+                            removed += await sweep(project)
         return removed
 
     async def _run(self) -> None:
