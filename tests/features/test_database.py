@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from baas.base.errors import Invalid, Unavailable
+from baas.infra.db import migrate as module
 from baas.infra.db.errors import ConnectionLost, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
-from baas.infra.db.migrate import SchemaTooNew, is_current, migrate
+from baas.infra.db.migrate import SchemaTooNew, is_current, migrate, migrate_project, migrations
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import sql
+from baas.infra.db.sql import Sql, ident, sql
 
 
 async def test_a_released_connection_carries_no_state(database_url: str) -> None:
@@ -98,20 +99,76 @@ async def test_servers_starting_at_once_migrate_once(empty_url: str) -> None:
         await pool.close()
 
 
-async def test_a_newer_database_is_left_alone(empty_url: str) -> None:
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        sql("insert into baas._migrations (number, name) values (9999, 'from_the_future')"),
+        sql("insert into baas.projects (id, name, schema, schema_version) values (gen_random_uuid(), 'new', 'p_new', 9999)"),
+    ],
+    ids=["control", "project"],
+)
+async def test_a_newer_database_is_left_alone(empty_url: str, ahead: Sql) -> None:
+    """Also when it is ahead in one project only, and nothing is migrated before that is known."""
     db = await Database.connect(empty_url, size=2)
     await migrate(db)
-    await db.execute(sql("insert into baas._migrations (number, name) values (9999, 'from_the_future')"))
-    with pytest.raises(SchemaTooNew):
+    await db.execute(sql("delete from baas._migrations where number = {}", len(migrations("control"))))
+    await db.execute(ahead)
+    with pytest.raises(SchemaTooNew, match="version 9999 by a newer server"):
         await migrate(db)
+
+    left = await db.fetch(sql("select number from baas._migrations where number < 9999 order by number"))
+    assert list(range(1, len(migrations("control")))) == [row["number"] for row in left]
     await db.close()
+
+
+@pytest.mark.parametrize("kind", ["control", "project"])
+async def test_the_last_state_is_brought_to_this_one(empty_url: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two servers at once on a database that lacks the newest step, with a project in it: as good as made from empty."""
+    first, second = [await Database.connect(empty_url, size=2) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "migrations", lambda one: migrations(one)[: -1 if one == kind else None])
+        await migrate(first)
+        await _make_project(first, "p_old")
+    before = await _tables(first)
+    await asyncio.gather(migrate(first), migrate(second))
+    await _make_project(first, "p_new")
+
+    tables = await _tables(first)
+    assert before < tables
+    assert {name for schema, name in tables if schema == "p_old"} == {name for schema, name in tables if schema == "p_new"}
+    assert await is_current(second)
+    assert 0 == await first.fetch_value(
+        sql("select count(*) from baas.projects where schema_version <> {}", len(migrations("project")))
+    )
+    await first.close()
+    await second.close()
+
+
+async def _make_project(db: Database, schema: str) -> None:
+    async with db.transaction() as tx:
+        await tx.execute(
+            sql("insert into baas.projects (id, name, schema) values (gen_random_uuid(), {}, {})", f"of-{schema}", schema)
+        )
+        await tx.execute(sql("create schema {}", ident(schema)))
+        await migrate_project(tx, schema)
+
+
+async def _tables(db: Database) -> set[tuple[str, str]]:
+    """Schema and name of all tables and functions of ours."""
+    rows = await db.fetch(
+        sql(
+            "select n.nspname as schema, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname like 'p\\_%' or n.nspname = 'baas' union"
+            " select n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+            " where n.nspname like 'p\\_%' or n.nspname like 'baas%'"
+        )
+    )
+    return {(row["schema"], row["name"]) for row in rows}
 
 
 async def test_an_interrupted_migration_leaves_the_last_state(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that fails leaves nothing of itself; the next start completes it."""
-    from baas.infra.db import migrate as module
-
-    whole = module.migrations("control")
+    whole = migrations("control")
     broken = (*whole[:-1], whole[-1]._replace(text=whole[-1].text + ";\ncreate table baas.half (id int); select 1/0;"))
     db = await Database.connect(empty_url, size=2)
     with monkeypatch.context() as patch:

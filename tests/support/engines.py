@@ -40,7 +40,7 @@ ENGINES = engine_names()
 
 @contextmanager
 def start_engines() -> Iterator[dict[str, Engine]]:
-    """Run the engines of this run; without waiting for the disk, because a test database that crashes is made anew."""
+    """Run the engines of this run."""
     if _GIVEN:
         yield {"given": Engine(_GIVEN, _GIVEN.rpartition("/")[0] + "/" + _DATABASE)}
         return
@@ -56,7 +56,6 @@ def start_engines() -> Iterator[dict[str, Engine]]:
                     folder,
                     pg_bin=_SYSTEM[-1].parent if name == "system" else None,
                     connections=200,
-                    settings={"fsync": "off"},
                 )
             )
             engines[name] = Engine(cluster.superuser_url(), cluster.url(_DATABASE))

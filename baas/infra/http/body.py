@@ -93,14 +93,18 @@ async def _chunks(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[b
 
 def _refuse_declared(scope: Scope, limit: int) -> None:
     """Refuse by Content-Length, before a byte is read (and before `100 Continue` is sent)."""
+    declared, waits = 0, False
     for name, value in scope["headers"]:
         if name == b"content-length":
             if not value.isdigit():
                 raise BadRequest("Content-Length is not a number.", code="bad_header")
-            if int(value[:20]) > limit:
-                raise _too_large(limit)
+            declared = int(value[:20])
+        elif name == b"expect":
+            waits = True
         elif name == b"content-encoding" and value.lower() != b"identity":
             raise UnsupportedMediaType("Compressed request bodies are not accepted.", headers={"Accept-Encoding": "identity"})
+    if declared > limit:
+        raise _too_large(limit, waits=waits)
 
 
 def _check_json_type(scope: Scope) -> None:
@@ -116,9 +120,11 @@ def _check_json_type(scope: Scope) -> None:
         raise UnsupportedMediaType("JSON is sent in UTF-8.")
 
 
-def _too_large(limit: int) -> TooLarge:
-    # Not with `Connection: close`: a client that still sends would get a reset instead of this answer.
-    return TooLarge(f"The body may have at most {limit} bytes.", limit=limit)
+def _too_large(limit: int, *, waits: bool = False) -> TooLarge:
+    """A client that waits for `100 Continue` may still send or not, so the connection ends; one that sends already would get
+    a reset instead of this answer, so its connection stays.
+    """
+    return TooLarge(f"The body may have at most {limit} bytes.", limit=limit, headers={"Connection": "close"} if waits else {})
 
 
 def _too_slow(detail: str) -> RequestTimeout:

@@ -152,7 +152,7 @@ def _prepare(operator: Client, project: str) -> None:
         operator.projects.get(project)
     except NotFound:
         operator.projects.create(project)
-    bound = operator.with_options(project=project)
+    bound = operator.in_project(project)
     for manifest in (PACKAGES, EDGES):
         try:
             bound.collections.get(manifest["name"])
@@ -188,13 +188,12 @@ def ask(base: str, options: argparse.Namespace) -> None:
     """The three questions, as any REST client would ask them: anonymously, because the rules say that everyone may look."""
     with httpx2.Client(timeout=30) as http:
 
-        def items(collection: str, **params: Any) -> list[dict[str, Any]]:
-            if "vars" in params:
-                params["vars"] = json.dumps(params["vars"])
+        def items(collection: str, **query: Any) -> list[dict[str, Any]]:
             started = time.perf_counter()
-            answer = http.get(f"{base}/collections/{collection}/records", params=params)
+            answer = http.post(f"{base}/collections/{collection}/records/query", json=query)
             answer.raise_for_status()
-            print(f"   GET {answer.url.raw_path.decode()[:150]}\n   {(time.perf_counter() - started) * 1000:.1f} ms")
+            shown = json.dumps({name: value for name, value in query.items() if name != "vars"})
+            print(f"   POST …/{collection}/records/query {shown}   {(time.perf_counter() - started) * 1000:.1f} ms")
             found: list[dict[str, Any]] = answer.json()["items"]
             return found
 
