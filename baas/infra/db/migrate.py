@@ -47,7 +47,8 @@ def migrations(kind: str) -> tuple[Migration, ...]:
 async def migrate(db: Database) -> None:
     """Bring the control schema and every project's schema to this version.
 
-    Waits up to 60 s for another server that is migrating. Raises SchemaTooNew when the database is ahead of this server.
+    Waits up to 60 s for another server that is migrating. Raises SchemaTooNew, before it changes anything, when the
+    control schema or any project's is ahead of this server.
     """
     async with _exclusive(db) as tx:
         await _refuse_newer(tx)
@@ -89,11 +90,15 @@ async def is_current(db: Queries) -> bool:
 
 
 async def _refuse_newer(tx: Transaction) -> None:
-    if await tx.fetch_value(sql("select to_regclass('baas._migrations') is not null")):
-        newest = await tx.fetch_value(sql("select max(number) from baas._migrations")) or 0
-        if newest > len(migrations("control")):
+    for kind, table, newest in (
+        ("control", "baas._migrations", sql("select max(number) from baas._migrations")),
+        ("project", "baas.projects", sql("select max(schema_version) from baas.projects")),
+    ):
+        known = len(migrations(kind))
+        exists = await tx.fetch_value(sql("select to_regclass({}) is not null", table))
+        if exists and (found := await tx.fetch_value(newest) or 0) > known:
             raise SchemaTooNew(
-                f"The database was migrated to version {newest} by a newer server; this one knows {len(migrations('control'))}.",
+                f"The {kind} schema was migrated to version {found} by a newer server; this one knows {known}.",
                 hint="Start the newer version, or restore a backup taken before the upgrade.",
             )
 
