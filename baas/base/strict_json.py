@@ -7,7 +7,7 @@ reader that knows the place of everything and either names the fault or finds th
 import json
 import math
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 import msgspec
@@ -16,8 +16,9 @@ from baas.base.errors import BadRequest, Fault, Invalid
 
 _INT64 = range(-(2**63), 2**63)
 _MAX_DIGITS = 400
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# A text ends at its quote or with the body, and nothing is tried twice: one that is never closed must not cost its square.
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_TOKENS = re.compile(_STRINGS.pattern + rb"|[\[\]{}]", re.DOTALL)
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 
@@ -29,7 +30,10 @@ def _number(text: str) -> Decimal:
     """A JSON number with fraction or exponent, exact; raises _OutOfRange beyond a double or 400 digits."""
     if len(text) > _MAX_DIGITS:
         raise _OutOfRange
-    value = Decimal(text)
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent that not even Decimal can hold
+        raise _OutOfRange from None
     if not -_MAX_DIGITS <= value.adjusted() <= 308 or math.isinf(float(value)):
         raise _OutOfRange
     return value
@@ -96,6 +100,12 @@ def _refuse_depth(data: bytes, max_depth: int) -> None:
             )
 
 
+_Place = tuple["_Place", str | int] | None
+"""Where a value stands: the place around it and the step from there. Written as a pointer only when there is a fault, because
+the pointers of a long list under a long key would be larger than the body by far.
+"""
+
+
 class _Pairs(list[tuple[str, object]]):
     """An object as it was written, repeated keys and all."""
 
@@ -120,7 +130,7 @@ def _read_slowly(data: bytes, max_keys: int) -> object:
         _not_json(f"The body is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}.", error.pos)
     except RecursionError:
         raise Invalid("The JSON nests too deep.", code="too_deep") from None
-    return _walk(written, "", max_keys)
+    return _walk(written, None, max_keys)
 
 
 def _any_number(text: str) -> Decimal | _Unreadable:
@@ -146,48 +156,57 @@ def _constant(text: str) -> _Constant:
     return _Constant(text)
 
 
-def _walk(value: object, pointer: str, max_keys: int) -> object:
+def _walk(value: object, place: _Place, max_keys: int) -> object:
     """The plain value of what was written. Raises for the first fault, with its pointer."""
     if isinstance(value, _Pairs):
-        return _walk_object(value, pointer, max_keys)
+        return _walk_object(value, place, max_keys)
     if isinstance(value, list):
-        return [_walk(part, f"{pointer}/{index}", max_keys) for index, part in enumerate(value)]
+        return [_walk(part, (place, index), max_keys) for index, part in enumerate(value)]
     if isinstance(value, _Constant):
         raise BadRequest(
             f"The body is not valid JSON: {value} is not a JSON number.",
             code="bad_json",
-            errors=[Fault(pointer, "bad_json", f"{value} is not a JSON number.")],
+            errors=[Fault(_pointer(place), "bad_json", f"{value} is not a JSON number.")],
         )
     if isinstance(value, _Unreadable):
-        _invalid(pointer, "number_out_of_range", "Numbers must fit 64 bits, or a double when they have a fraction or exponent.")
+        _invalid(place, "number_out_of_range", "Numbers must fit 64 bits, or a double when they have a fraction or exponent.")
     if isinstance(value, str):
-        _check_text(value, pointer)
+        _check_text(value, place)
     return value
 
 
-def _walk_object(pairs: _Pairs, pointer: str, max_keys: int) -> dict[str, object]:
+def _walk_object(pairs: _Pairs, place: _Place, max_keys: int) -> dict[str, object]:
     if len(pairs) > max_keys:
-        _invalid(pointer, "too_many_keys", f"An object may have at most {max_keys} keys; this one has {len(pairs)}.")
+        _invalid(place, "too_many_keys", f"An object may have at most {max_keys} keys; this one has {len(pairs)}.")
     found: dict[str, object] = {}
     for key, part in pairs:
-        _check_text(key, pointer)
-        place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        _check_text(key, place)
         if key in found:
             message = "The key appears twice in one object."
-            raise BadRequest(message, code="duplicate_key", errors=[Fault(place, "duplicate_key", message)])
-        found[key] = _walk(part, place, max_keys)
+            fault = Fault(_pointer((place, key)), "duplicate_key", message)
+            raise BadRequest(message, code="duplicate_key", errors=[fault])
+        found[key] = _walk(part, (place, key), max_keys)
     return found
 
 
-def _check_text(text: str, pointer: str) -> None:
+def _check_text(text: str, place: _Place) -> None:
     if "\0" in text:
-        _invalid(pointer, "nul", "Text may not hold the character U+0000.")
+        _invalid(place, "nul", "Text may not hold the character U+0000.")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        _invalid(pointer, "lone_surrogate", "Text may not hold half of a surrogate pair.")
+        _invalid(place, "lone_surrogate", "Text may not hold half of a surrogate pair.")
 
 
-def _invalid(pointer: str, code: str, message: str) -> NoReturn:
-    raise Invalid(message, code=code, errors=[Fault(pointer, code, message)])
+def _pointer(place: _Place) -> str:
+    """The place by RFC 6901."""
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.append(str(step).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{step}" for step in reversed(steps))
+
+
+def _invalid(place: _Place, code: str, message: str) -> NoReturn:
+    raise Invalid(message, code=code, errors=[Fault(_pointer(place), code, message)])
 
 
 def _not_json(detail: str, position: int | None) -> NoReturn:

@@ -1,6 +1,8 @@
 """JSON at the door: what the database would refuse, or others would read differently, is refused with its place."""
 
 import json
+import time
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -77,6 +79,8 @@ def test_what_is_no_json_is_refused_with_its_position(body: bytes, position: int
         (b'{"n":1e-401}', ("number_out_of_range", "/n")),
         (b'{"n":1e131072}', ("number_out_of_range", "/n")),
         (b'{"n":0e999999999}', ("number_out_of_range", "/n")),
+        (b'{"n":1e9999999999999999999}', ("number_out_of_range", "/n")),
+        (b'{"n":[1E-9999999999999999999]}', ("number_out_of_range", "/n/0")),
         (b"[" + b"9" * 5000 + b"]", ("number_out_of_range", "/0")),
         (b"[0." + b"1" * 500 + b"]", ("number_out_of_range", "/0")),
         (b"[" * 100_000, ("too_deep", "")),
@@ -106,6 +110,24 @@ def test_brackets_and_colons_in_text_are_only_text() -> None:
     text = "[{" * 100 + ":" * 2000 + '"\\' + "12345678901234567890"
 
     assert {"a": text, "b": {"c": text}} == loads(json.dumps({"a": text, "b": {"c": text}}).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * 33 + b'"' + b'\\"' * 500_000,
+        b"[" + b"[]," * 33 + b'"' + b"\\\\" * 500_000 + b"\\",
+        b'{"' + b"k" * 500_000 + b'":["\\\\u0000"' + b",0" * 250_000 + b"]}",
+    ],
+    ids=["text without an end", "text that ends in a backslash", "long list under a long key"],
+)
+def test_the_largest_body_is_read_in_moments(body: bytes) -> None:
+    """The event loop waits for this reader, so no body may cost more than its length. Without the guards: minutes."""
+    began = time.process_time()
+    with suppress(BadRequest):
+        loads(body)
+
+    assert time.process_time() - began < 2
 
 
 _VALUES = st.recursive(
