@@ -1,10 +1,13 @@
 """The database door: its errors, its limits, its migrations, and how servers hear of each other's changes."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import pytest
 
 from baas.base.errors import Invalid, Unavailable
+from baas.infra.db import listen
 from baas.infra.db import migrate as module
 from baas.infra.db.errors import ConnectionLost, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
@@ -182,25 +185,70 @@ async def test_an_interrupted_migration_leaves_the_last_state(empty_url: str, mo
     await db.close()
 
 
-async def test_an_announcement_reaches_another_server(database_url: str, db: Database) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
-    other = Invalidations(db, database_url)
-    other.on("test", heard.put_nowait)
-    await other.start()
+_LISTENERS = sql(
+    "select pid from pg_stat_activity where application_name = 'baas listen' and datname = current_database() and state = 'idle'"
+)
+
+
+class Follower(NamedTuple):
+    """A second server's ear, on a pool of one connection."""
+
+    db: Database
+    heard: asyncio.Queue[str]
+
+
+@pytest.fixture
+async def follower(database_url: str, db: Database) -> AsyncIterator[Follower]:
+    pool = await Database.connect(database_url, size=1, wait_s=0.1)
+    made = Follower(pool, asyncio.Queue())
+    invalidations = Invalidations(pool, database_url)
+    invalidations.on("test", made.heard.put_nowait)
+    await invalidations.start()
+    yield made
+    await invalidations.stop()
+    await pool.close()
+
+
+async def test_an_announcement_reaches_another_server(follower: Follower, db: Database) -> None:
     async with db.transaction() as tx:
         await announce(tx, "test", "changed")
 
-    assert "changed" == await asyncio.wait_for(heard.get(), 2)
-    await other.stop()
+    assert "changed" == await asyncio.wait_for(follower.heard.get(), 2)
 
 
-async def test_an_announcement_arrives_without_its_notification(database_url: str, db: Database) -> None:
+async def test_an_announcement_arrives_without_its_notification(follower: Follower, db: Database) -> None:
     """Only the row is written, as when the notification is lost; the poll finds it."""
-    heard: asyncio.Queue[str] = asyncio.Queue()
-    other = Invalidations(db, database_url)
-    other.on("test", heard.put_nowait)
-    await other.start()
     await db.execute(sql("insert into baas.invalidations (kind, key) values ('test', 'silently')"))
 
-    assert "silently" == await asyncio.wait_for(heard.get(), 2)
-    await other.stop()
+    assert "silently" == await asyncio.wait_for(follower.heard.get(), 2)
+
+
+async def test_a_cut_listener_misses_nothing_and_listens_again(
+    follower: Follower, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is announced right after the cut is heard in time, and later ones by notification again: the poll is off."""
+    monkeypatch.setattr(listen, "_POLL_S", 3600)
+    await asyncio.sleep(1.1)  # the last poll that was on
+    pids = {row["pid"] for row in await db.fetch(_LISTENERS)}
+    assert pids
+    await db.fetch(sql("select pg_terminate_backend(pid) from ({}) l", _LISTENERS))
+    async with db.transaction() as tx:
+        await announce(tx, "test", "just after")
+
+    assert "just after" == await asyncio.wait_for(follower.heard.get(), 2)
+    async with asyncio.timeout(5):
+        while len(await db.fetch(_LISTENERS)) < len(pids):
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
+    async with db.transaction() as tx:
+        await announce(tx, "test", "later")
+    assert "later" == await asyncio.wait_for(follower.heard.get(), 1)
+
+
+async def test_announcements_are_heard_while_requests_wait_for_connections(follower: Follower, db: Database) -> None:
+    """Whoever can make every connection busy cannot keep an old rule in force with that."""
+    async with follower.db.transaction():
+        async with db.transaction() as tx:
+            await announce(tx, "test", "busy")
+
+        assert "busy" == await asyncio.wait_for(follower.heard.get(), 2)

@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import itertools
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import asyncpg
 
 from baas.base.errors import BaasError
-from baas.infra.db.pool import Database, Queries
+from baas.infra.db.pool import Database, Queries, Transaction
 from baas.infra.db.sql import sql
 
 _CHANNEL = "baas_invalidations"
 _POLL_S = 1.0
+_RETRY_S = 0.5
+_ANSWER_S = 2.0
+_SWEEP_ROUNDS = 300
 # A row becomes visible at commit, so a poll looks back further than the longest transaction that writes one.
 _LOOK_BACK = timedelta(seconds=40)
 _KEEP = timedelta(minutes=10)
@@ -35,7 +39,7 @@ class Invalidations:
         self._callbacks: dict[str, list[Callable[[str], None]]] = {}
         self._seen: dict[int, None] = {}
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
 
     def on(self, kind: str, forget: Callable[[str], None]) -> None:
         """Register before `start`; `forget(key)` must be quick and must not raise."""
@@ -47,16 +51,19 @@ class Invalidations:
             sql("select seq from baas.invalidations where at > clock_timestamp() - {}::interval", _LOOK_BACK)
         ):
             self._seen[row["seq"]] = None
-        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+        self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def catch_up(self) -> None:
         """Read the announcements now; a server does so after its own change, so that its next request sees it."""
-        rows = await self._db.fetch(
+        await self._read(self._db)
+
+    async def _read(self, db: Queries) -> None:
+        rows = await db.fetch(
             sql(
                 "select seq, kind, key from baas.invalidations where at > clock_timestamp() - {}::interval order by seq",
                 _LOOK_BACK,
@@ -70,30 +77,39 @@ class Invalidations:
         while len(self._seen) > len(rows) + 1000:
             del self._seen[next(iter(self._seen))]
 
-    async def _poll(self) -> None:
-        rounds = 0
+    async def _follow(self) -> None:
+        """Read at every notification and every second, on a connection outside the pool: however long requests wait for one,
+        what this server holds is not older than promised. While there is no such connection, the pool must do.
+        """
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _POLL_S)
-            self._wake.clear()
+            # Whatever it was: a server that stopped listening would apply old rules for ever, and nobody would see it.
+            with contextlib.suppress(Exception):
+                async with self._listening() as connection:
+                    await self._read_on(connection)
             # While the database is away nothing can be announced; the look-back covers what is announced when it returns.
             with contextlib.suppress(BaasError):
                 await self.catch_up()
-                rounds += 1
-                if rounds % 300 == 0:
-                    await self._db.execute(
+            await asyncio.sleep(_RETRY_S)
+
+    @contextlib.asynccontextmanager
+    async def _listening(self) -> AsyncIterator[Transaction]:
+        connection = await asyncpg.connect(self._url, timeout=5, server_settings={"application_name": "baas listen"})
+        try:
+            await connection.add_listener(_CHANNEL, lambda *_: self._wake.set())
+            connection.add_termination_listener(lambda _: self._wake.set())
+            yield Transaction(connection)
+        finally:
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=1)
+
+    async def _read_on(self, connection: Transaction) -> None:
+        for rounds in itertools.count(1):
+            async with asyncio.timeout(_ANSWER_S):
+                await self._read(connection)
+                if rounds % _SWEEP_ROUNDS == 0:
+                    await connection.execute(
                         sql("delete from baas.invalidations where at < clock_timestamp() - {}::interval", _KEEP)
                     )
-
-    async def _listen(self) -> None:
-        while True:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                connection = await asyncpg.connect(self._url, timeout=5, server_settings={"application_name": "baas listen"})
-                try:
-                    await connection.add_listener(_CHANNEL, lambda *_: self._wake.set())
-                    while not connection.is_closed():  # noqa: ASYNC110  the driver offers no event for it
-                        await asyncio.sleep(1)
-                finally:
-                    with contextlib.suppress(Exception):
-                        await connection.close(timeout=1)
-            await asyncio.sleep(1)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _POLL_S)
+            self._wake.clear()
