@@ -100,6 +100,7 @@ end"""
 
 def _round(rig: "Rig", case: Case, options: argparse.Namespace) -> None:
     case.limit.append(_pgbench(rig, case, options.seconds))
+    time.sleep(0.5)  # until the backends of pgbench are gone, and their time is counted
     before = cpu_seconds(rig.server_pid), cpu_seconds(*rig.database_pids())
     requests, duration, p50, p99, errors = map(int, re.search(r"RESULT (.*)", _wrk(rig, case, options.seconds))[1].split())
     after = cpu_seconds(rig.server_pid), cpu_seconds(*rig.database_pids())

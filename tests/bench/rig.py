@@ -216,14 +216,14 @@ def tool(name: str) -> str:
 
 
 def cpu_seconds(*pids: int) -> float:
-    """User and system time that the processes have used so far."""
+    """User and system time that the processes, and the children they have outlived, have used so far."""
     total = 0.0
     for pid in pids:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        total += (int(fields[11]) + int(fields[12])) / _TICK
+        total += sum(map(int, fields[11:15])) / _TICK
     return total
 
 
