@@ -624,6 +624,21 @@ async def test_a_changed_rule_holds_at_once(project: ProjectUnderTest) -> None:
     assert 403 == (await get(project.anonymous, "a")).status_code
 
 
+async def test_a_bucket_made_anew_has_nothing_of_the_old_one(project: ProjectUnderTest) -> None:
+    """The same name and the same version, other rules: those of the deleted bucket must not be remembered."""
+    await bucket(project, rules=OPEN)
+    await put(project.operator, "a")
+    assert 200 == (await get(project.anonymous, "a")).status_code
+    await project.operator.delete("buckets/b", params={"confirm": "data-loss"})
+
+    await bucket(project, rules=dict.fromkeys(OPEN, "false"))
+    await put(project.operator, "a")
+
+    assert 404 == (await get(project.anonymous, "a")).status_code
+    assert 401 == (await project.anonymous.get("buckets/b/files")).status_code
+    assert 403 == (await put(project.anonymous, "b")).status_code
+
+
 async def test_a_bucket_of_another_project_is_none_of_this(project: ProjectUnderTest, operator: Caller) -> None:
     await bucket(project, rules=OPEN)
     await put(project.operator, "a", b"mine")

@@ -45,7 +45,7 @@ def rule_env(action: Action, collections: Mapping[str, Collection]) -> Env:
 
 
 class BucketRules:
-    """The checked rules of buckets, kept while neither the bucket nor the users' fields change."""
+    """The checked rules of buckets, kept by their text, which means the same as long as the users' fields do not change."""
 
     def __init__(self) -> None:
         self._kept: Kept[Rule | RuleError] = Kept(4000)
@@ -56,7 +56,8 @@ class BucketRules:
         if source is None:
             return None
         users = collections.get(_USERS)
-        key = (schema, bucket.name, bucket.version, users.version if users else 0, action)
+        # By text, not by the bucket's version: a bucket made anew under an old name begins at version 1 again.
+        key = (schema, users.version if users else 0, action, source)
 
         def make() -> Rule | RuleError:
             try:
