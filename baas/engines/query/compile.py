@@ -48,7 +48,8 @@ class Compiler:
         A field that is only readable on some records cannot be filtered by: the answer would tell what its `read` hides.
         """
         names = self.open_names(table, asking)
-        return self._filters.get((table.key, names, source), lambda: table.filter(source, names))
+        masked = asking.masked
+        return self._filters.get((table.key, names, masked, source), lambda: table.filter(source, names, masked=masked))
 
     def open_names(self, table: Table, asking: Asking) -> tuple[str, ...]:
         """The fields this caller may filter and sort by: those he may read on every record."""

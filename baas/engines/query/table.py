@@ -78,6 +78,7 @@ class Table:
         self._rules: dict[Action, Rule | None] = {}
         self._reads: dict[str, Rule] = {}
         self._needs: dict[tuple[Action, ...], bool] = {}
+        self._gates = frozenset(name for name, one in self.columns.items() if one.field and one.field.read is not None)
         self._masked = tuple(name for name, one in self.columns.items() if not (one.field and one.field.hidden))
 
     def names(self, *, masked: bool) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ class Table:
 
     def gated(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of the names whose field has a `read` expression."""
-        return tuple(name for name in names if (field := self.columns[name].field) is not None and field.read is not None)
+        return tuple(name for name in names if name in self._gates) if self._gates else ()
 
     def needs_auth_record(self, *actions: Action) -> bool:
         """Whether a rule that these actions ask looks at fields of the caller's own record, which must then be fetched."""
@@ -131,11 +132,14 @@ class Table:
             return None
         return self._tables(str(column.field.options["to"]))
 
-    def filter(self, source: str, names: Iterable[str]) -> Rule:
-        """A client's filter over these fields alone; raises RuleError, the same for a hidden field and one that never was."""
+    def filter(self, source: str, names: Iterable[str], *, masked: bool) -> Rule:
+        """A client's filter over these fields alone; raises RuleError, the same for a hidden field and one that never was.
+
+        For a `masked` client `auth` has no more of his account than it always shows him.
+        """
         record = RowType({name: _row_field(self.collection, self.columns[name]) for name in names})
-        env = Env(action="list", record=record, next=None, auth=auth_type(self.others), bare="record", vars=True, kind="filter")
-        return check(source, env)
+        auth = auth_type(self.others, masked=masked)
+        return check(source, Env(action="list", record=record, next=None, auth=auth, bare="record", vars=True, kind="filter"))
 
     def references(self, names: Iterable[str]) -> tuple[Column, ...]:
         """Those of the fields that name a record or a file."""
@@ -162,10 +166,17 @@ def row_type(collection: Collection) -> RowType:
     return RowType({column.name: _row_field(collection, column) for column in _columns(collection)})
 
 
-def auth_type(others: Mapping[str, Collection]) -> RowType:
-    """What `auth` has: the fields of the user's own record, the name of its collection, and the token's claims."""
+def auth_type(others: Mapping[str, Collection], *, masked: bool = False) -> RowType:
+    """What `auth` has: the fields of the user's own record, the name of its collection, and the token's claims.
+
+    `masked`: without the fields that are hidden or have a `read` expression.
+    """
     users = others.get(USERS)
     fields = {} if users is None else dict(row_type(users).fields)
+    if masked and users is not None:
+        for field in users.fields:
+            if field.hidden or field.read is not None:
+                del fields[field.name]
     return RowType({**fields, "collection": RowField("string", nullable=False), "claims": _CLAIMS})
 
 

@@ -118,20 +118,16 @@ class Database:
         self._open.clear()
 
     async def fetch(self, query: Sql | Statement) -> list[Row]:
-        async with self._acquire() as connection:
-            return await Transaction(connection).fetch(query)
+        return await self._once(Transaction.fetch, query)
 
     async def fetch_row(self, query: Sql | Statement) -> Row | None:
-        async with self._acquire() as connection:
-            return await Transaction(connection).fetch_row(query)
+        return await self._once(Transaction.fetch_row, query)
 
     async def fetch_value(self, query: Sql | Statement) -> Any:
-        async with self._acquire() as connection:
-            return await Transaction(connection).fetch_value(query)
+        return await self._once(Transaction.fetch_value, query)
 
     async def execute(self, query: Sql | Statement) -> int:
-        async with self._acquire() as connection:
-            return await Transaction(connection).execute(query)
+        return await self._once(Transaction.execute, query)
 
     @asynccontextmanager
     async def transaction(self, *, statement_timeout_s: float | None = None) -> AsyncIterator[Transaction]:
@@ -152,38 +148,51 @@ class Database:
             with _translated():
                 await block.commit()
 
+    async def _once(self, ask: Callable[[Transaction, Sql | Statement], Awaitable[T]], query: Sql | Statement) -> T:
+        """One statement of its own, which is its own transaction."""
+        connection = await self._borrow()
+        try:
+            return await ask(Transaction(connection), query)
+        except asyncio.CancelledError:
+            # The statement may still run; PostgreSQL ends it at the statement limit at the latest.
+            connection.terminate()
+            raise
+        finally:
+            self._give_back(connection)
+
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:
+        connection = await self._borrow()
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            self._give_back(connection)
+
+    async def _borrow(self) -> Any:
         if self._free.locked():
             await self._wait()
         else:
             await self._free.acquire()
-        try:
-            connection = self._take() or await self._connect()
-            try:
-                yield connection
-            except asyncio.CancelledError:
-                # Its statement may still run; PostgreSQL ends it at the statement limit at the latest.
-                connection.terminate()
-                raise
-            finally:
-                self._give_back(connection)
-        finally:
-            self._free.release()
-
-    def _take(self) -> Any | None:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
             self._open.discard(connection)
-        return None
+        try:
+            return await self._connect()
+        except BaseException:
+            self._free.release()
+            raise
 
     def _give_back(self, connection: Any) -> None:
         if connection.is_closed():
             self._open.discard(connection)
         else:
             self._idle.append(connection)
+        self._free.release()
 
     async def _connect(self) -> Any:
         with _translated():

@@ -117,6 +117,8 @@ def moment(values: Query, name: str) -> datetime | None:
 
 def _decode(raw: bytes, name: str) -> str:
     """One part of an `application/x-www-form-urlencoded` query, strictly."""
+    if raw.isascii() and b"%" not in raw and b"+" not in raw and b"\0" not in raw:
+        return raw.decode("ascii")
     written = raw.decode("latin-1")
     if _BROKEN_ESCAPE.search(written):
         _refuse(name, "The query string holds a broken percent escape.")
