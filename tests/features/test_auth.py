@@ -52,6 +52,23 @@ async def with_own_fields(project):
 # Signing up.
 
 
+async def test_nobody_signs_up_as_somebody_who_was(open_project):
+    """What a deleted user left behind is known by his id alone, so the server chooses the ids of accounts made by strangers."""
+    rules = dict.fromkeys(("list", "view", "create", "update", "delete"), "record.owner == auth.id")
+    made = await open_project.operator.post("buckets", json={"name": "b", "rules": rules | {"create": "next.owner == auth.id"}})
+    assert made.status_code == 201, made.text
+    user = await open_project.user()
+    kept = await user.put("buckets/b/files/a", content=b"private", headers={"content-type": "text/plain"})
+    assert kept.status_code == 201, kept.text
+    assert (await user.delete("auth/me")).status_code == 204
+
+    body = {"id": user.id, "email": "mallory@example.com", "password": PASSWORD}
+    answer = await open_project.anonymous.post("auth/sign-up", json=body)
+
+    assert (answer.status_code, pointers(answer)) == (422, [("/id", "system_field")])
+    assert (await open_project.operator.post("users", json=body)).status_code == 201
+
+
 async def test_sign_up_makes_an_account_and_a_session(open_project):
     answer = await open_project.anonymous.post("auth/sign-up", json={"email": "Ada@Example.com", "password": PASSWORD})
     session = answer.json()

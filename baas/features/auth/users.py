@@ -87,9 +87,19 @@ class UserRows:
         return row["items"].encode(), UUID(row["key0"]) if row["more"] else None
 
     async def read_new(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Values:
-        """The checked values of a new user. Raises Invalid with every fault."""
+        """The checked values of a new user. Raises Invalid with every fault.
+
+        Nobody chooses an id for himself: that of a deleted user would give him what that one left behind.
+        """
         table = await self._table(project)
-        return clean_create(table.collection, body, privileged=by is not None)
+        if by is not None or "id" not in body:
+            return clean_create(table.collection, body, privileged=by is not None)
+        faults = [Fault("/id", "system_field", "Is written by the server alone.")]
+        try:
+            clean_create(table.collection, {key: body[key] for key in body if key != "id"}, privileged=False)
+        except Invalid as error:
+            faults += error.errors
+        raise Invalid("The record does not fit the collection.", errors=faults)
 
     async def read_change(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Values:
         """The checked values of a merge patch. Raises Invalid with every fault."""
