@@ -468,3 +468,29 @@ async def test_what_is_no_collection_is_not_found(project: ProjectUnderTest, nam
     for caller in (project.operator, project.anonymous):
         answer = await caller.get(f"collections/{name}/records")
         assert code(answer) == (404, "collection_not_found")
+
+
+async def test_the_own_account_has_no_hidden_fields_in_a_filter(project: ProjectUnderTest) -> None:
+    """`auth.…` in a filter means what its caller may read of himself; in a rule, which others wrote, all of it: 0 bits."""
+    users = (await project.operator.get("collections/users")).json()["fields"]
+    more = [
+        {"name": "flag", "type": "text", "hidden": True},
+        {"name": "note", "type": "text", "read": 'record.nick == "open"'},
+        {"name": "nick", "type": "text"},
+    ]
+    assert (await project.operator.patch("collections/users", json={"fields": [*users, *more]})).status_code == 200
+    await project.collection("posts", TEXTS, OPEN | {"view": f'auth.flag == "{SECRET}"'})
+    await project.operator.create("posts", {"title": "x"})
+    user = await project.user()
+    await project.operator.patch(f"users/{user.id}", json={"flag": SECRET, "note": SECRET, "nick": "closed"})
+    base, filters = "collections/posts/records", ('auth.{} == "zq7planted"', "auth.{} != null", 'auth.{} < "zz" || true')
+    # Known to a privileged caller first: what was checked for him must not serve others.
+    for text in filters:
+        assert 200 == (await project.operator.get(base, params={"filter": text.format("flag")})).status_code
+
+    for caller, text, name in product((user, project.anonymous), filters, ("flag", "note")):
+        answers = [await caller.get(base, params={"filter": text.format(one)}) for one in (name, "nosuch")]
+        assert code(answers[0]) == (400, "bad_filter")
+        assert [one.json()["detail"].replace(name, "nosuch") for one in answers] == [answers[1].json()["detail"]] * 2
+    assert 200 == (await user.get(base, params={"filter": 'auth.nick == "closed"'})).status_code
+    assert 1 == len(await user.list("posts"))
