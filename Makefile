@@ -41,6 +41,7 @@ clean:
 
 $(VENV)/.ready: requirements-dev.txt pyproject.toml sdk/pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "baas needs Python 3.11 or newer, and none was found. Install it, or run: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is no Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) comes without venv. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $(PYTHON) (once, about a minute)..." >&2
 	@$(PYTHON) -m venv $(VENV)

@@ -70,6 +70,8 @@ def _with_hint(error: Exception) -> Mapping[str, object]:
     from baas_sdk import APIError, NotAuthenticated
 
     problem = error.problem() if isinstance(error, APIError) else {}
+    if problem.get("code") == "confirm_required":
+        return {"hint": "look at what would be lost, then repeat with --allow-data-loss.", **problem}
     return {"hint": LOGIN_HINT, **problem} if isinstance(error, NotAuthenticated) else problem
 
 

@@ -92,8 +92,11 @@ class Output:
         lines = [f"✗ {problem.get('title') or 'Failed'}"]
         if (detail := problem.get("detail")) and detail != problem.get("title"):
             lines.append(f"  {detail}")
+        lines += _spot(problem)
         for fault in _faults(problem.get("errors")):
             lines.append(f"  {fault.get('pointer') or '(body)'}: {fault.get('message')}")
+            lines += _spot(fault)
+            lines += [f"    {fault['hint']}"] if fault.get("hint") else []
         if hint := problem.get("hint"):
             lines.append(f"  fix: {hint}")
         request = f" · request {problem['request_id']}" if problem.get("request_id") else ""
@@ -149,6 +152,11 @@ class Declined(Exception):
 
 def _faults(errors: object) -> list[Item]:
     return [error for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
+
+
+def _spot(fault: Item) -> list[str]:
+    """Where an expression is wrong, with a mark under it."""
+    return [f"    {line}" for line in str(fault.get("snippet") or "").splitlines()]
 
 
 def _print(text: str) -> None:

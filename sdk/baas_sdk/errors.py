@@ -14,7 +14,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -43,11 +43,13 @@ class TimedOut(ConnectionFailed):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong place in what was sent: `pointer` is a JSON pointer into the body (RFC 6901)."""
+    """One wrong place in what was sent: `pointer` is a JSON pointer into the body (RFC 6901), `facts` what else is known of it,
+    such as the line, column and `hint` of a wrong rule."""
 
     pointer: str
     code: str
     message: str
+    facts: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 class APIError(BaasError):
@@ -89,7 +91,7 @@ class APIError(BaasError):
         if self.request_id:
             document["request_id"] = self.request_id
         if self.errors:
-            document["errors"] = [{"pointer": e.pointer, "code": e.code, "message": e.message} for e in self.errors]
+            document["errors"] = [{"pointer": e.pointer, "code": e.code, "message": e.message, **e.facts} for e in self.errors]
         return document | dict(self.facts)
 
 
@@ -188,7 +190,12 @@ def _text(problem: Mapping[str, object], name: str) -> str:
 
 def _field_errors(value: object) -> list[FieldError]:
     entries = value if isinstance(value, list) else []
-    return [FieldError(_text(e, "pointer"), _text(e, "code"), _text(e, "message")) for e in entries if isinstance(e, dict)]
+    return [_field_error(entry) for entry in entries if isinstance(entry, dict)]
+
+
+def _field_error(entry: Mapping[str, object]) -> FieldError:
+    facts = {name: value for name, value in entry.items() if name not in ("pointer", "code", "message")}
+    return FieldError(_text(entry, "pointer"), _text(entry, "code"), _text(entry, "message"), MappingProxyType(facts))
 
 
 def _seconds(value: str | None) -> float | None:

@@ -263,6 +263,40 @@ async def test_a_failure_has_its_exit_code_and_its_words(
     assert "" == told.out + machine.out
 
 
+async def test_a_wrong_expression_is_shown_with_its_spot(here: Terminal) -> None:
+    """For people the line with a mark and a suggestion; for programs the same facts as the API gives."""
+    manifest = json.dumps({"name": "x", "fields": [], "rules": {"list": "record.crated_at < now"}})
+    told = await here("collections", "create", manifest)
+    machine = await here("collections", "create", manifest, "--json")
+    filtered = await here("records", "list", "users", "--filter", "emial == 'x'")
+
+    assert "record.crated_at < now\n" in told.err
+    assert "Did you mean 'created_at'?" in told.err
+    assert {"line": 1, "column": 8} == {name: machine.problem["errors"][0][name] for name in ("line", "column")}
+    assert "emial == 'x'\n" in filtered.err
+    assert "^" in filtered.err
+
+
+async def test_loss_names_the_flag_that_accepts_it(here: Terminal) -> None:
+    """The API's word for it, `?confirm=`, is nothing a command line can say."""
+    await here.ok("collections", "create", json.dumps(TODOS))
+    await here.ok("records", "create", "todos", "-s", "title=one")
+    done = await here("collections", "delete", "todos", "--yes")
+
+    assert 6 == done.code
+    assert "--allow-data-loss" in done.err
+
+
+async def test_the_live_release_can_be_told_from_the_others(here: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "index.html").write_text("one")
+    await here.ok("deploy", "web")
+    await here.ok("deploy", "web")
+    listed = await here("releases", "list")
+
+    assert ["yes", "no"] == [line.split("\t")[1] for line in listed.out.splitlines()]
+
+
 @pytest.mark.parametrize("token", ["", "opt_damaged", "sk_x", "eyJhbGciOiJub25lIn0.e30."])
 async def test_no_good_token_is_exit_4(here: Terminal, token: str) -> None:
     here.env(BAAS_TOKEN=token)

@@ -1,5 +1,7 @@
 """`baas dev`: everything on this machine, for its user alone."""
 
+import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,12 +82,12 @@ class _Started:
     def _tell(self, running: "Running") -> None:
         assert self._session is not None  # noqa: S101  prepared before
         address = running.settings.url
-        pages = {"api": f"{address}/v1", "docs": f"{address}/docs"}
+        pages = {"url": address, "docs": f"{address}/docs"}
         self._keep_profile(address, self._session)
         if self._demo:
             pages["app"] = self._seed(address, self._session.token)
         if self._output.json:
-            self._output.show({**pages, "url": address, "database": running.database, "profile": PROFILE})
+            self._output.show({**pages, "database": running.database, "profile": PROFILE})
         else:
             self._output.say(_banner(pages, running))
         if self._open:
@@ -117,7 +119,12 @@ class _Started:
 
 def _banner(pages: dict[str, str], running: "Running") -> str:
     lines = [f"✓ {running.database}, data in {running.settings.data_dir}"]
-    names = {"app": "App", "api": "API", "docs": "Docs"}
-    lines += [f"  {label:<5} {pages[key]}" for key, label in names.items() if pages.get(key)]
-    lines.append("You are its operator: try `baas projects list` in another terminal. Ctrl-C stops everything.")
+    names = {"app": "App", "url": "Server", "docs": "Docs"}
+    lines += [f"  {label:<7} {pages[key]}" for key, label in names.items() if pages.get(key)]
+    lines.append(f"You are its operator: try `{_command()} projects list` in another terminal. Ctrl-C stops everything.")
     return "\n".join(lines)
+
+
+def _command() -> str:
+    """How this program is called here: its name where the shell finds it, its path where not (an environment not activated)."""
+    return "baas" if shutil.which("baas") else sys.argv[0]

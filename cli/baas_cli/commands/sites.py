@@ -38,7 +38,7 @@ def list_(ctx: typer.Context, site: Site = "default") -> None:
     asked = Invocation.of(ctx)
     with asked.project_client() as client:
         found = client.sites.releases(site)
-    asked.output.show_list(found, ("id", "state", "files", "size", "created_at", "message"))
+    asked.output.show_list(found, ("id", "active", "files", "size", "created_at", "message"))
 
 
 @releases.command()

@@ -49,7 +49,7 @@ function done() {
   element("form").hidden = true;
   element("heading").textContent = "The server is set up";
   element("lead").textContent = `${element("email").value.trim()} is the first operator.`;
-  say("Sign in on the command line with: baas login");
+  say(`Sign in on the command line with: baas login ${location.origin}`);
   for (const name of fields) element(name).value = "";
 }
 
