@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from baas.base.errors import BaasError, BadRequest, HeadersTooLarge, RequestTimeout, UriTooLong
 from baas.base.ids import uuid7
 from baas.infra.http.arrival import HeadLimits
+from baas.infra.http.joined import Joined
 from baas.infra.http.problem import parts
 
 _STATUS = {400: "Bad Request", 408: "Request Timeout", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
@@ -50,7 +51,7 @@ class Protocol(HttpToolsProtocol):
         self._refused_bytes: int | None = None  # received since the refusal
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))
+        super().connection_made(Joined(cast(asyncio.Transport, transport), self.loop))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
