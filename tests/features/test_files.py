@@ -441,6 +441,31 @@ async def test_a_folder_list_shows_no_folder_of_hidden_files(project: ProjectUnd
 # Rules ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("rules", [{}, OPEN], ids=["locked", "open"])
+async def test_a_key_touches_files_only_with_their_scope(project: ProjectUnderTest, rules: dict[str, str]) -> None:
+    """Every call × every other scope: 403, and the file stays as it is."""
+    await bucket(project, rules=rules)
+    await put(project.operator, "a")
+    place = "buckets/b/files/a"
+    for scope in ("schema", "records", "users", "sites", "settings", "keys"):
+        key = await project.key(scope)
+        answers = [
+            await put(key, "a", b"other"),
+            await put(key, "new"),
+            await get(key, "a"),
+            await key.get("buckets/b/files"),
+            await key.patch(place, json={"metadata": {"x": 1}}),
+            await key.delete(place),
+        ]
+        assert [(403, "scope_missing")] * 6 == [(one.status_code, one.json()["code"]) for one in answers], scope
+        assert 403 == (await get(key, "a", "HEAD")).status_code
+    key = await project.key("files")
+
+    assert ["a"] == await listed(key)
+    assert b"x" == (await get(key, "a")).content
+    assert 204 == (await key.delete(place)).status_code
+
+
 async def test_a_bucket_without_rules_is_for_operators_and_keys(project: ProjectUnderTest) -> None:
     await bucket(project)
     await put(project.operator, "a")

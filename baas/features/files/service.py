@@ -47,6 +47,7 @@ from baas.infra.db.pool import Database, Transaction
 from baas.infra.http.content import check_if_match
 
 _USERS = "users"
+_SCOPE = "files"
 _TRIES = 3
 _UNUSED = timedelta(hours=24)
 _SWEEP_BATCH = 500
@@ -244,7 +245,12 @@ class Files:
         await self._invalidations.catch_up()
 
     async def _access(self, project: Project, principal: Principal, bucket: str, *actions: Action) -> Access:
-        """The bucket's rules for this caller; the user's record is fetched only when one of these actions looks at it."""
+        """The bucket's rules for this caller; the user's record is fetched only when one of these actions looks at it.
+
+        Every door to files is behind this one, so here a key must show its scope. Raises Forbidden.
+        """
+        if principal.kind == "key" and not principal.may(_SCOPE):
+            raise Forbidden(f"This key lacks the scope {_SCOPE!r}.", code="scope_missing", scope=_SCOPE)
         found = await self.bucket(project, bucket)
         if principal.privileged:
             return Access(found, dict.fromkeys(ACTIONS), principal, auth=None, now=self._clock.now())
