@@ -305,7 +305,7 @@ async def test_what_a_list_refuses(project: ProjectUnderTest) -> None:
         ({"fields": "*"}, 400, "bad_fields"),
         ({"count": "some"}, 400, "bad_parameter"),
         ({"filter": ""}, 400, "bad_filter"),
-        ({"filter": "x" * 4001}, 422, "limit_exceeded"),
+        ({"filter": "x" * 2049}, 422, "limit_exceeded"),
         ({"filter": deep}, 400, "bad_filter"),
         ({"vars": "{"}, 400, "bad_parameter"),
         ({"vars": "[]"}, 400, "bad_parameter"),

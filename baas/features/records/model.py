@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from baas.engines.query.tree import Count
+from baas.engines.rules.parse import FILTER_LIMITS
 
 DEFAULT_LIMIT = 30
 MAX_LIMIT = 500
 MAX_SORT_KEYS = 8
-MAX_FILTER_LENGTH = 4000
+MAX_FILTER_LENGTH = FILTER_LIMITS.characters
 MAX_VAR_ITEMS = 200
 MAX_ROWS = 1000
 

@@ -16,6 +16,7 @@ Query = Mapping[str, str]
 """The query of a request: names as declared, each at most once, values decoded."""
 T = TypeVar("T")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NO_MAXIMUM = 2**53
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -56,13 +57,14 @@ def text(values: Query, name: str, default: str | None = None, *, max_length: in
 def integer(values: Query, name: str, default: int, *, minimum: int = ..., maximum: int = ...) -> int: ...
 @overload
 def integer(values: Query, name: str, default: None = ..., *, minimum: int = ..., maximum: int = ...) -> int | None: ...
-def integer(values: Query, name: str, default: int | None = None, *, minimum: int = 0, maximum: int = 2**53) -> int | None:
+def integer(values: Query, name: str, default: int | None = None, *, minimum: int = 0, maximum: int = _NO_MAXIMUM) -> int | None:
     """A whole number within the two bounds, both included."""
     value = values.get(name)
     if value is None:
         return default
     if not _WHOLE.fullmatch(value) or not minimum <= int(value) <= maximum:
-        _refuse(name, f"{name!r} must be a whole number from {minimum} to {maximum}.")
+        bounds = f"of at least {minimum}" if maximum == _NO_MAXIMUM else f"from {minimum} to {maximum}"
+        _refuse(name, f"{name!r} must be a whole number {bounds}.")
     return int(value)
 
 
