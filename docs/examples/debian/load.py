@@ -1,7 +1,7 @@
 """Load the package index of a Debian machine into a project through the public API, then ask it three questions by REST.
 
     apt-get -o Acquire::Languages=en update                 # the index comes with it, long descriptions included
-    BAAS_TOKEN=<operator token> python docs/examples/debian/load.py --url http://127.0.0.1:8000
+    BAAS_TOKEN=<operator token> .venv/bin/python docs/examples/debian/load.py --url http://127.0.0.1:8000
 
 Some 64,000 packages and 400,000 edges between them: real names, sections, sizes, versions and descriptions. Maintainers'
 addresses are left out. Loading again is harmless: ids are made from names, and what is there already is skipped.
@@ -62,9 +62,11 @@ EDGES: dict[str, Any] = {
 
 def main() -> None:
     options = _options()
-    packages = {one["Package"]: one for one in stanzas()}
+    packages = {one["Package"]: one for one in stanzas(options.lists)}
+    if not packages:
+        sys.exit(f"No package lists in {options.lists}: this needs a Debian machine after `apt-get update`.")
     edges = list(dependencies(packages))
-    print(f"{len(packages):,} packages, {len(edges):,} dependency edges read from {LISTS}")
+    print(f"{len(packages):,} packages, {len(edges):,} dependency edges read from {options.lists}")
     token = os.environ.get("BAAS_TOKEN") or sys.exit("Set BAAS_TOKEN to an operator token (see `baas login`).")
     with Client(options.url, token=token) as operator:
         _prepare(operator, options.project)
@@ -79,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default=os.environ.get("BAAS_URL", "http://127.0.0.1:8000"))
     parser.add_argument("--project", default="debian")
+    parser.add_argument("--lists", type=Path, default=LISTS, help="folder of the index")
     parser.add_argument("--jobs", type=int, default=4, help="requests in flight")
     parser.add_argument("--section", default="games")
     parser.add_argument("--package", default="libssl3")
@@ -86,22 +89,21 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stanzas() -> Iterator[dict[str, str]]:
-    """The stanzas of every package list on this machine with their long descriptions; the last one of a name wins."""
-    long = {one["Description-md5"]: one["Description-en"] for one in blocks("*_Translation-en*") if "Description-en" in one}
-    for stanza in blocks("*_Packages*"):
+def stanzas(lists: Path) -> Iterator[dict[str, str]]:
+    """The stanzas of every package list in the folder with their long descriptions; the last one of a name wins."""
+    translations = blocks(lists, "*_Translation-en*")
+    long = {one["Description-md5"]: one["Description-en"] for one in translations if "Description-en" in one}
+    for stanza in blocks(lists, "*_Packages*"):
         stanza["Description"] = long.get(stanza.get("Description-md5", ""), stanza.get("Description", ""))
         yield stanza
 
 
-def blocks(pattern: str) -> Iterator[dict[str, str]]:
-    """The RFC 822 blocks of the index files that match."""
-    files = sorted(LISTS.glob(pattern))
-    if not files and "Packages" in pattern:
-        sys.exit(f"No package lists in {LISTS}: this needs a Debian machine after `apt-get update`.")
-    for file in files:
-        text = subprocess.run([HELPER, "cat-file", str(file)], check=True, capture_output=True).stdout.decode("utf-8", "replace")
-        for block in text.split("\n\n"):
+def blocks(lists: Path, pattern: str) -> Iterator[dict[str, str]]:
+    """The RFC 822 blocks of the index files that match; packed ones are read by apt's own helper."""
+    for file in sorted(lists.glob(pattern)):
+        packed = file.suffix in (".lz4", ".gz", ".xz")
+        data = subprocess.run([HELPER, "cat-file", file], check=True, capture_output=True).stdout if packed else file.read_bytes()
+        for block in data.decode("utf-8", "replace").split("\n\n"):
             fields = {match[1]: match[2] for match in re.finditer(r"^(\S+?):[ ]?(.*(?:\n[ \t].*)*)", block, re.MULTILINE)}
             if "Package" in fields:
                 yield fields
