@@ -494,3 +494,20 @@ async def test_the_own_account_has_no_hidden_fields_in_a_filter(project: Project
         assert [one.json()["detail"].replace(name, "nosuch") for one in answers] == [answers[1].json()["detail"]] * 2
     assert 200 == (await user.get(base, params={"filter": 'auth.nick == "closed"'})).status_code
     assert 1 == len(await user.list("posts"))
+
+
+async def test_a_wide_record_with_a_gated_field_is_shown(project: ProjectUnderTest) -> None:
+    """PostgreSQL gives a function a hundred arguments; a collection has two hundred fields."""
+    fields: list[dict[str, Any]] = [{"name": f"f{number}", "type": "text"} for number in range(199)]
+    gated = {"name": "gated", "type": "text", "read": "record.f0 == auth.email"}
+    await project.collection("wide", [*fields, gated], OPEN)
+    user = await project.user()
+    for value in (user.email, "x"):
+        await project.operator.create("wide", {"f0": value, "f198": "last", "gated": "told"})
+
+    made = (await user.post("collections/wide/records", json=[{"f198": "made"}])).json()["items"][0]
+    found = await user.list("wide")
+
+    assert "gated" not in made
+    assert [("last", "told"), ("last", None), ("made", None)] == [(one["f198"], one.get("gated")) for one in found]
+    assert [203 + 1, 203, 203] == [len(one) for one in found]
