@@ -12,14 +12,13 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.engines.query.compile import Compiler
-from baas.engines.schema.catalog import Catalog
-from baas.engines.schema.validate import Values
+from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.features.auth import store
 from baas.features.auth.keyring import Keyring
 from baas.features.auth.model import Device, Family, Session, SessionEntry
 from baas.features.auth.sessions import Sessions
 from baas.features.auth.tokens import AccessTokens
-from baas.features.auth.users import UserJson, UserRows
+from baas.features.auth.users import Draft, UserJson, UserRows
 from baas.features.projects.service import Projects
 from baas.infra.crypto.passwords import Passwords, fault_of
 from baas.infra.crypto.secretbox import SecretBox
@@ -51,6 +50,7 @@ class Auth:
         box: SecretBox,
     ) -> None:
         self._db = db
+        self._catalog = catalog
         self._passwords = passwords
         self._keyring = Keyring(db, box)
         self._users = UserRows(db, catalog, compiler, clock)
@@ -94,6 +94,7 @@ class Auth:
 
     # Getting in and out.
 
+    @on_fresh_definitions
     async def sign_up(self, project: Project, body: Mapping[str, object], device: Device) -> Session:
         """A new account with its first session. `body` has `email`, `password` and the project's own fields.
 
@@ -103,10 +104,10 @@ class Auth:
             raise Forbidden("This project does not let people sign up by themselves.", code="sign_up_disabled")
         await self._count(project, address_key("sign-up", device.address), self._address_limit)
         missing = [Fault("/password", "required", "Must be given.")] if body.get("password") is None else []
-        values, password = await self._read_new(project, body, None, missing)
+        draft, password = await self._read_new(project, body, None, missing)
         digest = await self._passwords.hash(password or "")
         async with self._db.transaction() as tx:
-            user_id = await self._users.insert(tx, project, values)
+            user_id = await self._users.insert(tx, project, draft)
             await store.save_password(tx, project.schema, user_id, digest)
             family = await self._sessions.open(tx, project, user_id, device)
         if family is None:
@@ -152,15 +153,16 @@ class Auth:
         """The user's own record. Raises NotFound when it has just been deleted."""
         return await self._users.show(project, UUID(principal.id))
 
+    @on_fresh_definitions
     async def change_me(self, project: Project, principal: Principal, body: Mapping[str, object]) -> UserJson:
         """Change the own record by merge patch; the address and the flags of the account are not changed this way.
 
         Raises Invalid with every fault, Conflict (`already_exists`), NotFound.
         """
         faults = [Fault("/email", "readonly", "The address is not changed this way.")] if "email" in body else []
-        values = await self._read_change(project, {key: body[key] for key in body if key != "email"}, None, faults)
-        if values:
-            await self._users.update(self._db, project, UUID(principal.id), values)
+        draft = await self._read_change(project, {key: body[key] for key in body if key != "email"}, None, faults)
+        if draft.values:
+            await self._users.update(self._db, project, UUID(principal.id), draft)
         return await self.me(project, principal)
 
     async def delete_me(self, project: Project, principal: Principal) -> None:
@@ -213,27 +215,29 @@ class Auth:
         """One user with everything. Raises NotFound."""
         return await self._users.show(project, user_id, by=by)
 
+    @on_fresh_definitions
     async def create_user(self, project: Project, by: Principal, body: Mapping[str, object]) -> tuple[UUID, UserJson]:
         """A new account, with a password or without. Raises Invalid with every fault, Conflict (`already_exists`)."""
-        values, password = await self._read_new(project, body, by, [])
+        draft, password = await self._read_new(project, body, by, [])
         digest = await self._passwords.hash(password) if password is not None else None
         async with self._db.transaction() as tx:
-            user_id = await self._users.insert(tx, project, values, by=by)
+            user_id = await self._users.insert(tx, project, draft, by=by)
             if digest is not None:
                 await store.save_password(tx, project.schema, user_id, digest)
         return user_id, await self.user(project, by, user_id)
 
+    @on_fresh_definitions
     async def change_user(self, project: Project, by: Principal, user_id: UUID, body: Mapping[str, object]) -> UserJson:
         """Change an account by merge patch, its address, flags and password included. A new password, another address and
         disabling end all its sessions. Raises Invalid with every fault, Conflict (`already_exists`), NotFound.
         """
         faults: list[Fault] = []
         password = _password_of(body, faults)
-        values = await self._read_change(project, {key: body[key] for key in body if key != "password"}, by, faults)
+        draft = await self._read_change(project, {key: body[key] for key in body if key != "password"}, by, faults)
         digest = await self._passwords.hash(password) if password is not None else None
         async with self._db.transaction() as tx:
-            if values:
-                await self._users.update(tx, project, user_id, values, by=by)
+            if draft.values:
+                await self._users.update(tx, project, user_id, draft, by=by)
             elif await store.account_by_id(tx, project.schema, user_id) is None:
                 raise NotFound("No such user.")
             if digest is not None:
@@ -249,6 +253,7 @@ class Auth:
             raise NotFound("No such user.")
         return await self._sessions.list(project, user_id)
 
+    @on_fresh_definitions
     async def delete_user(self, project: Project, user_id: UUID) -> None:
         """Delete an account and end its sessions. Raises Conflict (`reference_violated`), NotFound."""
         await self._users.delete(self._db, project, user_id)
@@ -263,27 +268,27 @@ class Auth:
 
     async def _read_new(
         self, project: Project, body: Mapping[str, object], by: Principal | None, faults: list[Fault]
-    ) -> tuple[Values, str | None]:
+    ) -> tuple[Draft, str | None]:
         """The values of a new account and its password, if any. Raises Invalid with all faults, those given included."""
         password = _password_of(body, faults)
         try:
-            values = await self._users.read_new(project, {key: body[key] for key in body if key != "password"}, by=by)
+            draft = await self._users.read_new(project, {key: body[key] for key in body if key != "password"}, by=by)
         except Invalid as error:
             raise Invalid(error.detail, errors=[*error.errors, *faults]) from None
         if faults:
             raise Invalid("The body has faults.", errors=faults)
-        return values, password
+        return draft, password
 
     async def _read_change(
         self, project: Project, body: Mapping[str, object], by: Principal | None, faults: list[Fault]
-    ) -> Values:
+    ) -> Draft:
         try:
-            values = await self._users.read_change(project, body, by=by)
+            draft = await self._users.read_change(project, body, by=by)
         except Invalid as error:
             raise Invalid(error.detail, errors=[*faults, *error.errors]) from None
         if faults:
             raise Invalid("The body has faults.", errors=faults)
-        return values
+        return draft
 
     async def _count(self, project: Project, key: str, limit: Limit) -> _Counted:
         await take(self._db, store.throttle(project.schema), key, limit)

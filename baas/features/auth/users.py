@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from baas.base.clock import Clock
@@ -15,7 +16,7 @@ from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
 from baas.engines.query.table import USERS, Column, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
-from baas.engines.schema.catalog import Catalog
+from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
 from baas.engines.schema.validate import Values, clean_create, clean_patch
@@ -30,6 +31,13 @@ class UserJson:
 
     body: bytes
     rev: int
+
+
+class Draft(NamedTuple):
+    """Checked values, and the definition they were checked by: what is stored must be of the same one."""
+
+    table: Table
+    values: Values
 
 
 class _OwnAccount(Asking):
@@ -51,6 +59,7 @@ class UserRows:
         self._compiler = compiler
         self._clock = clock
 
+    @on_fresh_definitions
     async def show(self, project: Project, user_id: UUID, *, by: Principal | None = None) -> UserJson:
         """One user, to himself with what he may see of himself, or to `by` with everything. Raises NotFound."""
         table = await self._table(project)
@@ -70,6 +79,7 @@ class UserRows:
             raise NotFound("No such user.")
         return UserJson(row["body"].encode(), row["rev"])
 
+    @on_fresh_definitions
     async def page(
         self, project: Project, by: Principal, *, email: str | None, after: UUID | None, limit: int
     ) -> tuple[bytes, UUID | None]:
@@ -86,14 +96,14 @@ class UserRows:
             return b"", None
         return row["items"].encode(), UUID(row["key0"]) if row["more"] else None
 
-    async def read_new(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Values:
+    async def read_new(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Draft:
         """The checked values of a new user. Raises Invalid with every fault.
 
         Nobody chooses an id for himself: that of a deleted user would give him what that one left behind.
         """
         table = await self._table(project)
         if by is not None or "id" not in body:
-            return clean_create(table.collection, body, privileged=by is not None)
+            return Draft(table, clean_create(table.collection, body, privileged=by is not None))
         faults = [Fault("/id", "system_field", "Is written by the server alone.")]
         try:
             clean_create(table.collection, {key: body[key] for key in body if key != "id"}, privileged=False)
@@ -101,14 +111,14 @@ class UserRows:
             faults += error.errors
         raise Invalid("The record does not fit the collection.", errors=faults)
 
-    async def read_change(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Values:
+    async def read_change(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Draft:
         """The checked values of a merge patch. Raises Invalid with every fault."""
         table = await self._table(project)
-        return clean_patch(table.collection, body, privileged=by is not None)
+        return Draft(table, clean_patch(table.collection, body, privileged=by is not None))
 
-    async def insert(self, tx: Queries, project: Project, values: Values, *, by: Principal | None = None) -> UUID:
+    async def insert(self, tx: Queries, project: Project, draft: Draft, *, by: Principal | None = None) -> UUID:
         """Store a new user. Raises Conflict (`already_exists`) and Invalid (`bad_reference`)."""
-        table = await self._table(project)
+        table, values = draft
         user_id = values.setdefault("id", uuid7())
         tree = Insert(values)
         asking = Asking(by, now=self._clock.now()) if by else _OwnAccount(ANONYMOUS, now=self._clock.now(), sent=values)
@@ -122,9 +132,9 @@ class UserRows:
         assert isinstance(user_id, UUID)  # noqa: S101  `clean_create` makes it one
         return user_id
 
-    async def update(self, tx: Queries, project: Project, user_id: UUID, values: Values, *, by: Principal | None = None) -> None:
+    async def update(self, tx: Queries, project: Project, user_id: UUID, draft: Draft, *, by: Principal | None = None) -> None:
         """Change a stored user. Raises NotFound, Conflict (`already_exists`) and Invalid (`bad_reference`)."""
-        table, now = await self._table(project), self._clock.now()
+        (table, values), now = draft, self._clock.now()
         if by is not None:
             asking = Asking(by, now=now)
         else:
@@ -153,6 +163,7 @@ class UserRows:
         if row is None:
             raise NotFound("No such user.")
 
+    @on_fresh_definitions
     async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
         """The user's record as rules see `auth`: fresh, hidden fields too. None when it is gone or disabled."""
         table = await self._table(project)

@@ -38,7 +38,7 @@ class SerializationFailed(Unavailable):
 
 
 class SchemaChanged(Unavailable):
-    """A table or column of the statement is gone: the schema has changed since it was made. Nothing was written; ask anew."""
+    """A table or column of the statement is gone or of another type: it was made before a change. Nothing was written; ask anew."""
 
     default_code = "schema_changed"
 
@@ -57,7 +57,8 @@ _CONSTRAINTS = {
     "23514": CheckViolated,
 }
 _OUT_OF_RANGE = {"22003", "22008", "22021", "22P02", "22P05", "22007", "54000", "54001", "22026", "22001"}
-_SCHEMA_CHANGED = {"42P01", "42703", "3F000"}  # undefined table, column, schema
+# Undefined table, column, schema; a column of another type than the value (mismatch), the function or operator asked for it.
+_SCHEMA_CHANGED = {"42P01", "42703", "3F000", "42804", "42883"}
 _BUSY = {
     "57014": ("query_timeout", "The query took too long."),
     "55P03": ("busy", "The row is locked by another change; try again."),
