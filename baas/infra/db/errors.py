@@ -38,7 +38,7 @@ class SerializationFailed(Unavailable):
 
 
 class SchemaChanged(Unavailable):
-    """A table or column of the statement is gone or of another type: it was made before a change. Nothing was written; ask anew."""
+    """A table or column of the statement is gone or has another type by now. Nothing was written; ask anew."""
 
     default_code = "schema_changed"
 
