@@ -310,12 +310,14 @@ async def test_a_put_keeps_its_conditions(project: ProjectUnderTest) -> None:
     place = f"collections/posts/records/{NOWHERE}"
     body = {"json": {"title": "One"}}
 
+    assert (await project.operator.put(place, headers={"if-match": "*"}, **body)).status_code == 412
     assert (await project.operator.put(place, headers={"if-match": '"1"'}, **body)).status_code == 412
     assert (await project.operator.put(place, headers={"if-none-match": '"1"'}, **body)).status_code == 400
     assert (await project.operator.put(place, headers={"if-none-match": "*"}, **body)).status_code == 201
     assert (await project.operator.put(place, headers={"if-none-match": "*"}, **body)).status_code == 412
     assert (await project.operator.put(place, headers={"if-match": '"2"'}, **body)).status_code == 412
     assert (await project.operator.put(place, headers={"if-match": '"1"'}, **body)).json()["rev"] == 2
+    assert (await project.operator.put(place, headers={"if-match": "*"}, **body)).json()["rev"] == 3
     other = await project.operator.put(place, json={"id": str(uuid4()), "title": "x"})
     assert (other.status_code, pointers(other)) == (422, [("/id", "other_id")])
 

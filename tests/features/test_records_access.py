@@ -511,3 +511,19 @@ async def test_a_wide_record_with_a_gated_field_is_shown(project: ProjectUnderTe
     assert "gated" not in made
     assert [("last", "told"), ("last", None), ("made", None)] == [(one["f198"], one.get("gated")) for one in found]
     assert [203 + 1, 203, 203] == [len(one) for one in found]
+
+
+@pytest.mark.parametrize("create", ["true", "false"])
+async def test_a_put_that_only_replaces_does_not_tell_what_is_there(project: ProjectUnderTest, create: str) -> None:
+    """A record that the caller may neither see nor change answers as one that never was."""
+    await project.collection("posts", TEXTS, OWN | {"create": create})
+    record = (await project.operator.create("posts", {"title": "x"}))["id"]
+    user = await project.user()
+
+    for match in ("*", '"1"', '"2"'):
+        answers = [
+            await user.put(f"collections/posts/records/{one}", json={"title": "y"}, headers={"if-match": match})
+            for one in (record, str(uuid4()))
+        ]
+        assert problem(answers[0]) == problem(answers[1])
+        assert code(answers[0]) == (412, "precondition_failed")

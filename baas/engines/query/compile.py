@@ -153,12 +153,14 @@ class Compiler:
         update, create, view = asking.judge(table, "update"), asking.judge(table, "create"), asking.judge(table, "view")
         show = shown(table, None, asking)
         refs = references(table, table.columns, asking)
-        key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, _keys((update, create, view, show, *refs)))
+        only_old = tree.only_old or tree.rev is not None
+        folded = _keys((update, create, view, show, *refs))
+        key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, only_old, folded)
 
         def make() -> Template:
             replaced = [*_this_one(tree.rev), *_references_hold(refs, old="r"), *_stay(tree.fixed)]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
-            only_replace = [] if tree.rev is None else [sql("false")]
+            only_replace = [sql("false")] if only_old else []
             return Template(
                 sql(
                     "with n as (select * from {}),"

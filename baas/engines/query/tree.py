@@ -76,7 +76,7 @@ class Put:
     """Create the record with this id, or replace it.
 
     `values` is the whole row; of a stored one only `replaces` changes. A `fixed` field must already have the value given.
-    `rev` given: only replace, and only that revision.
+    `rev` given: only replace, and only that revision; `only_old`: only replace, of whatever revision.
     """
 
     id: UUID
@@ -84,6 +84,7 @@ class Put:
     replaces: tuple[str, ...]
     fixed: tuple[str, ...] = ()
     rev: int | None = None
+    only_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,10 +123,18 @@ class RecordsApi:
         if only_new not in (None, "*"):
             raise BadRequest("A PUT takes If-None-Match only as *.", code="bad_header", parameter="If-None-Match")
         body, rev = as_object(await call.body()), _if_match(call)
-        if only_new and call.header(b"if-match") is not None:
+        only_old = call.header(b"if-match") is not None
+        if only_new and only_old:
             raise BadRequest("If-Match and If-None-Match exclude each other.", code="bad_header", parameter="If-Match")
         stored = await self._records.put(
-            call.project, call.principal, call.collection, call.record, body, rev=rev, only_new=only_new == "*"
+            call.project,
+            call.principal,
+            call.collection,
+            call.record,
+            body,
+            rev=rev,
+            only_new=only_new == "*",
+            only_old=only_old,
         )
         await _answer_write(call, stored)
 

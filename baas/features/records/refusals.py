@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from baas.base.errors import BaasError, BadRequest, Conflict, Fault, Forbidden, Invalid, NotFound, PreconditionFailed
 from baas.engines.query.table import Table
+from baas.engines.query.tree import Put
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -42,6 +43,10 @@ def locked(action: Action) -> Forbidden:
 
 def exists_already() -> PreconditionFailed:
     return PreconditionFailed("There is a record with this id already.")
+
+
+def nothing_to_replace() -> PreconditionFailed:
+    return PreconditionFailed("There is no such record to replace.")
 
 
 def bad_filter(error: RuleError) -> BadRequest:
@@ -88,20 +93,23 @@ def of_change(action: Action, why: Row | None, rev: int | None, names: Sequence[
         raise wrong
 
 
-def of_put(why: Row | None, rev: int | None, names: Sequence[str], fixed: Sequence[str]) -> None:
+def of_put(why: Row | None, tree: Put, names: Sequence[str]) -> None:
     """The same for a put. To a caller who may not see the record it answers as if there were none, as far as it can."""
+    only_old = tree.only_old or tree.rev is not None
     if why is None or not why["present"]:
-        if why is not None and rev is not None:
-            raise PreconditionFailed("There is no such record to replace.")
+        if why is not None and only_old:
+            raise nothing_to_replace()
         if why is None or not why["may_create"]:
             raise denied("create")
     elif not why["may_update"]:
         if why["seen"]:
             raise denied("update")
+        if only_old:
+            raise nothing_to_replace()
         raise IdTaken("There is a record with this id already.") if why["may_create"] else denied("create")
     else:
-        _check_rev(rev, why["rev"])
-        changed = [name for name, stays in zip(fixed, why["stays"], strict=True) if not stays]
+        _check_rev(tree.rev, why["rev"])
+        changed = [name for name, stays in zip(tree.fixed, why["stays"], strict=True) if not stays]
         if changed:
             raise Invalid(
                 "The record does not fit the collection.",

@@ -164,11 +164,12 @@ class Records:
         *,
         rev: int | None = None,
         only_new: bool = False,
+        only_old: bool = False,
     ) -> Stored:
         """Create the record under this id, or replace it: a field that the body leaves out gets its default or null.
 
-        `only_new` refuses to replace, `rev` refuses anything but that revision. What the caller may not write (hidden,
-        readonly) stays as it is. Raises as `patch` and `create` do.
+        `only_new` refuses to replace, `only_old` to create, `rev` refuses anything but that revision. What the caller may not
+        write (hidden, readonly) stays as it is. Raises as `patch` and `create` do.
         """
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "update", "create", sent=body)
@@ -181,7 +182,7 @@ class Records:
         if only_new:
             return await self._put_new(table, Insert(values), asking)
         replaces, fixed = _written_by_put(table, asking, body)
-        tree = Put(record_id, values, replaces, fixed, rev)
+        tree = Put(record_id, values, replaces, fixed, rev, only_old)
         for _ in range(_TRIES):
             try:
                 with _refused(table, asking):
@@ -192,7 +193,7 @@ class Records:
                 return Stored(stored.body, stored.rev, stored.seen, stored.created, str(record_id))
             why = await self._store.why(self._compiler.why_not_put(table, tree, asking))
             names = self._compiler.reference_names(table, table.columns, asking)
-            refusals.of_put(why, rev, names, tree.fixed)
+            refusals.of_put(why, tree, names)
         raise _moving_target()
 
     @on_fresh_definitions
