@@ -16,7 +16,7 @@ from baas.infra.http.body import read_object
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
 from baas.infra.http.routes import ANYONE, USER, Body, Endpoint, scope
-from baas.infra.http.shape import Shape, plain
+from baas.infra.http.shape import Shape
 
 _PROJECT = "/v1/projects/{project}"
 _MAX_CREDENTIALS_BYTES = 16 * 1024
@@ -109,7 +109,7 @@ class AuthApi:
 
     async def sign_up(self, request: Request) -> Response:
         """Make an account and its first session."""
-        project = plain(request).project
+        project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
         session = await self._auth.sign_up(project, body, _device(request))
         return json_response(session.as_json(), 201, {"Location": f"/v1/projects/{project.name}/auth/me"})
@@ -119,7 +119,7 @@ class AuthApi:
         body = Shape(await read_object(request, limit=_MAX_CREDENTIALS_BYTES))
         email, password = body.text("email", max_chars=320), body.text("password", max_chars=256)
         body.done()
-        session = await self._auth.sign_in(plain(request).project, email, password, _device(request))
+        session = await self._auth.sign_in(Context.of(request).project, email, password, _device(request))
         return json_response(session.as_json())
 
     async def refresh(self, request: Request) -> Response:
@@ -127,34 +127,34 @@ class AuthApi:
         body = Shape(await read_object(request, limit=_MAX_CREDENTIALS_BYTES))
         token = body.text("refresh_token", max_chars=200)
         body.done()
-        return json_response((await self._auth.refresh(plain(request).project, token)).as_json())
+        return json_response((await self._auth.refresh(Context.of(request).project, token)).as_json())
 
     async def sign_out(self, request: Request) -> Response:
         """End the session that asks."""
-        context = plain(request)
+        context = Context.of(request)
         await self._auth.sign_out(context.project, context.principal)
         return no_content()
 
     async def me(self, request: Request) -> Response:
         """The own record."""
-        context = plain(request)
+        context = Context.of(request)
         return _user_response(await self._auth.me(context.project, context.principal))
 
     async def change_me(self, request: Request) -> Response:
         """Change the own record."""
-        context = plain(request)
+        context = Context.of(request)
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
         return _user_response(await self._auth.change_me(context.project, context.principal, body))
 
     async def delete_me(self, request: Request) -> Response:
         """Delete the own account."""
-        context = plain(request)
+        context = Context.of(request)
         await self._auth.delete_me(context.project, context.principal)
         return no_content()
 
     async def change_password(self, request: Request) -> Response:
         """Set another password."""
-        context = plain(request)
+        context = Context.of(request)
         body = Shape(await read_object(request, limit=_MAX_CREDENTIALS_BYTES))
         current, new = body.text("current", max_chars=256), body.text("password", max_chars=1024)
         body.done()
@@ -163,27 +163,27 @@ class AuthApi:
 
     async def sessions(self, request: Request) -> Response:
         """The own living sessions."""
-        context = plain(request)
+        context = Context.of(request)
         entries = await self._auth.sessions(context.project, UUID(context.principal.id))
         return json_response({"items": [entry.as_json(current=context.principal.session_id) for entry in entries]})
 
     async def end_sessions(self, request: Request) -> Response:
         """End all sessions, or all others."""
         context = Context.of(request)
-        keep = params.one_of(params.query(request, "except"), "except", ("current",))
+        keep = params.one_of(params.query(request), "except", ("current",))
         but = context.principal.session_id if keep else None
         await self._auth.end_sessions(context.project, UUID(context.principal.id), but=but)
         return no_content()
 
     async def end_session(self, request: Request) -> Response:
         """End one session."""
-        context = plain(request)
+        context = Context.of(request)
         await self._auth.end_session(context.project, UUID(context.principal.id), _path_id(request, "session"))
         return no_content()
 
     async def jwks(self, request: Request) -> Response:
         """The project's public keys."""
-        keys = await self._auth.jwks(plain(request).project)
+        keys = await self._auth.jwks(Context.of(request).project)
         return json_response(keys, headers={"Cache-Control": f"public, max-age={_JWKS_AGE_S}"})
 
 
@@ -211,7 +211,7 @@ class UsersApi:
 
     async def list(self, request: Request) -> Response:
         """A page of users in the order they were made."""
-        context, query = Context.of(request), params.query(request, *_PAGE)
+        context, query = Context.of(request), params.query(request)
         items, following = await self._auth.users(
             context.project,
             context.principal,
@@ -224,35 +224,35 @@ class UsersApi:
 
     async def create(self, request: Request) -> Response:
         """Make a user."""
-        context = plain(request)
+        context = Context.of(request)
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
         user_id, user = await self._auth.create_user(context.project, context.principal, body)
         return _user_response(user, 201, location=f"/v1/projects/{context.project.name}/users/{user_id}")
 
     async def get(self, request: Request) -> Response:
         """One user."""
-        context = plain(request)
+        context = Context.of(request)
         return _user_response(await self._auth.user(context.project, context.principal, _path_id(request, "user")))
 
     async def change(self, request: Request) -> Response:
         """Change a user."""
-        context, user_id = plain(request), _path_id(request, "user")
+        context, user_id = Context.of(request), _path_id(request, "user")
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
         return _user_response(await self._auth.change_user(context.project, context.principal, user_id, body))
 
     async def delete(self, request: Request) -> Response:
         """Delete a user."""
-        await self._auth.delete_user(plain(request).project, _path_id(request, "user"))
+        await self._auth.delete_user(Context.of(request).project, _path_id(request, "user"))
         return no_content()
 
     async def sessions(self, request: Request) -> Response:
         """A user's living sessions."""
-        entries = await self._auth.user_sessions(plain(request).project, _path_id(request, "user"))
+        entries = await self._auth.user_sessions(Context.of(request).project, _path_id(request, "user"))
         return json_response({"items": [entry.as_json(current=None) for entry in entries]})
 
     async def end_sessions(self, request: Request) -> Response:
         """End all sessions of a user."""
-        await self._auth.end_sessions(plain(request).project, _path_id(request, "user"))
+        await self._auth.end_sessions(Context.of(request).project, _path_id(request, "user"))
         return no_content()
 
 

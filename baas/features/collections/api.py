@@ -81,25 +81,21 @@ class CollectionsApi:
 
     async def list(self, request: Request) -> Response:
         """Every collection, in order of name."""
-        params.query(request)
         found = await self._collections.list(Context.of(request).project)
         return json_response({"items": [as_json(one) for one in found]})
 
     async def schema(self, request: Request) -> Response:
         """The whole manifest of the project."""
-        params.query(request)
         found = await self._collections.list(Context.of(request).project)
         return json_response({"collections": [as_json(one) for one in found]})
 
     async def get(self, request: Request) -> Response:
         """One collection."""
-        params.query(request)
         found = await self._collections.get(Context.of(request).project, request.path_params["collection"])
         return json_response(as_json(found))
 
     async def create(self, request: Request) -> Response:
         """Make a collection."""
-        params.query(request)
         project = Context.of(request).project
         made = await self._collections.create(project, await _body(request))
         return created(as_json(made), location=f"/v1/projects/{project.name}/collections/{made.name}")
@@ -124,4 +120,4 @@ async def _body(request: Request) -> dict[str, object]:
 
 
 def _confirmed(request: Request) -> bool:
-    return params.one_of(params.query(request, "confirm"), "confirm", ("data-loss",)) is not None
+    return params.one_of(params.query(request), "confirm", ("data-loss",)) is not None

@@ -14,7 +14,6 @@ from baas.base.errors import NotFound
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import Collection
 from baas.features.console.live import live_endpoints, live_schemas
-from baas.infra.http import params
 from baas.infra.http.answers import encode, json_response, not_modified
 from baas.infra.http.context import Context
 from baas.infra.http.openapi import document
@@ -99,12 +98,10 @@ class ConsoleApi:
 
     async def server_openapi(self, request: Request) -> Response:
         """The document of the whole server."""
-        params.query(request)
         return _document_answer(request, self._server_body)
 
     async def project_openapi(self, request: Request) -> Response:
         """The document of one project, as of its definitions now."""
-        params.query(request)
         context = Context.of(request)
         project = context.project
         if not context.principal.may("schema"):

@@ -111,30 +111,26 @@ class FilesApi:
     # Buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def buckets(self, request: Request) -> Response:
-        query(request)
         found = await self._files.buckets(Context.of(request).project)
         return json_response({"items": [bucket.as_json() for bucket in found]})
 
     async def create_bucket(self, request: Request) -> Response:
-        query(request)
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
         bucket = await self._files.create_bucket(project, body)
         return created(bucket.as_json(), location=f"/v1/projects/{project.name}/buckets/{bucket.name}")
 
     async def bucket(self, request: Request) -> Response:
-        query(request)
         return json_response((await self._files.bucket(Context.of(request).project, request.path_params["bucket"])).as_json())
 
     async def change_bucket(self, request: Request) -> Response:
-        query(request)
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
         changed = await self._files.change_bucket(project, request.path_params["bucket"], body)
         return json_response(changed.as_json())
 
     async def delete_bucket(self, request: Request) -> Response:
-        agreed = one_of(query(request, "confirm"), "confirm", ("data-loss",)) is not None
+        agreed = one_of(query(request), "confirm", ("data-loss",)) is not None
         await self._files.delete_bucket(Context.of(request).project, request.path_params["bucket"], may_lose_data=agreed)
         return no_content()
 
@@ -142,7 +138,7 @@ class FilesApi:
 
     async def list(self, request: Request) -> Response:
         """Items and folders in one order of paths; a page holds `limit` of both together."""
-        asked = query(request, "prefix", "delimiter", "cursor", "limit")
+        asked = query(request)
         context, bucket = Context.of(request), request.path_params["bucket"]
         prefix = text(asked, "prefix", "", max_length=_MAX_PATH)
         folders = one_of(asked, "delimiter", ("/",)) is not None
@@ -159,7 +155,6 @@ class FilesApi:
         return json_response(_page_json(page, of, folders=folders))
 
     async def put(self, request: Request) -> Response:
-        query(request)
         context, headers = Context.of(request), request.headers
         none_match = headers.get("if-none-match")
         if none_match not in (None, "*"):
@@ -178,7 +173,7 @@ class FilesApi:
     async def download(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD. A file replaced between its row and its bytes is looked up again: nothing has been sent by then."""
         context, params = Context.of(scope), scope["path_params"]
-        saved = boolean(query(scope, "download"), "download")
+        saved = boolean(query(scope), "download")
         bucket = await self._files.bucket(context.project, params["bucket"])
         for _ in range(_TRIES):
             file = await self._files.file(context.project, context.principal, params["bucket"], params["path"])
@@ -191,7 +186,6 @@ class FilesApi:
         raise Internal(f"The bytes of {file.blob} are missing.", code="blob_missing")
 
     async def describe(self, request: Request) -> Response:
-        query(request)
         context = Context.of(request)
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
         change = _change(body, request.headers)
@@ -199,7 +193,6 @@ class FilesApi:
         return _written(context.project, await self._files.describe(context.project, context.principal, bucket, path, change))
 
     async def delete(self, request: Request) -> Response:
-        query(request)
         context, params = Context.of(request), request.path_params
         condition = request.headers.get("if-match")
         await self._files.delete(context.project, context.principal, params["bucket"], params["path"], if_match=condition)

@@ -102,7 +102,6 @@ class HostingApi:
         )
 
     async def list_sites(self, request: Request) -> Response:
-        query(request)
         project = Context.of(request).project
         return json_response({"items": [self._site_json(project, site) for site in await self._hosting.sites(project)]})
 
@@ -113,7 +112,6 @@ class HostingApi:
         return created(self._site_json(project, site), location=f"/v1/projects/{project.name}/sites/{name}")
 
     async def get(self, request: Request) -> Response:
-        query(request)
         project = Context.of(request).project
         return json_response(self._site_json(project, await self._hosting.site(project, _name(request))))
 
@@ -125,24 +123,22 @@ class HostingApi:
         return json_response(self._site_json(project, changed))
 
     async def delete(self, request: Request) -> Response:
-        query(request)
         await self._hosting.delete(Context.of(request).project, _name(request))
         return no_content()
 
     async def releases(self, request: Request) -> Response:
-        limit = integer(query(request, "limit"), "limit", 30, minimum=1, maximum=100)
+        limit = integer(query(request), "limit", 30, minimum=1, maximum=100)
         found = await self._hosting.releases(Context.of(request).project, _name(request), limit=limit)
         return json_response({"items": [release.as_json() for release in found]})
 
     async def release(self, request: Request) -> Response:
-        query(request)
         release = await self._hosting.release(Context.of(request).project, _name(request), _release_id(request))
         return json_response(release.as_json())
 
     async def deploy(self, request: Request) -> Response:
         """Streamed to disk; the body is never in memory as a whole."""
         project, name = Context.of(request).project, _name(request)
-        asked = query(request, "activate", "message")
+        asked = query(request)
         deployed = await self._hosting.deploy(
             project,
             name,
@@ -154,7 +150,6 @@ class HostingApi:
         return _created(project, name, deployed.release, more)
 
     async def begin(self, request: Request) -> Response:
-        query(request)
         project, name = Context.of(request).project, _name(request)
         data = await read_bytes(request.scope, request.receive, limit=_MANIFEST_BYTES)
         body = as_object(loads(data, max_depth=4, max_keys=3 * self._settings.max_archive_files + 100))
@@ -163,18 +158,15 @@ class HostingApi:
         return _created(project, name, release, {"missing": missing})
 
     async def upload(self, request: Request) -> Response:
-        query(request)
         content = stream_body(request, limit=self._settings.max_archive_bytes)
         await self._hosting.upload(Context.of(request).project, _name(request), request.path_params["sha256"], content)
         return no_content()
 
     async def finalize(self, request: Request) -> Response:
-        query(request)
         release = await self._hosting.finalize(Context.of(request).project, _name(request), _release_id(request))
         return json_response(release.as_json())
 
     async def activate(self, request: Request) -> Response:
-        query(request)
         project, name = Context.of(request).project, _name(request)
         release = await self._hosting.activate(project, name, _release_id(request))
         return json_response({**release.as_json(), "url": self._url(project, name)})

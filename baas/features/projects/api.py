@@ -18,7 +18,7 @@ from baas.infra.http.body import read_object
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
 from baas.infra.http.routes import ANYONE, OPERATOR, Body, Endpoint, scope
-from baas.infra.http.shape import Shape, plain
+from baas.infra.http.shape import Shape
 
 _MAX_BODY_BYTES = 64 * 1024
 _MAX_KEY_LIFE_S = 10 * 365 * 24 * 3600
@@ -76,12 +76,11 @@ class OperatorsApi:
         body = Shape(await read_object(request, limit=_MAX_BODY_BYTES))
         email, password = body.text("email", max_chars=320), body.text("password", max_chars=256)
         body.done()
-        session = await self._operators.sign_in(email, password, address=plain(request).address)
+        session = await self._operators.sign_in(email, password, address=Context.of(request).address)
         return json_response(session.as_json())
 
     async def setup(self, request: Request) -> Response:
         """Make the first operator; 410 ever after."""
-        plain(request)
         body = Shape(await read_object(request, limit=_MAX_BODY_BYTES))
         token, email = body.text("token", max_chars=200), body.text("email", max_chars=320)
         password = body.text("password", max_chars=1024)
@@ -91,14 +90,13 @@ class OperatorsApi:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session whose token the request carries."""
-        plain(request)
         token = request.headers.get("authorization", "").partition(" ")[2].strip()
         await self._operators.sign_out(token)
         return no_content()
 
     async def me(self, request: Request) -> Response:
         """The operator who asks."""
-        operator = await self._operators.me(plain(request).principal)
+        operator = await self._operators.me(Context.of(request).principal)
         return json_response(operator.as_json())
 
 
@@ -125,7 +123,7 @@ class ProjectsApi:
 
     async def list(self, request: Request) -> Response:
         """A page of projects by name."""
-        query = params.query(request, *_PAGE)
+        query = params.query(request)
         limit = params.integer(query, "limit", 100, minimum=1, maximum=500)
         entries = await self._projects.list(after=decode_cursor(params.text(query, "cursor")), limit=limit + 1)
         page = entries[:limit]
@@ -134,33 +132,32 @@ class ProjectsApi:
 
     async def create(self, request: Request) -> Response:
         """Make a project."""
-        plain(request)
         entry = await self._projects.create(await _read_name(request))
         return created(entry.as_json(), location=f"/v1/projects/{entry.name}")
 
     async def get(self, request: Request) -> Response:
         """One project."""
-        return json_response((await self._projects.entry(plain(request).project)).as_json())
+        return json_response((await self._projects.entry(Context.of(request).project)).as_json())
 
     async def rename(self, request: Request) -> Response:
         """Give a project another name."""
-        entry = await self._projects.rename(plain(request).project, await _read_name(request))
+        entry = await self._projects.rename(Context.of(request).project, await _read_name(request))
         return json_response(entry.as_json())
 
     async def drop(self, request: Request) -> Response:
         """Delete a project."""
-        query = params.query(request, "confirm")
+        query = params.query(request)
         await self._projects.drop(Context.of(request).project, confirm=params.text(query, "confirm"))
         return no_content()
 
     async def settings(self, request: Request) -> Response:
         """The settings in force."""
-        return json_response(project_settings.as_json(plain(request).project.settings))
+        return json_response(project_settings.as_json(Context.of(request).project.settings))
 
     async def change_settings(self, request: Request) -> Response:
         """Change what the merge patch names."""
         patch = await read_object(request, limit=_MAX_BODY_BYTES)
-        changed = await self._projects.change_settings(plain(request).project, patch)
+        changed = await self._projects.change_settings(Context.of(request).project, patch)
         return json_response(project_settings.as_json(changed))
 
 
@@ -181,12 +178,12 @@ class KeysApi:
 
     async def list(self, request: Request) -> Response:
         """All keys, without their secrets."""
-        keys = await self._keys.list(plain(request).project)
+        keys = await self._keys.list(Context.of(request).project)
         return json_response({"items": [key.as_json() for key in keys], "next_cursor": None})
 
     async def create(self, request: Request) -> Response:
         """Make a key; without scopes it may do everything in the project."""
-        context = plain(request)
+        context = Context.of(request)
         body = Shape(await read_object(request, limit=_MAX_BODY_BYTES))
         name = body.text("name", max_chars=100)
         scopes = body.maybe_texts("scopes", one_of=SCOPES)
@@ -204,7 +201,7 @@ class KeysApi:
             key_id = params.identifier(request.path_params["key"], "key")
         except BadRequest:
             raise NotFound("No such key.") from None
-        await self._keys.revoke(plain(request).project, key_id)
+        await self._keys.revoke(Context.of(request).project, key_id)
         return no_content()
 
 

@@ -80,19 +80,16 @@ class RecordsApi:
         )
 
     async def list(self, call: Call) -> None:
-        values = params.query(call.scope, *_LIST) if call.scope["query_string"] else {}
-        page = await self._records.list(call.project, call.principal, call.collection, _wanted_by_query(values))
+        wanted = _wanted_by_query(params.query(call.scope))
+        page = await self._records.list(call.project, call.principal, call.collection, wanted)
         await call.answer(_page_json(page), 200, *_next_link(call.scope, page))
 
     async def query(self, call: Call) -> None:
-        params.query(call.scope)
         wanted = _wanted_by_body(as_object(await call.body()))
         await call.answer(_page_json(await self._records.list(call.project, call.principal, call.collection, wanted)))
 
     async def get(self, call: Call) -> None:
-        fields = None
-        if call.scope["query_string"]:
-            fields = _names(params.query(call.scope, "fields").get("fields"), "fields")
+        fields = _names(params.query(call.scope).get("fields"), "fields")
         stored = await self._records.get(call.project, call.principal, call.collection, call.record, fields)
         etag = _etag(stored)
         if _none_match(call.header(b"if-none-match"), etag):
@@ -101,7 +98,6 @@ class RecordsApi:
             await call.answer(stored.body.encode(), 200, (b"etag", etag))
 
     async def create(self, call: Call) -> None:
-        params.query(call.scope)
         body = await call.body()
         if isinstance(body, list):
             items = await self._records.create_many(call.project, call.principal, call.collection, body)
@@ -111,14 +107,12 @@ class RecordsApi:
             await _answer_write(call, stored)
 
     async def patch(self, call: Call) -> None:
-        params.query(call.scope)
         body, rev = as_object(await call.body()), _if_match(call)
         await _answer_write(
             call, await self._records.patch(call.project, call.principal, call.collection, call.record, body, rev=rev)
         )
 
     async def put(self, call: Call) -> None:
-        params.query(call.scope)
         only_new = call.header(b"if-none-match")
         if only_new not in (None, "*"):
             raise BadRequest("A PUT takes If-None-Match only as *.", code="bad_header", parameter="If-None-Match")
@@ -139,7 +133,6 @@ class RecordsApi:
         await _answer_write(call, stored)
 
     async def delete(self, call: Call) -> None:
-        params.query(call.scope)
         await self._records.delete(call.project, call.principal, call.collection, call.record, rev=_if_match(call))
         await call.empty(204)
 

@@ -1,7 +1,7 @@
 """Typed query values: each name once, each known, each of its type, or 400 `bad_parameter` with the name."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NoReturn, TypeVar, overload
 from urllib.parse import unquote_to_bytes
@@ -20,19 +20,22 @@ _NO_MAXIMUM = 2**53
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-def query(source: Request | Scope, *known: str) -> Query:
-    """The query values of a request, decoded. Raises BadRequest for an unknown name, a repeated one, bad UTF-8 or NUL."""
-    raw: bytes = (source.scope if isinstance(source, Request) else source)["query_string"]
+def query(source: Request | Scope) -> Query:
+    """The query values of a request, as the router has read them: all declared by its endpoint."""
+    values: Query = (source.scope if isinstance(source, Request) else source)["baas.query"]
+    return values
+
+
+def read_query(raw: bytes, known: Collection[str]) -> Query:
+    """The values of a query string, decoded. Raises BadRequest for an unknown name, a repeated one, bad UTF-8 or NUL."""
     found: dict[str, str] = {}
-    if not raw:
-        return found
     for part in raw.split(b"&"):
         if not part:
             continue
         name_bytes, _, value = part.partition(b"=")
         name = _decode(name_bytes, "")
         if name not in known:
-            _refuse(name, f"There is no query parameter {name!r} here.", hint=did_you_mean(name, known) or _listing(known))
+            _refuse(name, f"There is no query parameter {name!r} here.", hint=did_you_mean(name, tuple(known)) or _listing(known))
         if name in found:
             _refuse(name, f"The query parameter {name!r} may be given once.")
         found[name] = _decode(value, name)
@@ -133,7 +136,7 @@ def _decode(raw: bytes, name: str) -> str:
     return value
 
 
-def _listing(known: Sequence[str]) -> str:
+def _listing(known: Collection[str]) -> str:
     return f"Known here: {', '.join(known)}." if known else "This call takes no query parameters."
 
 

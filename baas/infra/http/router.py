@@ -7,6 +7,7 @@ request, a path known by another method must name all of them, and a fixed segme
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from starlette.convertors import PathConvertor, StringConvertor
@@ -16,10 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baas.base.errors import MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
+from baas.infra.http.params import read_query
 from baas.infra.http.routes import Endpoint, Handler
 
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +123,16 @@ class Router:
         return allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Find, check the policy, run. The edge may have found already (`baas.found`)."""
+        """Find, check the policy, read the query, run. The edge may have found already (`baas.found`).
+
+        Raises BadRequest (`bad_parameter`) for a query parameter that the endpoint does not declare.
+        """
         found: Found = scope.get("baas.found") or self.find(scope["method"], scope["path"])
         scope["path_params"] = found.path_params
         found.endpoint.policy.admit(Context.of(scope).principal)
+        asked = scope["query_string"]
+        # Whatever stands in the address of a page is its script's business.
+        scope["baas.query"] = read_query(asked, found.endpoint.query) if asked and not found.endpoint.page else _NOTHING
         await found.app(scope, receive, _without_body(send) if found.bare else send)
 
     def _candidates(self, path: str) -> Sequence[_Path]:

@@ -1,12 +1,8 @@
-"""Reads small requests: the members of a JSON object by name and type, every fault named at once; no query where none belongs."""
+"""Reads small requests: the members of a JSON object by name and type, every fault named at once."""
 
 from collections.abc import Mapping
 
-from starlette.requests import Request
-
 from baas.base.errors import Fault, Invalid
-from baas.infra.http.context import Context
-from baas.infra.http.params import query
 
 
 class Shape:
@@ -89,9 +85,3 @@ class Shape:
 
     def _has_fault(self, name: str) -> bool:
         return any(fault.pointer == f"{self._pointer}/{name}" for fault in self._faults)
-
-
-def plain(request: Request) -> Context:
-    """The context of a request that takes no query parameters. Raises BadRequest when it has some."""
-    query(request)
-    return Context.of(request)

@@ -78,7 +78,7 @@ async def echo(request: Request) -> Response:
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("GET", f"{BASE.replace('app', '{project}')}/who", ANYONE, "Who asks", who),
+    Endpoint("GET", f"{BASE.replace('app', '{project}')}/who", ANYONE, "Who asks", who, query={"q": {}}),
     Endpoint("POST", f"{BASE.replace('app', '{project}')}/echo", ANYONE, "Say it again", echo),
     Endpoint("GET", "/v1/projects/{project}/mine", USER, "For users", who),
     Endpoint("GET", "/v1/projects/{project}/schema", scope("schema"), "For the scope", who),

@@ -415,6 +415,32 @@ async def test_what_is_too_much_work_is_shed_and_health_still_answers() -> None:
         assert b'baas_refused_total{reason="busy",worker="' in app.metrics.render()
 
 
+async def test_who_sends_slowly_holds_no_place_at_work() -> None:
+    """However many bodies are on their way, the others are served; and a body that comes at last is, too."""
+    go = asyncio.Event()
+
+    async def slowly() -> Any:
+        yield b'{"a":'
+        await go.wait()
+        yield b"1}"
+
+    sent = {"Content-Type": "application/json"}
+    async with small_app(max_concurrent=2, max_queue=1, queue_wait_s=0.2) as app:
+        slow = [asyncio.ensure_future(app.http.post(ECHO, content=slowly(), headers=sent)) for _ in range(8)]
+        await asyncio.sleep(0.05)
+        assert [200] * 3 == [(await app.http.get(WHO)).status_code for _ in range(3)]
+        crowd = await app.http.post(ECHO, content=slowly(), headers=sent)
+        problem_of(crowd, 503, "busy")  # as many as streams are: four a place
+        go.set()
+        statuses = [(await one).status_code for one in slow]
+        assert set(statuses) <= {200, 503}
+        assert 2 <= statuses.count(200)
+        assert 200 == (await app.http.post(ECHO, content=b"{}", headers=sent)).status_code
+        figures = app.metrics.render().decode()
+    held = [line for line in figures.splitlines() if line.startswith(("baas_requests_at_work{", "baas_bodies_awaited{"))]
+    assert ["0.0", "0.0"] == [line.rpartition(" ")[2] for line in held]
+
+
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -734,7 +760,8 @@ async def test_no_credential_reaches_the_log_by_any_way_in() -> None:
         )
 
     canary_token = f"sk_{_CANARY}{'A' * 30}"
-    async with small_app([Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken)]) as app:
+    known: dict[str, Any] = {name: {} for name in ("token", "code", "password")}
+    async with small_app([Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken, query=known)]) as app:
         await app.http.post(
             f"/v1/projects/app/broken?token={_CANARY}&code={_CANARY}&password={_CANARY}",
             json={"password": _CANARY, "nested": {"refresh_token": f"rt_{_CANARY}{'B' * 30}", "client_secret": _CANARY}},

@@ -7,7 +7,7 @@ from baas.infra.http import params
 
 
 def read(raw: str | bytes, *known: str) -> params.Query:
-    return params.query({"type": "http", "query_string": raw if isinstance(raw, bytes) else raw.encode()}, *known)
+    return params.read_query(raw if isinstance(raw, bytes) else raw.encode(), known)
 
 
 def test_values_are_decoded_once_and_exactly() -> None:

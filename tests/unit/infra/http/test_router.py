@@ -6,8 +6,9 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baas.base.errors import MethodNotAllowed, NotFound
+from baas.base.errors import BadRequest, MethodNotAllowed, NotFound
 from baas.base.principal import ANONYMOUS
+from baas.infra.http import params
 from baas.infra.http.context import Context
 from baas.infra.http.router import Router
 from baas.infra.http.routes import ANYONE, Endpoint, Policy, scope
@@ -84,7 +85,7 @@ async def test_a_head_has_the_headers_of_the_get_and_no_body() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "HEAD", "path": "/page", "baas.context": Context("r", ANONYMOUS, "")}
+    scope = {"type": "http", "method": "HEAD", "path": "/page", "query_string": b"", "baas.context": Context("r", ANONYMOUS, "")}
     await Router([Endpoint("GET", "/page", ANYONE, "", app=page)])(scope, None, send)  # type: ignore[arg-type]
 
     assert [(b"content-length", b"4")] == sent[0]["headers"]
@@ -103,6 +104,38 @@ def test_unknown_paths_and_methods_are_told_apart() -> None:
     for path in ("/healthz/", "//healthz", "/HEALTHZ", "/healthz\n", "/v1/projects//collections/c/records"):
         with pytest.raises(NotFound):
             ROUTER.find("GET", path)
+
+
+async def test_a_query_has_what_its_endpoint_declares_and_nothing_else() -> None:
+    """Whatever the endpoint does with it; a page's query is nobody's business but its script's."""
+    seen: list[params.Query] = []
+
+    async def note(request: Request) -> Response:
+        seen.append(params.query(request))
+        return Response()
+
+    router = Router(
+        [
+            Endpoint("GET", "/v1/known", ANYONE, "", note, query={"limit": {"type": "integer"}}),
+            Endpoint("GET", "/v1/none", ANYONE, "", note),
+            Endpoint("GET", "/page", ANYONE, "", note, page=True),
+        ]
+    )
+
+    async def ask(path: str, raw: bytes) -> None:
+        async def send(_message: Any) -> None:
+            return
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": raw}
+        await router(scope | {"baas.context": Context("r", ANONYMOUS, "")}, plain, send)  # type: ignore[arg-type]
+
+    await ask("/v1/known", b"limit=3")
+    await ask("/v1/none", b"")
+    await ask("/page", b"utm=1")
+    for path, raw in (("/v1/known", b"limits=3"), ("/v1/known", b"limit=1&limit=2"), ("/v1/none", b"limit=3")):
+        with pytest.raises(BadRequest, match="query parameter"):
+            await ask(path, raw)
+    assert [{"limit": "3"}, {}, {}] == seen
 
 
 def test_a_table_that_does_not_say_one_thing_does_not_start() -> None:
