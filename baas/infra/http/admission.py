@@ -2,11 +2,14 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from baas.base.errors import TooManyRequests, Unavailable
 
 _WINDOW_S = 10.0
 _MOST_ADDRESSES = 50_000
+T = TypeVar("T")
 
 
 class Gate:
@@ -95,6 +98,33 @@ class Gate:
                 self._waiting.remove(entry)
                 self._take(key)
                 turn.set_result(None)
+
+
+class Place:
+    """A place at work, which is given up while the client is waited for: whoever sends slowly holds up nobody but himself.
+
+    `bodies` bounds how many may wait so. `held` says whether the place is taken now; the one who took it first leaves it last.
+    """
+
+    def __init__(self, work: Gate, bodies: Gate, key: str) -> None:
+        self._work = work
+        self._bodies = bodies
+        self._key = key
+        self.held = True
+
+    async def without(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Wait outside, then take a place again. Raises Unavailable (`busy`) when too many wait, or none is free in time."""
+        if not self._bodies.try_enter(self._key):
+            raise _busy()
+        self.held = False
+        self._work.leave(self._key)
+        try:
+            found = await wait()
+        finally:
+            self._bodies.leave(self._key)
+        await self._work.enter(self._key)
+        self.held = True
+        return found
 
 
 class AddressRate:

@@ -16,6 +16,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACE = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 # Half of a surrogate pair cannot be decoded from bytes, but a test client may hand it in as text.
 _BAD_IN_PATH = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
+ARRIVED = "baas.arrived"
+"""The key in a scope that our protocol sets once the whole request is here: who reads its body then waits for nobody."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 

@@ -21,8 +21,8 @@ from baas.base.errors import Misdirected, NotFound, RequestTimeout, TooManyReque
 from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
-from baas.infra.http.admission import AddressRate, Gate
-from baas.infra.http.arrival import Head, HeadLimits, Proxies, own_hosts, read_head
+from baas.infra.http.admission import AddressRate, Gate, Place
+from baas.infra.http.arrival import ARRIVED, Head, HeadLimits, Proxies, own_hosts, read_head
 from baas.infra.http.body import BodyLimits
 from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, cors_headers, preflight_headers
 from baas.infra.http.context import Context
@@ -52,6 +52,7 @@ class _Exchange:
         "deadline",
         "head",
         "kind",
+        "place",
         "principal",
         "project",
         "reading",
@@ -76,10 +77,11 @@ class _Exchange:
         self.reading = False
         self.complete = False
         self.deadline: Deadline | None = None
+        self.place: Place | None = None  # held while the body has yet to come
 
     async def receive(self) -> Message:
         self.reading = True
-        message = await self.receive_from()
+        message = await (self.place.without(self.receive_from) if self.place else self.receive_from())
         self.reading = False
         return message
 
@@ -139,10 +141,12 @@ class Edge:
         self._rate = AddressRate(settings.api_per_address)
         self._work = Gate(settings.max_concurrent, queue=settings.max_queue, wait_s=settings.queue_wait_s)
         self._streams = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
+        self._bodies = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
         self._deadlines = Deadlines()
         self._id_prefix, self._id_number = os.urandom(6).hex(), itertools.count(1)
         metrics.gauge("requests_at_work", "Requests being served now.", lambda: self._work.at_work)
         metrics.gauge("requests_waiting", "Requests waiting for their turn.", lambda: self._work.waiting)
+        metrics.gauge("bodies_awaited", "Requests whose body is still coming.", lambda: self._bodies.at_work)
         metrics.gauge("streams_at_work", "Uploads, downloads and site requests being served now.", lambda: self._streams.at_work)
 
     @property
@@ -271,10 +275,12 @@ class Edge:
     async def _work_on(self, key: str, scope: Scope, exchange: _Exchange) -> None:
         if not self._work.try_enter(key):
             await self._wait_for(self._work, key)
+        place = exchange.place = None if scope.get(ARRIVED) else Place(self._work, self._bodies, key)
         try:
             await self._router(scope, exchange.receive, exchange.send)
         finally:
-            self._work.leave(key)
+            if place is None or place.held:
+                self._work.leave(key)
 
     async def _stream(self, key: str, app: ASGIApp, scope: Scope, exchange: _Exchange) -> None:
         """Uploads, downloads and sites: a longer time, and places of their own, so that slow clients cannot fill the others."""

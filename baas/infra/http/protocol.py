@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from baas.base.errors import BaasError, BadRequest, HeadersTooLarge, RequestTimeout, UriTooLong
 from baas.base.ids import uuid7
-from baas.infra.http.arrival import HeadLimits
+from baas.infra.http.arrival import ARRIVED, HeadLimits
 from baas.infra.http.joined import Joined
 from baas.infra.http.problem import parts
 
@@ -112,6 +112,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._idle_bytes = 0
+        cast(dict[str, Any], self.scope)[ARRIVED] = True
         super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
