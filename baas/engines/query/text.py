@@ -10,7 +10,6 @@ from baas.infra.db.sql import Sql, Statement
 V = TypeVar("V")
 _SLOTS = "slots"
 _CONSTANTS = "constants"
-Source = Mapping[str, object] | Sequence[object]
 
 
 class Slot(NamedTuple):

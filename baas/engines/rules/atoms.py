@@ -4,7 +4,6 @@ Total: no atom raises, whatever is stored. A failure on either side leaves both 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from baas.engines.rules.functions import Function
 from baas.engines.rules.operands import (
@@ -150,7 +149,6 @@ def as_decimal(value: Value) -> Value:
 # Order
 
 
-_Operator = Literal["<", "<=", ">", ">="]
 _OPPOSITE: Mapping[str, str] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 

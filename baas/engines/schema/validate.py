@@ -55,25 +55,6 @@ def clean_patch(collection: Collection, body: Mapping[str, object], *, privilege
     return _complete(values, faults)
 
 
-def clean_replace(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
-    """Values that replace those of a record that exists: what the body leaves out gets its default or null. Raises Invalid.
-
-    Fields that the caller may not write (hidden, readonly) are not among them, so they stay as they are. Immutable ones are:
-    the statement must compare them with what is stored (`immutable_names`), because only it knows.
-    """
-    faults = list(_strangers(collection, body, privileged=privileged, new=False))
-    values: Values = {}
-    for field in collection.fields:
-        if (field.hidden or field.readonly) and not privileged:
-            if field.name in body and not field.hidden:
-                faults.append(_readonly(field))
-        elif field.name in body:
-            values[field.name] = _clean(collection, field, body[field.name], faults)
-        else:
-            values[field.name] = _default(field, faults)
-    return _complete(values, faults)
-
-
 def immutable_names(collection: Collection, *, privileged: bool) -> tuple[str, ...]:
     """The fields whose stored value this caller cannot change."""
     return () if privileged else tuple(field.name for field in collection.fields if field.immutable)

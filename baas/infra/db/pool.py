@@ -71,12 +71,6 @@ class Transaction:
         with _translated():
             await self._connection.execute(text)
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """A block that can fail alone: what it did is undone, the transaction goes on."""
-        async with self._connection.transaction():
-            yield
-
     async def _run(self, method: Callable[..., Awaitable[T]], query: Sql | Statement) -> T:
         statement = query.render() if isinstance(query, Sql) else query
         with _translated():

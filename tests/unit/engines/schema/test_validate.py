@@ -8,7 +8,7 @@ import pytest
 from baas.base.errors import Invalid
 from baas.engines.schema import manifest
 from baas.engines.schema.collection import Collection
-from baas.engines.schema.validate import clean_create, clean_patch, clean_replace, immutable_names
+from baas.engines.schema.validate import clean_create, clean_patch, immutable_names
 
 ID = "01932f3a-0000-7000-8000-000000000001"
 FIELDS = [
@@ -51,10 +51,8 @@ def test_a_patch_has_the_values_that_were_sent(posts: Collection) -> None:
     assert {} == clean_patch(posts, {}, privileged=False)
 
 
-def test_a_replacement_leaves_what_the_caller_may_not_write(posts: Collection) -> None:
-    """Hidden and readonly fields stay; immutable ones are compared by the statement; the rest gets its default."""
-    assert {"title": "a", "n": 3, "owner": None} == clean_replace(posts, {"title": "a"}, privileged=False)
-    assert {"title", "n", "owner", "score", "secret"} == set(clean_replace(posts, {"title": "a"}, privileged=True))
+def test_immutable_fields_are_so_for_callers_under_rules(posts: Collection) -> None:
+    """A put compares them with what is stored."""
     assert ("owner",) == immutable_names(posts, privileged=False)
     assert () == immutable_names(posts, privileged=True)
 
@@ -97,7 +95,7 @@ def test_privileged_callers_write_flagged_fields_but_not_wrong_types(posts: Coll
     assert [("/score", "wrong_type")] == faults_of(clean_patch, posts, {"score": "5"}, privileged=True)
 
 
-@pytest.mark.parametrize("call", [clean_create, clean_patch, clean_replace])
+@pytest.mark.parametrize("call", [clean_create, clean_patch])
 def test_a_required_field_takes_no_null(posts: Collection, call: Any) -> None:
     """In no form of write."""
     assert [("/title", "required")] == faults_of(call, posts, {"title": None})
