@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from baas.engines.rules import values
-from baas.engines.rules.functions import FUNCTIONS, Function
+from baas.engines.rules.functions import FUNCTIONS
+from baas.engines.rules.functions.function import Function
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import Sql, join, sql
 from tests.support.rule_world import DECIMALS, DOUBLES, INTS, JSONS, TEXTS, TIMES

@@ -5,7 +5,7 @@ Total: no atom raises, whatever is stored. A failure on either side leaves both 
 
 from collections.abc import Mapping, Sequence
 
-from baas.engines.rules.functions import Function
+from baas.engines.rules.functions.function import Function
 from baas.engines.rules.operands import (
     ERROR,
     JSON_NULL,

@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from typing import Literal, NoReturn
 
 from baas.engines.rules import parse as syntax
-from baas.engines.rules.functions import FUNCTIONS, NAMES, ZONE, Function, overloads
+from baas.engines.rules.functions import FUNCTIONS, NAMES, overloads
+from baas.engines.rules.functions.function import ZONE, Function
 from baas.engines.rules.tree import (
     Among,
     Apply,

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import cast
 
 from baas.engines.rules import values
-from baas.engines.rules.functions import Function, overloads
+from baas.engines.rules.functions import overloads
+from baas.engines.rules.functions.function import Function
 from baas.engines.rules.tree import (
     Among,
     Apply,

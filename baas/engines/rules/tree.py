@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from baas.engines.rules.functions import Function
+from baas.engines.rules.functions.function import Function
 from baas.engines.rules.types import Type
 
 
