@@ -11,6 +11,7 @@ import itertools
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -143,6 +144,8 @@ class Edge:
         self._streams = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
         self._bodies = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
         self._deadlines = Deadlines()
+        # One address gets a part of them only: its slow clients must not keep everybody else from files and sites.
+        self._streams_of: Counter[str] = Counter()
         self._id_prefix, self._id_number = os.urandom(6).hex(), itertools.count(1)
         metrics.gauge("requests_at_work", "Requests being served now.", lambda: self._work.at_work)
         metrics.gauge("requests_waiting", "Requests waiting for their turn.", lambda: self._work.waiting)
@@ -286,12 +289,19 @@ class Edge:
         """Uploads, downloads and sites: a longer time, and places of their own, so that slow clients cannot fill the others."""
         if exchange.deadline is not None:
             exchange.deadline.at = asyncio.get_running_loop().time() + self._settings.upload_timeout_s
+        if self._streams_of[exchange.address] >= self._settings.max_concurrent:
+            self._metrics.refused("busy")
+            raise Unavailable("Too many uploads and downloads of this address are under way.", code="busy")
         if not self._streams.try_enter(key):
             await self._wait_for(self._streams, key)
+        self._streams_of[exchange.address] += 1
         try:
             await app(scope, exchange.receive, exchange.send)
         finally:
             self._streams.leave(key)
+            self._streams_of[exchange.address] -= 1
+            if not self._streams_of[exchange.address]:
+                del self._streams_of[exchange.address]
 
     async def _wait_for(self, gate: Gate, key: str) -> None:
         try:

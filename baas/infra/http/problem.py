@@ -7,7 +7,12 @@ from starlette.types import Send
 from baas.base.errors import BaasError, Internal
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
-_OWN_MEMBERS = frozenset({"type", "title", "status", "code", "detail", "instance", "request_id", "errors", "hint"})
+_OWN_MEMBERS = frozenset(
+    {"type", "title", "status", "code", "detail", "instance", "request_id", "errors", "errors_left_out", "hint"}
+)
+# What a caller sent may stand in these texts; an answer must not be as long as the longest request.
+_MOST_CHARS = 1000
+_MOST_FAULTS = 100
 
 
 def document(error: Exception, *, request_id: str, instance: str) -> dict[str, object]:
@@ -18,16 +23,19 @@ def document(error: Exception, *, request_id: str, instance: str) -> dict[str, o
         "title": shown.title,
         "status": shown.status,
         "code": shown.code,
-        "detail": shown.detail,
+        "detail": shown.detail[:_MOST_CHARS],
         "instance": instance,
         "request_id": request_id,
     }
     if shown.hint:
-        body["hint"] = shown.hint
+        body["hint"] = shown.hint[:_MOST_CHARS]
     if shown.errors:
         body["errors"] = [
-            {"pointer": one.pointer, "code": one.code, "message": one.message, **(one.details or {})} for one in shown.errors
+            {"pointer": one.pointer, "code": one.code, "message": one.message[:_MOST_CHARS], **(one.details or {})}
+            for one in shown.errors[:_MOST_FAULTS]
         ]
+        if len(shown.errors) > _MOST_FAULTS:
+            body["errors_left_out"] = len(shown.errors) - _MOST_FAULTS
     body.update((name, value) for name, value in shown.facts.items() if name not in _OWN_MEMBERS)
     return body
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from baas.base.errors import BaasError, Fault, Invalid
 from baas.infra.http.answers import json_response, send_json
 from baas.infra.http.body import read_bytes, stream_body
+from baas.infra.http.problem import document
 from baas.infra.http.routes import ANYONE, Endpoint
 from tests.unit.infra.http.small_app import small_app
 
@@ -413,6 +414,39 @@ async def test_what_is_too_much_work_is_shed_and_health_still_answers() -> None:
         assert [200, 200] == [(await one).status_code for one in held]
         assert 200 == (await app.http.get(WHO)).status_code
         assert b'baas_refused_total{reason="busy",worker="' in app.metrics.render()
+
+
+async def test_one_address_cannot_take_every_stream() -> None:
+    """Two of its downloads under way: the third hears 503, another address is served; afterwards nothing is counted any more."""
+    release = asyncio.Event()
+
+    async def hold(_request: Request) -> Response:
+        await release.wait()
+        return Response()
+
+    slow = Endpoint("GET", "/v1/projects/{project}/hold", ANYONE, "", hold, streams=True)
+    async with small_app([slow], client="10.0.0.1", trusted_proxies=("10.0.0.1",), max_concurrent=2) as app:
+
+        def download(address: str) -> "asyncio.Future[Any]":
+            return asyncio.ensure_future(app.http.get("/v1/projects/app/hold", headers={"X-Forwarded-For": address}))
+
+        held = [download("198.51.100.1") for _ in range(2)]
+        await asyncio.sleep(0.05)
+        problem_of(await download("198.51.100.1"), 503, "busy")
+        other = download("198.51.100.2")
+        await asyncio.sleep(0.05)
+        release.set()
+        assert [200] * 4 == [(await one).status_code for one in (*held, other, download("198.51.100.1"))]
+
+
+async def test_a_problem_is_not_as_long_as_what_caused_it() -> None:
+    """Texts of a caller's in an error are cut, and of very many faults a hundred are listed."""
+    shown: Any = document(
+        Invalid("x" * 5000, hint="y" * 5000, errors=[Fault("/a", "bad", "z" * 5000)] * 150), request_id="1", instance="/"
+    )
+
+    assert (1000, 1000) == (len(shown["detail"]), len(shown["hint"]))
+    assert (100, 50, 1000) == (len(shown["errors"]), shown["errors_left_out"], len(shown["errors"][0]["message"]))
 
 
 async def test_who_sends_slowly_holds_no_place_at_work() -> None:
