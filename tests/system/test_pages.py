@@ -1,0 +1,93 @@
+"""The pages a newcomer follows, to the letter: every block of shell and Python of the README and the quickstart is run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.support.process import ROOT, clean_environ, free_port, running, wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a POSIX shell")
+BY_HAND = ("make dev", "make dist", "make test")
+"""Blocks that set up what this test has already."""
+
+
+@pytest.fixture(scope="module")
+def newcomer() -> Iterator[tuple[Path, int]]:
+    """A folder with `baas dev --demo` at work in it, and its port."""
+    folder = Path(tempfile.mkdtemp(prefix="baas-test-"))
+    folder.chmod(0o755)
+    port = free_port()
+    with running(["dev", "--demo", "--port", str(port)], folder) as server:
+        server.wait_until_ready(f"http://127.0.0.1:{port}")
+        wait_for(lambda: "Ctrl-C stops everything" in server.output)
+        yield folder, port
+    shutil.rmtree(folder)
+
+
+def blocks(page: str) -> Iterator[tuple[str, str]]:
+    """Language and text of each block that a reader runs."""
+    for language, text in re.findall(r"^```(sh|python)\n(.*?)^```$", (ROOT / page).read_text("utf-8"), flags=re.S | re.M):
+        if not text.startswith(BY_HAND):
+            yield language, text
+
+
+def follow(page: str, folder: Path, port: int) -> str:
+    """Runs the blocks of a page in one shell, as they are but for the port; all that they print."""
+    parts = [f"python - <<'THE_END'\n{text}THE_END\n" if language == "python" else text for language, text in blocks(page)]
+    script = "\n".join(parts).replace("8000", str(port))
+    done = subprocess.run(
+        ["/bin/sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        cwd=folder,
+        env=clean_environ(folder, {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}),
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_readme_can_be_followed(newcomer: tuple[Path, int]) -> None:
+    said = follow("README.md", *newcomer)
+
+    assert 1 == said.count('{"items":[{"id":'), said
+    assert '"price":"19.90"' in said
+    assert said.endswith("Ship it\n")
+    assert "✗" not in said
+
+
+def test_the_quickstart_can_be_followed(newcomer: tuple[Path, int]) -> None:
+    """Its one mistake is refused as it says, its output is the one it shows, its page is served."""
+    page = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page, flags=re.S | re.M)
+    said = follow("docs/quickstart.md", *newcomer)
+
+    assert shown in said
+    assert 1 == said.count("✗")
+    assert "Did you mean 'shared'?" in said
+    assert "For everybody" in said
+    assert '"access_token"' in said
+    assert "<h1>Shared notes</h1>" in of_site("notes", newcomer[1], "/")
+    assert "For everybody" in of_site("notes", newcomer[1], "/v1/collections/notes/records?sort=-created_at")
+
+
+def of_site(project: str, port: int, path: str) -> str:
+    """What a project's own host answers."""
+    try:
+        with urlopen(
+            Request(f"http://127.0.0.1:{port}{path}", headers={"Host": f"{project}.localhost:{port}"}), timeout=10
+        ) as answer:
+            return answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return f"{error.code} {error.read().decode()}"
