@@ -421,7 +421,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_together(settings: Settings) -> None:
-    """What no single value shows. Plain HTTP beyond this machine needs a word from the operator (threat model, section 6)."""
+    """What no single value shows. Plain HTTP beyond this machine needs a word from the operator (threat model S2)."""
     faults = []
     if not is_loopback(settings.host) and not settings.insecure_http and not settings.url.startswith("https://"):
         faults.append(

@@ -16,8 +16,7 @@ class RecordStore:
         row = await self._db.fetch_row(statement)
         if row is None:
             return None
-        get = dict(row).get
-        return Stored(row["body"], row["rev"], bool(get("seen", True)), bool(get("created", False)))
+        return Stored(row["body"], row["rev"], bool(row.get("seen", True)), bool(row.get("created", False)))
 
     async def page(self, statement: Statement, keys: int) -> tuple[Page, tuple[str | None, ...] | None]:
         """A page without its cursor, and the sort keys of its last record when there are more."""
@@ -25,7 +24,7 @@ class RecordStore:
         if row is None:
             raise AssertionError("an aggregate has one row")
         last = tuple(row[f"key{at}"] for at in range(keys)) if row["more"] else None
-        return Page(row["items"] or "", None, dict(row).get("total")), last
+        return Page(row["items"] or "", None, row.get("total")), last
 
     async def items(self, statement: Statement) -> str | None:
         """The answer of a write of many; None when it was refused."""
