@@ -154,7 +154,7 @@ async def test_a_wrong_password_is_told_in_words(browser: Browser, site: str) ->
     await person.enter("Sign in", "wrong password")
     await person.page.get_by_role("alert").filter(has_text=" ").wait_for()
 
-    assert await person.page.get_by_role("button", name="Sign in").is_enabled()
+    await person.page.get_by_role("button", name="Sign in", disabled=False).wait_for()
 
 
 async def test_seeding_again_changes_nothing(server_url: str, operator: Caller, site: str) -> None:

@@ -20,6 +20,7 @@ KIND = "catalog"
 _MAX_PROJECTS = 5000
 # A collection made by another server a moment ago may be asked for here before its announcement arrives.
 _RECHECK_AFTER_S = 0.25
+_REPEATS = 3
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -93,17 +94,19 @@ Method = Callable[Concatenate[Part, Project, Given], Awaitable[Answer]]
 
 
 def on_fresh_definitions(method: Method[Part, Given, Answer]) -> Method[Part, Given, Answer]:
-    """Run a method `(self, project, …)` once more when its statement was made before a change of the schema.
+    """Run a method `(self, project, …)` again when its statement was made before a change of the schema.
 
-    For methods whose statements are transactions of their own: the one that failed has written nothing.
+    Up to three times, since changes may follow each other as fast as definitions are read. For methods whose statements are
+    transactions of their own: the one that failed has written nothing.
     """
 
     @wraps(method)
     async def run(self: Part, project: Project, /, *args: Given.args, **options: Given.kwargs) -> Answer:
-        try:
-            return await method(self, project, *args, **options)
-        except SchemaChanged:
-            self._catalog.forget(str(project.id))
-            return await method(self, project, *args, **options)
+        for _ in range(_REPEATS):
+            try:
+                return await method(self, project, *args, **options)
+            except SchemaChanged:
+                self._catalog.forget(str(project.id))
+        return await method(self, project, *args, **options)
 
     return run
