@@ -108,8 +108,7 @@ class Edge:
     """The whole HTTP application: limits and identity around the router of all rooms, and the sites beside it.
 
     `resolve` finds a project by name, `authenticate` a principal by bearer credential, `site_of_host` a site by Host name; all
-    three answer from memory nearly always. `hosting` serves a site; it finds project and site in the Context. Anything that is
-    not HTTP (lifespan) goes to `lifespan` when one is given.
+    three answer from memory nearly always. `hosting` serves a site; it finds project and site in the Context.
     """
 
     def __init__(
@@ -123,7 +122,6 @@ class Edge:
         hosting: ASGIApp,
         log: Log,
         metrics: Metrics,
-        lifespan: ASGIApp | None = None,
     ) -> None:
         self._router = router
         self._settings = settings
@@ -133,7 +131,6 @@ class Edge:
         self._hosting = hosting
         self._log = log
         self._metrics = metrics
-        self._lifespan = lifespan
         self._own_hosts = own_hosts(settings)
         self._proxies = Proxies(settings.trusted_proxies)
         self._headers = SecurityHeaders(settings.url)
@@ -163,8 +160,6 @@ class Edge:
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "There is no socket here."})
-        elif self._lifespan is not None:
-            await self._lifespan(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
