@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from baas.base.errors import Invalid, Unavailable
-from baas.infra.db import listen
+from baas.infra.db import lending, listen
 from baas.infra.db import migrate as module
 from baas.infra.db.errors import ConnectionLost, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
@@ -84,6 +84,61 @@ async def test_a_cancelled_borrowers_connection_is_not_lent_again(database_url: 
         await sleeping
 
     assert first != await other.fetch_value(sql("select pg_backend_pid()"))
+    await other.close()
+
+
+async def test_who_waits_longest_gets_the_next_connection(database_url: str) -> None:
+    """Also when somebody before him in the line has gone away, or was just being given one."""
+    other = await Database.connect(database_url, size=1)
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        await other.fetch_value(sql("select pg_sleep(0.02)"))
+        order.append(number)
+
+    first = asyncio.create_task(ask(0))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(ask(number)) for number in range(1, 5)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    await first
+    waiting[0].cancel()  # it has been given the connection, and has not yet run
+    await asyncio.wait(waiting)
+
+    assert [0, 3, 4] == order
+    await other.close()
+
+
+async def test_a_borrower_that_cannot_connect_leaves_his_place(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = await Database.connect(database_url, size=2, wait_s=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "_url", "postgresql://nobody@127.0.0.1:1/nothing")
+        async with other.transaction():
+            for _ in range(3):
+                with pytest.raises(ConnectionLost):
+                    await other.fetch_value(sql("select 1"))
+
+    assert [1, 1] == await asyncio.gather(*(other.fetch_value(sql("select 1 from pg_sleep(0.05)")) for _ in range(2)))
+    await other.close()
+
+
+async def test_connections_that_nobody_needs_are_closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a rush all but one go, and the next rush gets as many as before."""
+    monkeypatch.setattr(lending, "_LOOK_S", 0.1)
+    other = await Database.connect(database_url, size=4)
+
+    async def rush() -> set[int]:
+        asked = [other.fetch_value(sql("select pg_backend_pid() from pg_sleep(0.05)")) for _ in range(4)]
+        return set(await asyncio.gather(*asked))
+
+    async def alive(pids: set[int]) -> int:
+        return await other.fetch_value(sql("select count(*) from pg_stat_activity where pid = any({})", list(pids)))
+
+    first = await rush()
+    await asyncio.sleep(0.5)
+
+    assert (4, 1) == (len(first), await alive(first))
+    assert 4 == len(await rush())
     await other.close()
 
 

@@ -1,19 +1,25 @@
 """The one door to PostgreSQL: fetch, transaction, time limits. Only this folder imports asyncpg."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import asyncpg
 
-from baas.base.errors import Unavailable
 from baas.infra.db.errors import LOST, translate
+from baas.infra.db.lending import Lending
 from baas.infra.db.sql import Sql, Statement
 
 Row = Mapping[str, Any]
 """One row, by column name; the driver gives more, nobody needs it."""
-T = TypeVar("T")
+Ask = Callable[..., Awaitable[Any]]
+"""A method of the driver's connection that takes the text of a statement and its values."""
+_FETCH: Ask = asyncpg.Connection.fetch
+_FETCH_ROW: Ask = asyncpg.Connection.fetchrow
+_FETCH_VALUE: Ask = asyncpg.Connection.fetchval
+_EXECUTE: Ask = asyncpg.Connection.execute
 
 _CONNECT_TIMEOUT_S = 5
 # Each costs PostgreSQL memory: 50 KiB for a plain list of an eight-column table (measured on 15). Filters are made by callers,
@@ -55,26 +61,28 @@ class Transaction:
         self._connection = connection
 
     async def fetch(self, query: Sql | Statement) -> list[Row]:
-        return await self._run(self._connection.fetch, query)
+        rows: list[Row] = await self._run(_FETCH, query)
+        return rows
 
     async def fetch_row(self, query: Sql | Statement) -> Row | None:
-        return await self._run(self._connection.fetchrow, query)
+        row: Row | None = await self._run(_FETCH_ROW, query)
+        return row
 
     async def fetch_value(self, query: Sql | Statement) -> Any:
-        return await self._run(self._connection.fetchval, query)
+        return await self._run(_FETCH_VALUE, query)
 
     async def execute(self, query: Sql | Statement) -> int:
-        return _touched(await self._run(self._connection.execute, query))
+        return _touched(await self._run(_EXECUTE, query))
 
     async def execute_script(self, text: str) -> None:
         """Run several statements of our own migrations, which take no parameters."""
         with _translated():
             await self._connection.execute(text)
 
-    async def _run(self, method: Callable[..., Awaitable[T]], query: Sql | Statement) -> T:
+    async def _run(self, ask: Ask, query: Sql | Statement) -> Any:
         statement = query.render() if isinstance(query, Sql) else query
         with _translated():
-            return await method(statement.text, *statement.args)
+            return await ask(self._connection, statement.text, *statement.args)
 
 
 class Database:
@@ -83,16 +91,14 @@ class Database:
     Raises Unavailable when no connection is free in time, ConnectionLost when the server is gone, else what `errors.py` lists.
 
     The driver's own pool spends three times as long on lending a connection as the driver on a statement: a task to shield the
-    return, another to limit the wait, a proxy. Lending is a list and a count here, and a connection whose borrower was
-    cancelled is not lent again but closed.
+    return, another to limit the wait, a proxy. Lending is a list and a count here (`lending.py`), and a connection whose
+    borrower was cancelled is not lent again but closed.
     """
 
     def __init__(self, url: str, *, size: int, wait_s: float) -> None:
         self._url = url
-        self._wait_s = wait_s
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[Any] = []
-        self._open: set[Any] = set()
+        self._lending = Lending(self._connect, size=size, wait_s=wait_s)
+        self._open: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @classmethod
     async def connect(cls, url: str, *, size: int = 10, wait_s: float = 2.0) -> "Database":
@@ -103,25 +109,28 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; a statement still at work gets five seconds together with its connection."""
-        self._idle.clear()
-        for connection in tuple(self._open):
+        still_open = tuple(self._open)
+        self._lending.close()
+        for connection in still_open:
             try:
                 await connection.close(timeout=5)
             except (*LOST, TimeoutError):
                 connection.terminate()
-        self._open.clear()
 
-    async def fetch(self, query: Sql | Statement) -> list[Row]:
-        return await self._once(Transaction.fetch, query)
+    # Each is one statement of its own, which is its own transaction. They hand on the coroutine: every `async def` between a
+    # request and the driver costs twice, when it is entered and when the answer comes.
 
-    async def fetch_row(self, query: Sql | Statement) -> Row | None:
-        return await self._once(Transaction.fetch_row, query)
+    def fetch(self, query: Sql | Statement) -> Coroutine[Any, Any, list[Row]]:
+        return self._once(_FETCH, query)
 
-    async def fetch_value(self, query: Sql | Statement) -> Any:
-        return await self._once(Transaction.fetch_value, query)
+    def fetch_row(self, query: Sql | Statement) -> Coroutine[Any, Any, Row | None]:
+        return self._once(_FETCH_ROW, query)
+
+    def fetch_value(self, query: Sql | Statement) -> Coroutine[Any, Any, Any]:
+        return self._once(_FETCH_VALUE, query)
 
     async def execute(self, query: Sql | Statement) -> int:
-        return await self._once(Transaction.execute, query)
+        return _touched(await self._once(_EXECUTE, query))
 
     @asynccontextmanager
     async def transaction(self, *, statement_timeout_s: float | None = None) -> AsyncIterator[Transaction]:
@@ -142,51 +151,31 @@ class Database:
             with _translated():
                 await block.commit()
 
-    async def _once(self, ask: Callable[[Transaction, Sql | Statement], Awaitable[T]], query: Sql | Statement) -> T:
-        """One statement of its own, which is its own transaction."""
-        connection = await self._borrow()
+    async def _once(self, ask: Ask, query: Sql | Statement) -> Any:
+        statement = query.render() if isinstance(query, Sql) else query
+        connection = self._lending.try_take() or await self._lending.take()
         try:
-            return await ask(Transaction(connection), query)
+            return await ask(connection, statement.text, *statement.args)
         except asyncio.CancelledError:
             # The statement may still run; PostgreSQL ends it at the statement limit at the latest.
             connection.terminate()
             raise
+        except Exception as error:
+            _raise_ours(error)
+            raise
         finally:
-            self._give_back(connection)
+            self._lending.give_back(connection)
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:
-        connection = await self._borrow()
+        connection = await self._lending.take()
         try:
             yield connection
         except asyncio.CancelledError:
             connection.terminate()
             raise
         finally:
-            self._give_back(connection)
-
-    async def _borrow(self) -> Any:
-        if self._free.locked():
-            await self._wait()
-        else:
-            await self._free.acquire()
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
-            self._open.discard(connection)
-        try:
-            return await self._connect()
-        except BaseException:
-            self._free.release()
-            raise
-
-    def _give_back(self, connection: Any) -> None:
-        if connection.is_closed():
-            self._open.discard(connection)
-        else:
-            self._idle.append(connection)
-        self._free.release()
+            self._lending.give_back(connection)
 
     async def _connect(self) -> Any:
         with _translated():
@@ -202,13 +191,6 @@ class Database:
         self._open.add(connection)
         return connection
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Unavailable("All database connections are busy.", code="busy") from None
-
 
 class _translated:  # noqa: N801  reads as a word at its use
     """Driver errors leave the block as ours; anything else passes untouched."""
@@ -217,11 +199,14 @@ class _translated:  # noqa: N801  reads as a word at its use
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            return
-        ours = translate(error)
-        if ours is not None and ours is not error:
-            raise ours from error
+        if error is not None:
+            _raise_ours(error)
+
+
+def _raise_ours(error: BaseException) -> None:
+    ours = translate(error)
+    if ours is not None and ours is not error:
+        raise ours from error
 
 
 async def _prepare(connection: Any) -> None:
