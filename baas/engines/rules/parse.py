@@ -5,6 +5,7 @@ Limits are part of the language: they bound every later step, so no text can exh
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -165,11 +166,32 @@ _ESCAPE = re.compile(r"\\(?:([abfnrtv\\?\"'`])|([0-3][0-7]{2})|[xX]([0-9a-fA-F]{
 _SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
+class Span(NamedTuple):
+    """A node and the part of the source that it was made of: characters `start` to before `end`."""
+
+    node: Syntax
+    start: int
+    end: int
+
+
+class Located(NamedTuple):
+    """A syntax tree and, by `id()` of the node, where each node stands. Holding the spans keeps those ids good."""
+
+    tree: Syntax
+    spans: Mapping[int, Span]
+
+
 def parse(source: str, limits: Limits) -> Syntax:
     """The syntax tree of one expression. Raises RuleError; never anything else, whatever the text."""
+    return locate(source, limits).tree
+
+
+def locate(source: str, limits: Limits) -> Located:
+    """The same, with the place of every node. Raises RuleError."""
     if len(source) > limits.characters:
         raise RuleError(source[: limits.characters], 0, "too_long", f"an expression has at most {limits.characters} characters.")
-    return _Parser(source, limits).whole()
+    parser = _Parser(source, limits)
+    return Located(parser.whole(), parser.spans)
 
 
 class _Token(NamedTuple):
@@ -188,6 +210,7 @@ class _Parser:
         self._next = 0
         self._nodes = 0
         self._depth = 0
+        self.spans: dict[int, Span] = {}
 
     def whole(self) -> Syntax:
         tree = self._expression(0)
@@ -255,10 +278,13 @@ class _Parser:
 
     # The tree
 
-    def _made(self, node: Syntax) -> Syntax:
+    def _made(self, node: Syntax, start: int) -> Syntax:
+        """A node that begins at `start` and ends with the token taken last."""
         self._nodes += 1
         if self._nodes > self._limits.nodes:
             raise self._error(node.at, f"an expression has at most {self._limits.nodes} parts.", code="too_complex")
+        last = self._tokens[self._next - 1]
+        self.spans[id(node)] = Span(node, start, last.at + len(last.text))
         return node
 
     def _deeper(self, at: int) -> None:
@@ -269,76 +295,78 @@ class _Parser:
     def _expression(self, power: int) -> Syntax:
         """Everything that binds tighter than `power`. A chain of one operator adds to the depth: the tree leans left."""
         depth = self._depth
-        self._deeper(self._tokens[self._next].at)
+        start = self._tokens[self._next].at
+        self._deeper(start)
         left = self._unary()
         while True:
             token = self._tokens[self._next]
             if token.text == "?" and token.kind == "op" and power <= _TERNARY:
-                left = self._conditional(left)
+                left = self._conditional(left, start)
                 continue
             strength = _POWER.get(token.text, 0) if token.kind in ("op", "name") else 0
             if strength <= power:
                 break
             self._next += 1
             if strength <= _POWER["&&"]:
-                left = self._chain(left, token, strength)
+                left = self._chain(left, token, strength, start)
             else:
                 self._deeper(token.at)
-                left = self._made(Binary(token.text, left, self._expression(strength), token.at))
+                left = self._made(Binary(token.text, left, self._expression(strength), token.at), start)
         self._depth = depth
         return left
 
-    def _chain(self, left: Syntax, operator: _Token, strength: int) -> Syntax:
+    def _chain(self, left: Syntax, operator: _Token, strength: int, start: int) -> Syntax:
         items = [left, self._expression(strength)]
         while self._tokens[self._next].text == operator.text and self._accept(operator.text):
             items.append(self._expression(strength))
             self._nodes += 1
-        return self._made(Logic(operator.text, tuple(items), operator.at))
+        return self._made(Logic(operator.text, tuple(items), operator.at), start)
 
-    def _conditional(self, condition: Syntax) -> Syntax:
+    def _conditional(self, condition: Syntax, start: int) -> Syntax:
         at = self._take().at
         yes = self._expression(_TERNARY)
         self._expect("op", ":", "':'")
         # Right-associative, and the depth counts along: `a ? b : c ? d : e`.
-        return self._made(Conditional(condition, yes, self._expression(0), at))
+        return self._made(Conditional(condition, yes, self._expression(0), at), start)
 
     def _unary(self) -> Syntax:
         token = self._tokens[self._next]
         if token.kind != "op" or token.text not in ("!", "-"):
-            return self._members(self._primary())
+            return self._members(self._primary(), token.at)
         self._next += 1
         following = self._tokens[self._next]
         if token.text == "-" and following.kind in ("int", "float"):
             self._next += 1
-            return self._members(self._number(following, negative=True))
+            return self._members(self._number(following, token.at, negative=True), token.at)
         self._deeper(token.at)
         operand = self._unary()
         self._depth -= 1
-        return self._made(Unary(token.text, operand, token.at))
+        return self._made(Unary(token.text, operand, token.at), token.at)
 
-    def _members(self, node: Syntax) -> Syntax:
+    def _members(self, node: Syntax, start: int) -> Syntax:
         depth = self._depth
         while True:
             at = self._tokens[self._next].at
             if self._accept("."):
-                node = self._selected(node, at)
+                node = self._selected(node, at, start)
             elif self._accept("["):
-                node = self._made(Index(node, self._expression(0), at))
+                index = self._expression(0)
                 self._expect("op", "]", "']'")
+                node = self._made(Index(node, index, at), start)
             else:
                 self._depth = depth
                 return node
             self._deeper(at)
 
-    def _selected(self, node: Syntax, at: int) -> Syntax:
+    def _selected(self, node: Syntax, at: int, start: int) -> Syntax:
         token = self._take()
         if token.kind == "quoted":
-            return self._made(Member(node, token.text[1:-1], token.at))
+            return self._made(Member(node, token.text[1:-1], token.at), start)
         if token.kind != "name" or token.text == "in":
             raise self._unexpected(token, "a field name after '.'")
         if self._accept("("):
-            return self._made(Call(node, token.text, self._until(")"), token.at))
-        return self._made(Member(node, token.text, token.at))
+            return self._made(Call(node, token.text, self._until(")"), token.at), start)
+        return self._made(Member(node, token.text, token.at), start)
 
     def _primary(self) -> Syntax:
         token = self._take()
@@ -346,24 +374,24 @@ class _Parser:
             case "name":
                 return self._named(token)
             case "string" | "raw":
-                return self._made(Literal(self._text(token), token.at))
+                return self._made(Literal(self._text(token), token.at), token.at)
             case "int" | "float":
-                return self._number(token, negative=False)
+                return self._number(token, token.at, negative=False)
             case "variable":
-                return self._made(Variable(token.text[1:], token.at))
+                return self._made(Variable(token.text[1:], token.at), token.at)
         if token.kind == "op" and token.text == "(":
             inner = self._expression(0)
             self._expect("op", ")", "')'")
             return inner
         if token.kind == "op" and token.text == "[":
-            return self._made(ListOf(self._until("]"), token.at))
+            return self._made(ListOf(self._until("]"), token.at), token.at)
         if token.kind == "op" and token.text == "{":
-            return self._made(MapOf(self._entries(), token.at))
+            return self._made(MapOf(self._entries(), token.at), token.at)
         raise self._unexpected(token, "a value")
 
     def _named(self, token: _Token) -> Syntax:
         if token.text in _CONSTANTS:
-            return self._made(Literal(_CONSTANTS[token.text], token.at))
+            return self._made(Literal(_CONSTANTS[token.text], token.at), token.at)
         if token.text in RESERVED:
             raise self._error(token.at, f"{token.text!r} is a reserved word.", f"A field of that name is `record.{token.text}`.")
         if token.text in ("not", "NOT") and self._tokens[self._next].text != "(":
@@ -371,8 +399,8 @@ class _Parser:
         if token.text == "in":
             raise self._unexpected(token, "a value")
         if self._accept("("):
-            return self._made(Call(None, token.text, self._until(")"), token.at))
-        return self._made(Name(token.text, token.at))
+            return self._made(Call(None, token.text, self._until(")"), token.at), token.at)
+        return self._made(Name(token.text, token.at), token.at)
 
     def _until(self, closing: str) -> tuple[Syntax, ...]:
         """Comma-separated expressions; a list may end in a comma, arguments may not."""
@@ -404,17 +432,17 @@ class _Parser:
 
     # The literals
 
-    def _number(self, token: _Token, *, negative: bool) -> Syntax:
+    def _number(self, token: _Token, start: int, *, negative: bool) -> Syntax:
         sign = "-" if negative else ""
         if token.kind == "float":
             number = float(sign + token.text)
             if number in (float("inf"), float("-inf")):
                 raise self._error(token.at, "this number is too large for a double.")
-            return self._made(Literal(number, token.at))
+            return self._made(Literal(number, token.at), start)
         integer = int(sign + token.text, 16 if token.text[1:2] in ("x", "X") else 10)
         if not INT_MIN <= integer <= INT_MAX:
             raise self._error(token.at, "this integer does not fit in 64 bits.")
-        return self._made(Literal(integer, token.at))
+        return self._made(Literal(integer, token.at), start)
 
     def _text(self, token: _Token) -> str | bytes:
         body = token.text.lstrip("rRbB")
