@@ -134,7 +134,7 @@ def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passw
     auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box)
     collections = Collections(db, catalog, invalidations)
     records = Records(db, catalog, compiler, auth, clock, settings)
-    files = Files(db, blobs, catalog, auth, invalidations, clock, settings)
+    files = Files(db, blobs, catalog, compiler, auth, invalidations, clock, settings)
     hosting = Hosting(db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch")
     # The users' table first: the accounts' part of a new project watches over it.
     founders += [collections.found_project, auth.found_project]

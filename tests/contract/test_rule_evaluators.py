@@ -12,7 +12,7 @@ import pytest
 from baas.base.ids import short_id
 from baas.engines.rules import atoms
 from baas.engines.rules import compile as emission
-from baas.engines.rules.compile import Emitter, split_at
+from baas.engines.rules.compile import Elements, Emitter, split_at
 from baas.engines.rules.functions import FUNCTIONS
 from baas.engines.rules.operands import Condition, Value, all_of, as_sql, negated
 from baas.engines.rules.rule import Rule, RuleError, RuleFailure, check
@@ -135,9 +135,9 @@ def _not_exists_without_is_not_true(patch: pytest.MonkeyPatch) -> None:
 def _no_guard_for_a_missing_list(patch: pytest.MonkeyPatch) -> None:
     original = Emitter._elements
 
-    def elements(self: Emitter, held: Value, level: int) -> tuple[Sql, Condition] | None:
-        found = original(self, held, level)
-        return None if found is None else (found[0], True)
+    def elements(self: Emitter, node: Node, level: int) -> Elements | None:
+        found = original(self, node, level)
+        return None if found is None else found._replace(present=True)
 
     patch.setattr(Emitter, "_elements", elements)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import LiteralString
 
+from baas.engines.rules.rows import Alone
 from baas.engines.rules.rule import Env, Facts, Folded, Leaf, RowField, RowType, Rule, RuleFailure
 from baas.infra.db.pool import Queries
 from baas.infra.db.sql import Sql, Statement, ident, join, sql
@@ -267,6 +268,9 @@ def column_of(root: str, name: str) -> Sql:
     return ident("r" if root == "record" else "n", name)
 
 
+PAIR = Alone(column_of)
+
+
 @dataclass(frozen=True)
 class Asked:
     """An expression for one caller."""
@@ -290,7 +294,7 @@ class Difference:
     in_memory: object
 
     def __str__(self) -> str:
-        text = self.asked.rule.where(self.asked.folded.shape, column_of, "x").render().text
+        text = self.asked.rule.where(self.asked.folded.shape, PAIR, "x").render().text
         verdicts = f"row {self.row}: SQL {self.in_sql!r}, memory {self.in_memory!r}"
         return f"{self.asked.rule.source}\n  {verdicts}\n  {self.asked.folded}\n  {text}"
 
@@ -315,8 +319,8 @@ async def differences(db: Queries, world: World, asked: Sequence[Asked], *, batc
 def _statement(world: World, part: Sequence[Asked]) -> Statement:
     rails: list[Sql] = []
     for number, one in enumerate(part):
-        rails.append(sql("({})", one.rule.where(one.folded.shape, column_of, number)))
-        rails.append(sql("({})", one.rule.unless(one.folded.shape, column_of, number)))
+        rails.append(sql("({})", one.rule.where(one.folded.shape, PAIR, number)))
+        rails.append(sql("({})", one.rule.unless(one.folded.shape, PAIR, number)))
     named = (sql("{} as {}", rail, ident(f"c{number}")) for number, rail in enumerate(rails))
     whole = sql("select {} from {} r join {} n on n.k = r.next_k order by r.k", join(", ", named), world.table, world.table)
     text, holes = whole.render().text, whole.render().args

@@ -3,7 +3,8 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from baas.engines.query.asking import Asking, Columns, Judgement
+from baas.engines.query.asking import Asking, Judgement
+from baas.engines.query.rows import rows
 from baas.engines.query.table import Table
 from baas.infra.db.sql import Sql, ident, join, literal, sql
 
@@ -54,8 +55,3 @@ def shown(table: Table, fields: tuple[str, ...] | None, asking: Asking) -> Shown
     names = table.names(masked=asking.masked) if fields is None else fields
     gated = table.gated(names) if asking.masked else ()
     return Shown(table, names, tuple((name, asking.may_read(table, name)) for name in gated))
-
-
-def rows(table: Table, **aliases: str) -> Columns:
-    """Where a rule finds the columns of `record` or `next`: in the row with this alias."""
-    return lambda root, name: table.columns[name].in_rules(ident(aliases[root], name))

@@ -1,17 +1,17 @@
 """One request's side of a statement: who asks, when, and what the rules fold to with these facts in them."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from baas.base.principal import Principal
 from baas.engines.query.table import Table
+from baas.engines.rules.rows import Rows
 from baas.engines.rules.rule import Facts, Folded, Leaf, Rule
 from baas.engines.schema.collection import Action
 from baas.infra.db.sql import Sql, sql
 
-Columns = Callable[[str, str], Sql]
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -25,11 +25,11 @@ class Judgement:
     rule: Rule | None = None
     folded: Folded | None = None
 
-    def where(self, columns: Columns) -> Sql:
-        """SQL that is true exactly for the rows that the condition admits."""
+    def where(self, rows: Rows, scope: str = "") -> Sql:
+        """SQL that is true exactly for the rows that the condition admits; `scope` as in `Rule.where`."""
         if self.verdict is not None or self.rule is None or self.folded is None:
             return sql("true") if self.verdict else sql("false")
-        return self.rule.where(self.folded.shape, columns, self.source)
+        return self.rule.where(self.folded.shape, rows, self.source, scope)
 
 
 # The hole for the id of the user who asks, null for everyone else.
@@ -79,9 +79,23 @@ class Asking:
         rule = table.read(name) if self.masked else None
         return ALWAYS if rule is None else self._fold(("read", table.name, name), rule, "view", _NOTHING)
 
-    def filter(self, rule: Rule, values: Mapping[str, object]) -> Judgement:
-        """A checked filter with the values of its `$names`."""
-        return self._fold(("filter",), rule, "list", values)
+    def filter(self, table: Table, rule: Rule, values: Mapping[str, object], place: Hashable = "") -> Judgement:
+        """A checked filter with the values of its `$names`; its text depends on what the caller may enter and read with it.
+
+        `place` tells the filters of one request apart.
+        """
+        wanted = self._fold(("filter", place), rule, "list", values)
+        if wanted.verdict is not None:
+            return wanted
+        gates = [self.may_read(table, name) for name in table.gated(name for root, name in rule.names if root == "record")]
+        gates += [one for name, field in rule.entered if (other := table.other(name)) for one in self._ways(other, field)]
+        return replace(wanted, key=(wanted.key, *(gate.key for gate in gates if gate is not ALWAYS))) if gates else wanted
+
+    def _ways(self, other: Table, field: str) -> Iterator[Judgement]:
+        """What a client needs to enter another collection and to read a field there."""
+        yield self.judge(other, "list")
+        if field:
+            yield self.may_read(other, field)
 
     def _fold(self, source: Hashable, rule: Rule, action: str, values: Mapping[str, object]) -> Judgement:
         known = self._known.get(source)

@@ -7,9 +7,10 @@ shape that is known only the values are read. Each method returns a `Statement` 
 from collections.abc import Hashable, Iterable, Mapping
 
 from baas.engines.query import page
-from baas.engines.query.answer import Shown, rows, shown
-from baas.engines.query.asking import ALWAYS, Asking, Columns, Judgement
+from baas.engines.query.answer import Shown, shown
+from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.references import Reference, references
+from baas.engines.query.rows import RowsOf, clients_rows, rows
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
 from baas.engines.query.tree import Count, Delete, Filter, Get, Insert, InsertMany, List, Put, Update, Values
@@ -45,14 +46,13 @@ class Compiler:
     def check_filter(self, table: Table, source: str, asking: Asking) -> Rule:
         """A client's filter over the fields that exist for this caller; raises RuleError.
 
-        A field that is only readable on some records cannot be filtered by: the answer would tell what its `read` hides.
+        Where a field of a record is not readable for him, what it stands in is neither true nor false.
         """
-        names = self.open_names(table, asking)
         masked = asking.masked
-        return self._filters.get((table.key, names, masked, source), lambda: table.filter(source, names, masked=masked))
+        return self._filters.get((table.key, masked, source), lambda: table.filter(source, masked=masked))
 
     def open_names(self, table: Table, asking: Asking) -> tuple[str, ...]:
-        """The fields this caller may filter and sort by: those he may read on every record."""
+        """The fields this caller may sort by: those he may read on every record."""
         names = table.names(masked=asking.masked)
         gated = table.gated(names) if asking.masked else ()
         closed = {name for name in gated if asking.may_read(table, name).verdict is not True}
@@ -64,7 +64,8 @@ class Compiler:
 
         def make() -> Template:
             conditions = _where([sql("r.id = {}::uuid", Slot("id"))], (view, rows(table, record="r")))
-            return Template(sql("select {} as body, r.rev from {} r where {}", show.json("r"), table.sql, conditions))
+            rev = sql("r.rev") if "rev" in table.columns else sql("null::int8 as rev")
+            return Template(sql("select {} as body, {} from {} r where {}", show.json("r"), rev, table.sql, conditions))
 
         text = self._texts.get(("get", table.key, view.key, show.key), make)
         return text.bind({"id": tree.id}, asking.leaves)
@@ -77,7 +78,12 @@ class Compiler:
         wanted = self._wanted(table, tree.filter, asking)
         nulls = None if tree.after is None else tuple(value is None for value in tree.after)
         key = ("list", table.key, rule.key, wanted.key, show.key, tree.sort, tree.limit, nulls, tree.count)
-        text = self._texts.get(key, lambda: Template(_list(table, tree, nulls, rule=rule, wanted=wanted, show=show)))
+
+        def make() -> Template:
+            visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            return Template(_list(table, tree, nulls, visible, show))
+
+        text = self._texts.get(key, make)
         return text.bind({} if tree.after is None else page.slots(tree.after), asking.leaves)
 
     def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:
@@ -274,11 +280,10 @@ class Compiler:
     def _wanted(self, table: Table, wanted: Filter | None, asking: Asking) -> Judgement:
         if wanted is None:
             return ALWAYS
-        return asking.filter(self.check_filter(table, wanted.source, asking), wanted.vars)
+        return asking.filter(table, self.check_filter(table, wanted.source, asking), wanted.vars)
 
 
-def _list(table: Table, tree: List, nulls: page.Nulls, *, rule: Judgement, wanted: Judgement, show: Shown) -> Sql:
-    visible = _where([], (rule, rows(table, record="r")), (wanted, rows(table, record="r")))
+def _list(table: Table, tree: List, nulls: page.Nulls, visible: Sql, show: Shown) -> Sql:
     here = visible if nulls is None else sql("{} and {}", visible, page.after(table, tree.sort, nulls, "r"))
     keys = join("", (_last_key(table.columns[key.field], at, tree.limit) for at, key in enumerate(tree.sort)))
     # The limit is a constant of the text: with a parameter the planner would guess a tenth of the table. The record beyond
@@ -318,9 +323,9 @@ def _total(table: Table, count: Count, visible: Sql) -> Sql:
     )
 
 
-def _where(conditions: Iterable[Sql], *judged: tuple[Judgement, Columns]) -> Sql:
+def _where(conditions: Iterable[Sql], *judged: tuple[Judgement, RowsOf]) -> Sql:
     """All conditions; of a judgement that no row can change nothing is written unless it is false."""
-    every = [*conditions, *(sql("({})", one.where(columns)) for one, columns in judged if one.verdict is not True)]
+    every = [*conditions, *(sql("({})", one.where(where)) for one, where in judged if one.verdict is not True)]
     return join(" and ", every) if every else sql("true")
 
 
@@ -349,7 +354,7 @@ def _assignments(names: Iterable[str]) -> Sql:
     return join(", ", [*changed, sql("rev = r.rev + 1"), sql("updated_at = n.updated_at")])
 
 
-def _before_and_after(table: Table, names: Iterable[str]) -> Columns:
+def _before_and_after(table: Table, names: Iterable[str]) -> RowsOf:
     """`record` is the stored row; `next` has what this change gives it and the stored value of all else."""
     changed = frozenset((*names, "updated_at"))
 
@@ -359,7 +364,7 @@ def _before_and_after(table: Table, names: Iterable[str]) -> Columns:
         alias = "n" if root == "next" and name in changed else "r"
         return table.columns[name].in_rules(ident(alias, name))
 
-    return column
+    return RowsOf(column, table.other)
 
 
 def _references_hold(refs: Iterable[Reference], old: str | None = None) -> list[Sql]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from baas.engines.query.table import row_type
+from baas.engines.rules.rows import Alone
 from baas.engines.rules.rule import Env, Facts, Rule, RuleError, check
 from baas.engines.rules.tree import Fact, walk
 from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Index
@@ -28,7 +29,7 @@ def condition(collection: Collection, index: Index) -> Sql:
     folded = rule.fold(_NO_FACTS)
     if folded.verdict is not None:
         return literal(folded.verdict)
-    return rule.where(folded.shape, lambda _root, field: _column(collection, field), "index")
+    return rule.where(folded.shape, Alone(lambda _root, field: _column(collection, field)), "index")
 
 
 def _column(collection: Collection, name: str) -> Sql:

@@ -7,8 +7,8 @@ caller under rules may name those of public buckets and those that he uploaded h
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from baas.engines.query.answer import rows
 from baas.engines.query.asking import ALWAYS, CALLER, Asking, Judgement
+from baas.engines.query.rows import rows
 from baas.engines.query.table import Column, Table
 from baas.infra.db.sql import Sql, ident, sql
 

@@ -1,19 +1,23 @@
 """A collection as the compiler sees it: columns with their SQL, what rules may name, and the checked rules. One per version."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from baas.engines.rules.rule import Env, RowField, RowType, Rule, check
+from baas.engines.rules.types import Inverse
 from baas.engines.schema.collection import Action, Collection, Field
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.fields.base import CASTS, Cast, Kind
-from baas.infra.db.sql import Sql, ident, sql
+from baas.infra.db.readers import reader
+from baas.infra.db.sql import Sql, as_role, ident, sql
 
 USERS = "users"
 _MOMENT = Field("created_at", "datetime", required=True)
 # A lone field name means the record, of a create the new one; of an update it could mean either, so it means nothing.
 _BARE: Mapping[Action, Literal["next"] | None] = {"create": "next", "update": None}
+_SYSTEM: Mapping[str, Cast] = {"id": "uuid", "rev": "int8", "created_at": "timestamptz", "updated_at": "timestamptz"}
 _CLAIMS = RowField("json", nullable=False)
 
 
@@ -25,10 +29,12 @@ class Column:
     cast: Cast
     field: Field | None
     kind: Kind | None
+    loose: bool = False
+    """A view's: nobody promises that it is never null."""
 
     @property
     def nullable(self) -> bool:
-        return self.field is not None and not self.field.required
+        return self.loose or (self.field is not None and not self.field.required)
 
     @property
     def many(self) -> bool:
@@ -71,7 +77,7 @@ class Table:
         self.collection = collection
         self.name = collection.name
         self.key = (collection.schema, collection.version, collection.name)
-        self.sql = ident(collection.schema, collection.name)
+        self.sql = _source(collection)
         self.columns: dict[str, Column] = {column.name: column for column in _columns(collection)}
         self.others = others
         self._tables = tables
@@ -132,14 +138,33 @@ class Table:
             return None
         return self._tables(str(column.field.options["to"]))
 
-    def filter(self, source: str, names: Iterable[str], *, masked: bool) -> Rule:
-        """A client's filter over these fields alone; raises RuleError, the same for a hidden field and one that never was.
+    def other(self, name: str) -> "Table | None":
+        """Another collection of the project, or this one."""
+        return self._tables(name)
+
+    def filter(self, source: str, *, masked: bool) -> Rule:
+        """A client's filter; raises RuleError, the same for a hidden field and one that never was.
 
         For a `masked` client `auth` has no more of his account than it always shows him.
         """
-        record = RowType({name: _row_field(self.collection, self.columns[name]) for name in names})
-        auth = auth_type(self.others, masked=masked)
-        return check(source, Env(action="list", record=record, next=None, auth=auth, bare="record", vars=True, kind="filter"))
+        reached = RowTypes(self.others, masked=masked)
+        env = Env(
+            action="list",
+            record=row_type(self.collection, self.others, masked=masked),
+            auth=auth_type(self.others, masked=masked),
+            bare="record",
+            vars=True,
+            kind="filter",
+            collections=reached,
+        )
+        return check(source, env)
+
+    def needs_auth_record_beside(self, rule: Rule) -> bool:
+        """Whether what a client must satisfy to enter other collections with this filter looks at his record."""
+        others = [(other, field) for name, field in rule.entered if (other := self.other(name)) is not None]
+        asked = [other.rule("list") for other, _ in others]
+        asked += [other.read(field) for other, field in others if field in other.columns]
+        return any(one.needs_auth_record for one in asked if one is not None)
 
     def references(self, names: Iterable[str]) -> tuple[Column, ...]:
         """Those of the fields that name a record or a file."""
@@ -149,7 +174,7 @@ class Table:
 
 def rule_env(collection: Collection, action: Action, others: Mapping[str, Collection]) -> Env:
     """The names that the rule of an action may use: of `record`, of `next`, of `auth`."""
-    row = row_type(collection)
+    row = row_type(collection, others)
     return Env(
         action=action,
         record=None if action == "create" else row,
@@ -158,12 +183,71 @@ def rule_env(collection: Collection, action: Action, others: Mapping[str, Collec
         bare=_BARE.get(action, "record"),
         vars=False,
         kind="rule",
+        collections=RowTypes(others),
     )
 
 
-def row_type(collection: Collection) -> RowType:
-    """Every field of a collection's records, hidden ones too: rules are written by those who define the fields."""
-    return RowType({column.name: _row_field(collection, column) for column in _columns(collection)})
+class RowTypes(Mapping[str, RowType]):
+    """The records of a project by collection, each described when it is asked for.
+
+    `masked`: for a client, to whom hidden fields and collections that he cannot list do not exist.
+    """
+
+    def __init__(self, collections: Mapping[str, Collection], *, masked: bool = False) -> None:
+        self._collections = collections
+        self._masked = masked
+
+    def __getitem__(self, name: str) -> RowType:
+        collection = self._collections[name]
+        if collection.view is not None:
+            raise KeyError(name)  # a write whose rule entered a view would run a person's SQL as the server
+        if self._masked and collection.rules.get("list") is None:
+            raise KeyError(name)
+        return row_type(collection, self._collections, masked=self._masked)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, one in self._collections.items() if not self._masked or one.rules.get("list") is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Inverses(Mapping[str, Inverse]):
+    """The relations that lead to a collection, by their `inverse`; looked for when the first is asked for."""
+
+    def __init__(self, target: str, collections: Mapping[str, Collection], *, masked: bool) -> None:
+        self._target = target
+        self._collections = collections
+        self._masked = masked
+        self._found: Mapping[str, Inverse] | None = None
+
+    def __getitem__(self, name: str) -> Inverse:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> Mapping[str, Inverse]:
+        if self._found is None:
+            self._found = {
+                str(field.options["inverse"]): Inverse(collection.name, field.name, bool(field.options["many"]))
+                for collection in self._collections.values()
+                for field in collection.fields
+                if field.options.get("inverse") and field.options["to"] == self._target and not (self._masked and field.hidden)
+            }
+        return self._found
+
+
+def row_type(collection: Collection, others: Mapping[str, Collection] = MappingProxyType({}), *, masked: bool = False) -> RowType:
+    """The fields of a collection's records, and what leads to them. Rules are written by those who define the fields, so they
+    name hidden ones too; `masked` leaves those out.
+    """
+    columns = (one for one in _columns(collection) if not (masked and one.field is not None and one.field.hidden))
+    fields = {column.name: _row_field(collection, column) for column in columns}
+    return RowType(fields, _Inverses(collection.name, others, masked=masked))
 
 
 def auth_type(others: Mapping[str, Collection], *, masked: bool = False) -> RowType:
@@ -180,11 +264,16 @@ def auth_type(others: Mapping[str, Collection], *, masked: bool = False) -> RowT
     return RowType({**fields, "collection": RowField("string", nullable=False), "claims": _CLAIMS})
 
 
+def _source(collection: Collection) -> Sql:
+    """The table; a view makes the whole statement run as the project's reader, because functions in it run as who asks."""
+    name = ident(collection.schema, collection.name)
+    return name if collection.view is None else as_role(reader(collection.schema), name)
+
+
 def _columns(collection: Collection) -> Iterable[Column]:
-    yield Column("id", "uuid", None, None)
-    yield Column("rev", "int8", None, None)
-    yield Column("created_at", "timestamptz", None, None)
-    yield Column("updated_at", "timestamptz", None, None)
+    for name, cast in _SYSTEM.items():
+        if collection.view is None or name in collection.view.system_fields:
+            yield Column(name, cast, None, None, loose=collection.view is not None and name != "id")
     for field in collection.fields:
         kind = kind_of(field)
         yield Column(field.name, kind.cast(field), field, kind)
@@ -194,4 +283,4 @@ def _row_field(collection: Collection, column: Column) -> RowField:
     if column.field is not None and column.kind is not None:
         return RowField(column.kind.rule_type(column.field), nullable=column.nullable)
     types = {"uuid": f"ref({collection.name})", "int8": "int", "timestamptz": "timestamp"}
-    return RowField(types[column.cast], nullable=False)
+    return RowField(types[column.cast], nullable=column.nullable)

@@ -18,6 +18,7 @@ from baas.engines.rules.tree import (
     Count,
     Fact,
     Fitted,
+    Follow,
     Gather,
     Has,
     Key,
@@ -28,6 +29,9 @@ from baas.engines.rules.tree import (
     Node,
     Not,
     Quantify,
+    Related,
+    Row,
+    walk,
 )
 from baas.engines.rules.types import (
     AUTH,
@@ -49,13 +53,16 @@ from baas.engines.rules.types import (
     Type,
     list_of,
     parse_type,
+    row_of,
 )
 
 ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
+MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
+MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
 _MACROS = ("exists", "all", "filter", "map", "exists_one")
-_LATER = {"rows": "Other collections", "matches": "Regular expressions"}
+_LATER = {"matches": "Regular expressions"}
 _ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "timestamp", "duration", "bytes"})
 _JSON_EQUALS = frozenset({"string", "ref", "int", "double", "decimal", "bool", "list", "json", "map"})
 _JSON_ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "json"})
@@ -74,6 +81,7 @@ def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
     checker = Checker(source, env)
     root = checker.condition(tree, {})
     checker.refuse_unstorable(root)
+    checker.refuse_too_wide(root)
     return root
 
 
@@ -116,9 +124,10 @@ class Checker:
             case syntax.Conditional():
                 return self._conditional(tree, scope)
             case syntax.Index(inner, index, at):
-                return self._index(self.node(inner, scope), self.node(index, scope), at)
+                held, place = self._values((inner, index), scope)
+                return self._index(held, place, at)
             case syntax.ListOf(items, at):
-                nodes = tuple(self.node(item, scope) for item in items)
+                nodes = self._values(items, scope)
                 return ListOf(list_of(_common(nodes)), at, nodes, *_known(nodes))
             case syntax.MapOf(entries, at):
                 return self._map(entries, at, scope)
@@ -136,6 +145,14 @@ class Checker:
         """No stored text holds a NUL, so a literal with one can only be a mistake (and the database would raise on it)."""
         if self._nul_at is not None and not root.free:
             raise self._error(self._nul_at, "type_mismatch", "stored text holds no NUL character.")
+
+    def refuse_too_wide(self, root: Node) -> None:
+        """Each path and each list of records becomes a sub-select."""
+        entered = [node for node in walk(root) if isinstance(node, Related) or (isinstance(node, Follow) and _hops(node) == 1)]
+        most = MAX_ENTERED[self._env.kind]
+        if len(entered) > most:
+            words = f"an expression of this kind enters other collections at most {most} times."
+            raise self._error(entered[most].at, "too_complex", words)
 
     # Names
 
@@ -172,11 +189,42 @@ class Checker:
         row = self._row(root)
         if row is None:
             raise self._error(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
-        field = row.fields.get(name)
-        if field is None or not field.readable:
+        found = self._field(row, Row(row_of(""), at, root), name, at)
+        if found is None:
             known = _readable(row) + ([*ROOTS, *beside] if beside is not None else [])
             raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
-        return Column(parse_type(field.type), at, root, name, field.nullable)
+        return found
+
+    def _field(self, of: RowType, row: Row | Loop | Follow, name: str, at: int) -> Column | Related | None:
+        """A field of a row, or the records that lead to it by a relation; None when it has neither."""
+        field = of.fields.get(name)
+        if field is not None and field.readable:
+            return Column(parse_type(field.type), at, row, name, field.nullable)
+        inverse = of.inverses.get(name)
+        if inverse is None or inverse.collection not in self._env.collections:
+            return None
+        return Related(list_of(row_of(inverse.collection)), at, row, inverse.field, inverse.many)
+
+    def _through(self, ref: Node, name: str, at: int) -> Node:
+        """A field of the record that a relation leads to."""
+        if not isinstance(ref, Column | Loop | Fact):
+            raise self._error(at, "not_allowed", "a path goes through fields alone.", "Name the relation itself before the dot.")
+        certain = isinstance(ref, Column) and not ref.nullable and _is_stored(ref.row)
+        row = Follow(row_of(ref.type.target), ref.at, ref, certain)
+        most = MAX_HOPS[self._env.kind]
+        if _hops(row) > most:
+            raise self._error(at, "too_complex", f"a path of this kind goes through at most {most} relations.")
+        return self._of_entered(row, name, at)
+
+    def _of_entered(self, row: Loop | Follow, name: str, at: int) -> Node:
+        # A collection that the author may not enter is as good as none: its fields are unknown, whatever they are called.
+        collection = row.type.target
+        of = self._env.collections.get(collection, _EMPTY)
+        found = self._field(of, row, name, at)
+        if found is None:
+            known = _readable(of)
+            raise self._error(at, "unknown_field", f"unknown field {name!r} of {collection!r}.", self._meant(name, known))
+        return found
 
     def _member(self, tree: syntax.Member, scope: Scope) -> Node:
         inner, name, at = tree
@@ -232,13 +280,9 @@ class Checker:
             case "json" | "map" | "dyn":
                 return Key(JSON if inner.type is JSON else DYN, at, inner, name, inner.free, inner.fixed)
             case "ref":
-                raise self._error(
-                    at,
-                    "not_allowed",
-                    f"{self._what(inner)} is a relation to {inner.type.target!r}; paths through relations"
-                    " are not part of the language yet.",
-                    "Compare the relation itself: it is the id of the other record.",
-                )
+                return self._through(inner, name, at)
+            case "row" if isinstance(inner, Loop):
+                return self._of_entered(inner, name, at)
         raise self._error(at, "type_mismatch", f"{self._what(inner)} has no field {name!r}.")
 
     def _index(self, inner: Node, index: Node, at: int) -> Node:
@@ -265,7 +309,7 @@ class Checker:
         operator, at = tree.operator, tree.at
         if operator == "in":
             return self._among(tree, scope)
-        left, right = self.node(tree.left, scope), self.node(tree.right, scope)
+        left, right = self._values((tree.left, tree.right), scope)
         if operator in ("==", "!=", "<", "<=", ">", ">="):
             return self._compare(operator, left, right, at)
         return self._apply(operator, (left, right), at, shown=operator)
@@ -282,8 +326,24 @@ class Checker:
                 )
         return Compare(BOOL, at, operator, left, right, *_known((left, right)))  # type: ignore[arg-type]
 
+    def _values(self, trees: Sequence[syntax.Syntax], scope: Scope) -> tuple[Node, ...]:
+        nodes = tuple(self.node(tree, scope) for tree in trees)
+        for node in nodes:
+            self._refuse_rows(node)
+        return nodes
+
+    def _refuse_rows(self, node: Node) -> None:
+        """Records have fields; they are not values themselves."""
+        if node.type.kind == "row":
+            raise self._error(
+                node.at, "type_mismatch", "a record is not a value by itself.", "Say one of its fields, like its id."
+            )
+        if node.type.item is not None and node.type.item.kind == "row":
+            words = "a list of records is used with exists, all, filter or size."
+            raise self._error(node.at, "type_mismatch", words, "For one of them say list.exists(x, x.id == …).")
+
     def _among(self, tree: syntax.Binary, scope: Scope) -> Node:
-        item, where, at = self.node(tree.left, scope), self.node(tree.right, scope), tree.at
+        (item, where), at = self._values((tree.left, tree.right), scope), tree.at
         free, fixed = _known((item, where))
         kind = where.type.kind
         if kind not in _COLLECTIONS:
@@ -311,7 +371,7 @@ class Checker:
 
     def _conditional(self, tree: syntax.Conditional, scope: Scope) -> Node:
         condition = self.condition(tree.condition, scope)
-        yes, no = self.node(tree.yes, scope), self.node(tree.no, scope)
+        yes, no = self._values((tree.yes, tree.no), scope)
         known = _known((condition, yes, no))
         common = _common((yes, no))
         if common is DYN and not known[0] and DYN not in (yes.type, no.type):
@@ -335,7 +395,7 @@ class Checker:
         target, name, args, at = tree
         if target is not None and name in _MACROS:
             return self._macro(tree, scope)
-        if target is None and name in ("has", "changed", "dyn"):
+        if target is None and name in ("has", "changed", "dyn", "rows"):
             return self._special(name, args, at, scope)
         if name in _LATER:
             raise self._error(at, "unknown_function", f"{_LATER[name]} (`{name}`) are not part of the language yet.")
@@ -343,7 +403,7 @@ class Checker:
             counted = self._counted(target or args[0], scope)
             if counted is not None:
                 return counted
-        nodes = tuple(self.node(arg, scope) for arg in ((target, *args) if target is not None else args))
+        nodes = self._values((target, *args) if target is not None else args, scope)
         if target is not None and len(nodes) == 2 and nodes[0].type is TIMESTAMP and f".{name}" in NAMES:
             nodes = (nodes[0], self._zone(nodes[1]))
         return self._apply(f".{name}" if target is not None else name, nodes, at, shown=name)
@@ -406,6 +466,8 @@ class Checker:
     def _special(self, name: str, args: tuple[syntax.Syntax, ...], at: int, scope: Scope) -> Node:
         if name == "changed":
             return self._changed(args, at)
+        if name == "rows":
+            return self._rows(args, at)
         if len(args) != 1:
             raise self._error(at, "type_mismatch", f"{name}() takes one argument.")
         if name == "has":
@@ -416,6 +478,18 @@ class Checker:
         # `dyn(x)` forgets the type: only the value decides from here on.
         return Conditional(DYN, at, Constant(BOOL, at, value=True), inner, inner, inner.free, inner.fixed)
 
+    def _rows(self, args: tuple[syntax.Syntax, ...], at: int) -> Node:
+        """`rows("members")`: all records of a collection."""
+        if self._env.kind == "filter":
+            raise self._error(at, "not_allowed", "rows() is for rules; a filter follows the relations of its own collection.")
+        match args:
+            case (syntax.Literal(str() as name, place),):
+                if name not in self._env.collections:
+                    known = sorted(self._env.collections)
+                    raise self._error(place, "unknown_name", f"there is no collection {name!r}.", self._meant(name, known))
+                return Related(list_of(row_of(name)), at, None)
+        raise self._error(at, "type_mismatch", 'rows() takes the name of a collection: rows("members").')
+
     def _has(self, tree: syntax.Syntax, at: int, scope: Scope) -> Node:
         if not isinstance(tree, syntax.Member):
             raise self._error(at, "type_mismatch", "has() takes a field: has(record.title).")
@@ -424,12 +498,15 @@ class Checker:
             if inner.name == "input":
                 return self._sent(tree.name, tree.at, inner.at)
             if inner.name in ROOTS and inner.name != "value":
-                field = self._member(tree, scope)
-                return Compare(BOOL, at, "!=", field, Constant(NULL, at, None), field.free, field.fixed)
+                return self._is_set(self._member(tree, scope), at)
         node = self.node(inner, scope)
         if node.type.kind not in ("json", "map", "dyn"):
-            self._key(node, tree.name, tree.at)
+            return self._is_set(self._key(node, tree.name, tree.at), at)
         return Has(BOOL, at, node, tree.name, node.free, node.fixed)
+
+    def _is_set(self, field: Node, at: int) -> Node:
+        self._refuse_rows(field)
+        return Compare(BOOL, at, "!=", field, Constant(NULL, at, None), field.free, field.fixed)
 
     def _sent(self, name: str, at: int, root_at: int) -> Node:
         if self._env.next is None:
@@ -536,10 +613,13 @@ class Checker:
         return level, node if node.free == held.free or not held.free else body(bound(free=False))
 
     def _counted(self, tree: syntax.Syntax, scope: Scope) -> Node | None:
-        """`size(l.filter(x, p))` over a row's list, and the size of a list that is written out."""
+        """`size(l.filter(x, p))` over a row's list, and the size of a list that is written out or of records."""
         if isinstance(tree, syntax.ListOf):
             nodes = tuple(self.node(item, scope) for item in tree.items)
             return None if _known(nodes)[0] else Constant(INT, tree.at, len(nodes))
+        if isinstance(tree, syntax.Member) or _is_rows(tree):
+            held = self.node(tree, scope)
+            return Count(INT, tree.at, held, len(scope), Constant(BOOL, tree.at, True), False, False) if _of_rows(held) else None
         if not (isinstance(tree, syntax.Call) and tree.name == "filter" and tree.target is not None):
             return None
         if len(tree.args) != 2 or not isinstance(tree.args[0], syntax.Name):
@@ -568,9 +648,32 @@ class Checker:
     def _what(self, node: Node) -> str:
         """How to call a node in a message: its name if it has one, else its type."""
         match node:
-            case Column(root=root, name=name) | Fact(root=root, name=name) if name:
+            case Column(row=Row(root=root), name=name) | Fact(root=root, name=name) if name:
                 return f"`{root}.{name}` ({node.type})"
         return _a(str(node.type))
+
+
+_EMPTY = RowType({})
+
+
+def _hops(row: Row | Loop | Follow) -> int:
+    """How many relations lead to a row."""
+    if not isinstance(row, Follow):
+        return 0
+    return 1 + (_hops(row.ref.row) if isinstance(row.ref, Column) else 0)
+
+
+def _is_stored(row: Row | Loop | Follow) -> bool:
+    """Whether the row is in the database, where foreign keys hold: `next` is not yet."""
+    return not isinstance(row, Row) or row.root == "record"
+
+
+def _is_rows(tree: syntax.Syntax) -> bool:
+    return isinstance(tree, syntax.Call) and tree.name == "rows" and tree.target is None
+
+
+def _of_rows(node: Node) -> bool:
+    return node.type.item is not None and node.type.item.kind == "row"
 
 
 def _standing_for(item: Node) -> Binding:

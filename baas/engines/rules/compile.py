@@ -6,8 +6,10 @@ SQL's NOT stands only before an atom whose NULL already means failure. Every fra
 What is known before any row (a *leaf*) comes as its kind alone: the kinds decide the text, the values stay holes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from baas.engines.rules.atoms import always_ordered, call, equality, membership, ordering
 from baas.engines.rules.functions import overloads
@@ -27,6 +29,8 @@ from baas.engines.rules.operands import (
     truth_of,
     written,
 )
+from baas.engines.rules.paths import Surroundings, place
+from baas.engines.rules.rows import Entered, Rows
 from baas.engines.rules.tree import (
     Among,
     Apply,
@@ -36,6 +40,7 @@ from baas.engines.rules.tree import (
     Conditional,
     Constant,
     Count,
+    Follow,
     Formula,
     Has,
     Key,
@@ -44,6 +49,8 @@ from baas.engines.rules.tree import (
     Node,
     Not,
     Quantify,
+    Related,
+    Row,
     children,
 )
 from baas.engines.rules.types import RuleError
@@ -51,9 +58,6 @@ from baas.infra.db.sql import Sql, ident, literal, sql
 
 MAX_EMISSIONS = 2_000
 MAX_SQL_BYTES = 32 * 1024
-
-Columns = Callable[[str, str], Sql]
-"""The SQL of a field: given `record` or `next` and its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,19 @@ class Leaf:
     index: int
 
 
+class Elements(NamedTuple):
+    """What a list is read from: `source` for FROM, `within` which of its rows are elements, `present` that there is a list."""
+
+    source: Sql
+    within: Condition
+    present: Condition
+
+
 class Emitter:
     """Builds the rails of one expression for one shape.
 
     `leaves` gives the index of a leaf, `kinds` the kind at each index, `fixed` the values that are written into the text.
+    Aliases are `scope` and a number, so that an expression inside another never hides its rows.
     Raises RuleError(too_complex) beyond 2000 emissions or 32 KiB of SQL.
     """
 
@@ -77,17 +90,21 @@ class Emitter:
         leaves: Mapping[Node, int],
         kinds: Sequence[str],
         *,
-        columns: Columns,
+        rows: Rows,
         source: object,
         fixed: Mapping[int, object],
+        scope: str = "",
     ) -> None:
         self._text = text
         self._leaves = leaves
         self._kinds = kinds
-        self._columns = columns
+        self._rows = rows
         self._source = source
         self._fixed = fixed
-        self._loops: dict[int, Value] = {}
+        self._scope = scope
+        self._aliases = 0
+        self._loops: dict[int, Value | Entered] = {}
+        self._around = Surroundings()
         self._spent = 0
 
     def rail(self, root: Node, *, want: bool) -> Condition:
@@ -127,6 +144,19 @@ class Emitter:
         return any_of(all_of((taken, self._truth(branch, want))) for taken, branch in branches if taken is not False)
 
     def _atom(self, node: Node, want: bool) -> Condition:
+        with self._inside(Surroundings()) as around:
+            return around.around(self._bare(node, want))
+
+    @contextmanager
+    def _inside(self, around: Surroundings) -> Iterator[Surroundings]:
+        """What is read meanwhile belongs to this atom."""
+        outer, self._around = self._around, around
+        try:
+            yield around
+        finally:
+            self._around = outer
+
+    def _bare(self, node: Node, want: bool) -> Condition:
         match node:
             case Compare(operator="==" | "!="):
                 return equality(self._value(node.left), self._value(node.right), want is (node.operator == "=="))
@@ -142,17 +172,15 @@ class Emitter:
         return truth_of(self._value(node), want)
 
     def _quantified(self, node: Quantify, want: bool) -> Condition:
-        held = self._value(node.list)
-        found = self._elements(held, node.level)
+        found = self._elements(node.list, node.level)
         if found is None:
             return False
-        elements, present = found
         exists = node.operator == "exists"
         if exists is want:
             # One element decides: exists is true, or all is false.
-            return any_element(elements, self._truth(node.body, want))
-        against = self._against(node.body, opposite=exists)
-        return all_of((present, negated(any_element(elements, against))))
+            return any_element(found.source, all_of((found.within, self._truth(node.body, want))))
+        against = all_of((found.within, self._against(node.body, opposite=exists)))
+        return all_of((found.present, negated(any_element(found.source, against))))
 
     def _against(self, body: Node, *, opposite: bool) -> Condition:
         """The elements that stand in the way. Where the body cannot fail, a plain condition: the planner sees through it and can
@@ -162,18 +190,38 @@ class Emitter:
         rail = self._truth(body, not opposite)
         return not rail if isinstance(rail, bool) else sql("({}) is not true", rail)
 
-    def _elements(self, held: Value, level: int) -> tuple[Sql, Condition] | None:
-        """`from` of a list's elements, and the condition that there is a list; the loop variable becomes known."""
-        name = ident(f"v{level}")
+    def _elements(self, node: Node, level: int) -> Elements | None:
+        """The elements of a list; the loop variable becomes known."""
+        if isinstance(node, Related):
+            return self._records(node, level)
+        held = self._value(node)
+        name = ident(f"{self._scope}v{level}")
         if held.kind == "json":
             array = sql("baas_rt.j_list({})", held.sql)
             self._loops[level] = Value(sql("{}.v", name), "json", "never")
-            return sql("jsonb_array_elements({}) {}(v)", array, name), sql("{} is not null", array)
+            return Elements(sql("jsonb_array_elements({}) {}(v)", array, name), True, sql("{} is not null", array))
         if held.kind != "list":
             return None
         item = "ref" if held.item == "uuid" else held.item or "string"
         self._loops[level] = Value(sql("{}.v", name), item, "null" if held.holds_null else "never")
-        return sql("unnest({}) {}(v)", held.sql, name), is_present(held)
+        return Elements(sql("unnest({}) {}(v)", held.sql, name), True, is_present(held))
+
+    def _records(self, node: Related, level: int) -> Elements:
+        """Records of another collection: a list that is always there."""
+        entered, alias = self._enter(node.collection)
+        self._loops[level] = entered
+        if node.of is None:
+            return Elements(sql("{} {}", entered.table, alias), entered.visible, True)
+        link, owner = entered.column(node.field), self._field(node.of, "id")
+        here = sql("{} @> array[{}]", link, owner) if node.many else sql("{} = {}", link, owner)
+        within = all_of((here, entered.visible, entered.readable(node.field)))
+        return Elements(sql("{} {}", entered.table, alias), within, True)
+
+    def _enter(self, collection: str) -> tuple[Entered, Sql]:
+        self._spend()
+        self._aliases += 1
+        alias = f"{self._scope}_{self._aliases}"
+        return self._rows.enter(collection, alias), ident(alias)
 
     def _cannot_fail(self, node: Node) -> bool:
         if node in self._leaves:
@@ -185,6 +233,11 @@ class Emitter:
                 return self._cannot_fail(item)
         if split_at(node) is not None or isinstance(node, Conditional | Quantify | Has):
             return False
+        with self._inside(Surroundings()) as around:
+            return self._never_fails(node) and around.certain
+
+    def _never_fails(self, node: Node) -> bool:
+        """Whether the atom is true or false wherever its records are there."""
         match node:
             case Compare(operator="==" | "!="):
                 return "error" not in (self._value(node.left).null, self._value(node.right).null)
@@ -204,13 +257,13 @@ class Emitter:
         if node in self._leaves:
             return self._leaf(self._leaves[node])
         match node:
-            case Column(type=type_, root=root, name=name, nullable=nullable):
+            case Column(type=type_, row=row, name=name, nullable=nullable):
                 item = type_.item.kind if type_.item else ""
-                return Value(
-                    self._columns(root, name), type_.kind, "null" if nullable else "never", "uuid" if item == "ref" else item
-                )
+                column = self._field(row, name)
+                return Value(column, type_.kind, "null" if nullable else "never", "uuid" if item == "ref" else item)
             case Loop(level=level):
-                return self._loops[level]
+                element = self._loops[level]
+                return element if isinstance(element, Value) else ERROR
             case Constant(value=value):
                 return constant(value)
             case Apply():
@@ -225,6 +278,25 @@ class Emitter:
             case Count():
                 return self._counted(node)
         raise AssertionError(f"{type(node).__name__} has no value in SQL")
+
+    def _field(self, row: Row | Loop | Follow, name: str) -> Sql:
+        """The column of a row, which from here on belongs to what the atom reads."""
+        if isinstance(row, Row):
+            self._around.demand((row.root, name), self._rows.readable(row.root, name))
+            return self._rows.column(row.root, name)
+        entered = self._follow(row) if isinstance(row, Follow) else self._loops[row.level]
+        assert not isinstance(entered, Value)  # noqa: S101  the checker saw that it is a record
+        self._around.demand((place(row), "readable", name), entered.readable(name))
+        return entered.column(name)
+
+    def _follow(self, node: Follow) -> Entered:
+        key = place(node)
+        if key not in self._around.entered:
+            ref = self._value(node.ref)
+            entered, alias = self._enter(node.type.target)
+            link = equality(Value(entered.column("id"), "ref", "never"), ref, True)
+            self._around.join(key, entered, alias, link, certain=node.certain)
+        return self._around.entered[key]
 
     def _leaf(self, index: int) -> Value:
         kind = self._kinds[index]
@@ -251,19 +323,22 @@ class Emitter:
         return ERROR
 
     def _counted(self, node: Count) -> Value:
-        found = self._elements(self._value(node.list), node.level)
+        found = self._elements(node.list, node.level)
         if found is None:
             return ERROR
-        elements, present = found
-        rails = (as_sql(self._truth(node.body, want=True)), as_sql(self._truth(node.body, want=False)), elements)
+        rails = (as_sql(self._truth(node.body, want=True)), as_sql(self._truth(node.body, want=False)))
         # An element with neither rail true fails the count. The rails are worked out below the aggregates: one that names only
         # outer columns would else make the aggregate the outer query's.
         number = sql(
             "select case when count(*) filter (where (m.t or m.f) is not true) = 0 then count(*) filter (where m.t) end"
-            " from (select {} as t, {} as f from {}) m",
+            " from (select {} as t, {} as f from {} where {}) m",
             *rails,
+            found.source,
+            as_sql(found.within),
         )
-        return Value(sql("case when {} then ({}) end", as_sql(present), number), "int", "error")
+        if found.present is True:
+            return Value(sql("({})", number), "int", "error")
+        return Value(sql("case when {} then ({}) end", as_sql(found.present), number), "int", "error")
 
     # The budget
 

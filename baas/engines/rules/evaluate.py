@@ -3,9 +3,9 @@
 A closure takes a Frame and returns a value or a RuleFailure; it never raises. Failures are made once, when the closure is.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import cast
+from typing import Protocol, cast
 
 from baas.engines.rules import values
 from baas.engines.rules.functions import overloads
@@ -21,6 +21,7 @@ from baas.engines.rules.tree import (
     Count,
     Fact,
     Fitted,
+    Follow,
     Gather,
     Has,
     Key,
@@ -31,21 +32,39 @@ from baas.engines.rules.tree import (
     Node,
     Not,
     Quantify,
+    Related,
+    Row,
 )
 from baas.engines.rules.types import DYN, JSON, NUMBERS, TEXTS, Facts, RuleFailure
 
-Row = Mapping[str, object]
+Held = Mapping[str, object]
+
+
+class Beside(Protocol):
+    """The records beside the one that is judged: of a filter's author, those that he could list."""
+
+    def one(self, collection: str, id: str) -> Held | None:  # noqa: A002
+        """The record with this id."""
+
+    def pointing(self, collection: str, field: str, id: str) -> Sequence[Held]:  # noqa: A002
+        """The records whose relation `field` holds this id."""
+
+    def every(self, collection: str) -> Sequence[Held]:
+        """All records."""
 
 
 class Frame:
-    """What one evaluation reads: the facts, the two rows, and the loop variables by level."""
+    """What one evaluation reads: the facts, the two rows, the records beside them, and the loop variables by level."""
 
-    __slots__ = ("facts", "loops", "next", "record")
+    __slots__ = ("beside", "facts", "loops", "next", "record")
 
-    def __init__(self, facts: Facts, record: Row | None = None, next_row: Row | None = None) -> None:
+    def __init__(
+        self, facts: Facts, record: Held | None = None, next_row: Held | None = None, beside: Beside | None = None
+    ) -> None:
         self.facts = facts
         self.record = record
         self.next = next_row
+        self.beside = beside
         self.loops: list[object] = [None, None, None]
 
 
@@ -59,8 +78,14 @@ def closure(node: Node) -> Closure:  # noqa: PLR0912  one case a kind
             return lambda frame: value
         case Fact():
             return _fact(node)
+        case Row(root=root):
+            return _row(root)
+        case Follow():
+            return _follow(node)
         case Column():
             return _column(node)
+        case Related():
+            return _related(node)
         case Loop(level=level):
             return lambda frame: frame.loops[level]
         case Compare():
@@ -152,12 +177,60 @@ def _shortest(value: object) -> object:
     return {key: _shortest(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
+# Rows
+
+
 def _column(node: Column) -> Closure:
-    name = node.name
-    unknown = RuleFailure(f"{node.root}.{name} is not known")
-    if node.root == "record":
-        return lambda frame: unknown if frame.record is None else frame.record.get(name, unknown)
-    return lambda frame: unknown if frame.next is None else frame.next.get(name, unknown)
+    row, name = closure(node.row), node.name
+    unknown = RuleFailure(f"{name} is not known")
+
+    def read(frame: Frame) -> object:
+        held = row(frame)
+        return held.get(name, unknown) if isinstance(held, Mapping) else held
+
+    return read
+
+
+def _row(root: str) -> Closure:
+    unknown = RuleFailure(f"{root} is not known")
+    if root == "record":
+        return lambda frame: unknown if frame.record is None else frame.record
+    return lambda frame: unknown if frame.next is None else frame.next
+
+
+_NOT_LOADED = RuleFailure("other records are not at hand")
+
+
+def _follow(node: Follow) -> Closure:
+    ref, collection = closure(node.ref), node.type.target
+    nothing = RuleFailure(f"the relation to {collection} is null")
+    dangling = RuleFailure(f"there is no such record of {collection}")
+
+    def read(frame: Frame) -> object:
+        target = ref(frame)
+        if not isinstance(target, str):
+            return nothing if target is None else target
+        if frame.beside is None:
+            return _NOT_LOADED
+        found = frame.beside.one(collection, target)
+        return dangling if found is None else found
+
+    return read
+
+
+def _related(node: Related) -> Closure:
+    collection, field = node.collection, node.field
+    if node.of is None:
+        return lambda frame: _NOT_LOADED if frame.beside is None else frame.beside.every(collection)
+    row = closure(node.of)
+
+    def read(frame: Frame) -> object:
+        held = row(frame)
+        if not isinstance(held, Mapping):
+            return held
+        return _NOT_LOADED if frame.beside is None else frame.beside.pointing(collection, field, str(held["id"]))
+
+    return read
 
 
 # Conditions

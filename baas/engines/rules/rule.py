@@ -17,18 +17,33 @@ import msgspec
 
 from baas.engines.rules import values
 from baas.engines.rules.check import check_syntax
-from baas.engines.rules.compile import Columns, Emitter, Leaf, value_parts
-from baas.engines.rules.evaluate import Closure, Frame, closure, truth
+from baas.engines.rules.compile import Emitter, Leaf, value_parts
+from baas.engines.rules.evaluate import Beside, Closure, Frame, closure, truth
 from baas.engines.rules.operands import Condition, as_sql
 from baas.engines.rules.parse import FILTER_LIMITS, RULE_LIMITS, parse, skeleton
-from baas.engines.rules.tree import Among, Column, Compare, Conditional, Fact, Formula, Node, children, walk
+from baas.engines.rules.rows import Entered, Rows
+from baas.engines.rules.tree import (
+    Among,
+    Column,
+    Compare,
+    Conditional,
+    Fact,
+    Follow,
+    Formula,
+    Loop,
+    Node,
+    Related,
+    Row,
+    children,
+    walk,
+)
 from baas.engines.rules.types import Env, Facts, RowField, RowType, RuleError, RuleFailure, Type
 from baas.infra.db.sql import Sql, ident
 
-__all__ = ["Columns", "Env", "Facts", "Folded", "Leaf", "RowField", "RowType", "Rule", "RuleError", "RuleFailure", "check"]
+__all__ = ["Env", "Facts", "Folded", "Leaf", "RowField", "RowType", "Rule", "RuleError", "RuleFailure", "check"]
 
 Shape = tuple[str, ...]
-Row = Mapping[str, object]
+Held = Mapping[str, object]
 _MAX_SHAPES = 1_024
 _SAFE_INTEGER = 2**53
 
@@ -54,7 +69,8 @@ def check(source: str, env: Env) -> "Rule":
 class Rule:
     """A checked expression; immutable but for what it remembers of its shapes.
 
-    `names` are the (root, field) pairs it reads: record, next, auth, input, vars. `key` is equal for two filters that differ only
+    `names` are the (root, field) pairs it reads: record, next, auth, input, vars; `entered` the (collection, field) pairs of other
+    records, where the field that leads there counts as read and "" stands for the records themselves. `key` is equal for two filters that differ only
     in literals: their SQL is one text, with the literals in the holes. `tree` is the typed tree.
     """
 
@@ -65,6 +81,7 @@ class Rule:
         "_leaves",
         "_lock",
         "_verdicts",
+        "entered",
         "env",
         "key",
         "names",
@@ -79,6 +96,7 @@ class Rule:
         self.tree = tree
         nodes = tuple(walk(tree))
         self.names = frozenset(_names(nodes))
+        self.entered = frozenset(_entered(nodes))
         self.needs_auth_record = any(root == "auth" and name not in _TOKEN_FIELDS for root, name in self.names)
         self.key: Hashable = skeleton(source) if env.kind == "filter" else source
         found = _leaves_of(tree)
@@ -113,33 +131,43 @@ class Rule:
             verdict = self._learn(shape)
         return Folded(shape, tuple(bound), verdict)
 
-    def where(self, shape: Hashable, columns: Columns, source: Hashable) -> Sql:
+    def where(self, shape: Hashable, rows: Rows, source: Hashable, scope: str = "") -> Sql:
         """SQL that is true exactly for the rows the expression is true for; else false or null. Never raises when run.
 
-        `columns(root, field)` gives the SQL of a field; holes are `Leaf(source, index)`. Raises RuleError(too_complex).
+        `rows` gives the SQL of fields and of other collections; holes are `Leaf(source, index)`; `scope` is the alias of the row
+        it is put under when that belongs to another expression. Raises RuleError(too_complex).
         """
-        return as_sql(self._rail(shape, columns, source, want=True))
+        return as_sql(self._rail(shape, rows, source, scope, want=True))
 
-    def unless(self, shape: Hashable, columns: Columns, source: Hashable) -> Sql:
+    def unless(self, shape: Hashable, rows: Rows, source: Hashable, scope: str = "") -> Sql:
         """SQL that is true exactly for the rows the expression is false for (not those where it is a failure)."""
-        return as_sql(self._rail(shape, columns, source, want=False))
+        return as_sql(self._rail(shape, rows, source, scope, want=False))
 
-    def evaluate(self, facts: Facts, record: Row | None = None, next: Row | None = None) -> bool | RuleFailure:  # noqa: A002
-        """The verdict on rows in memory; agrees with `where` and `unless`. Ids are canonical strings, JSON is decoded."""
+    def evaluate(
+        self,
+        facts: Facts,
+        record: Held | None = None,
+        next: Held | None = None,  # noqa: A002
+        beside: Beside | None = None,
+    ) -> bool | RuleFailure:
+        """The verdict on rows in memory; agrees with `where` and `unless`. Ids are canonical strings, JSON is decoded.
+
+        `beside` finds the other records that it names; without it they are unknown, and what depends on them is a failure.
+        """
         run = self._evaluate
         if run is None:
             run = self._evaluate = truth(closure(self.tree))
-        result = run(Frame(facts, record, next))
+        result = run(Frame(facts, record, next, beside))
         return result if isinstance(result, bool | RuleFailure) else _NO_VERDICT
 
-    def _rail(self, shape: Hashable, columns: Columns, source: Hashable, *, want: bool) -> Condition:
+    def _rail(self, shape: Hashable, rows: Rows, source: Hashable, scope: str, *, want: bool) -> Condition:
         kinds = shape if isinstance(shape, tuple) else ()
-        emitter = Emitter(self.source, self._index, kinds, columns=columns, source=source, fixed=self._fixed)
+        emitter = Emitter(self.source, self._index, kinds, rows=rows, source=source, fixed=self._fixed, scope=scope)
         return emitter.rail(self.tree, want=want)
 
     def _learn(self, shape: Shape) -> bool | None:
         """The verdict of a shape seen for the first time."""
-        rail = self._rail(shape, _any_column, "", want=True)
+        rail = self._rail(shape, _ANY, "", "", want=True)
         verdict = rail if isinstance(rail, bool) else None
         with self._lock:
             if len(self._verdicts) >= _MAX_SHAPES:
@@ -150,7 +178,7 @@ class Rule:
     def _refuse_too_complex(self) -> None:
         """Choices inside atoms multiply: emit once with the likely kinds, so that the save is refused and not a request."""
         kinds = tuple(_likely_kind(leaf.type) for leaf in self._leaves)
-        emitter = Emitter(self.source, self._index, kinds, columns=_any_column, source="", fixed={})
+        emitter = Emitter(self.source, self._index, kinds, rows=_ANY, source="", fixed={})
         emitter.rail(self.tree, want=True)
         emitter.rail(self.tree, want=False)
 
@@ -159,8 +187,34 @@ _TOKEN_FIELDS = ("id", "collection", "claims", "")
 _NO_VERDICT = RuleFailure("the expression is neither true nor false")
 
 
-def _any_column(root: str, name: str) -> Sql:
-    return ident(root[:1], name)
+class _Anywhere:
+    """Rows without tables, for texts that are only looked at."""
+
+    table = Sql()
+    visible = True
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def column(self, name: str) -> Sql:
+        return ident(self._alias, name)
+
+    def readable(self, name: str) -> Condition:
+        return True
+
+
+class _Any:
+    def column(self, root: str, name: str) -> Sql:
+        return ident(root[:1], name)
+
+    def readable(self, root: str, name: str) -> Condition:
+        return True
+
+    def enter(self, collection: str, alias: str) -> Entered:
+        return _Anywhere(alias)
+
+
+_ANY = _Any()
 
 
 def _inside_atoms(nodes: Sequence[Node]) -> Iterator[Node]:
@@ -172,8 +226,20 @@ def _inside_atoms(nodes: Sequence[Node]) -> Iterator[Node]:
 
 def _names(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
     for node in nodes:
-        if isinstance(node, Column) or (isinstance(node, Fact) and node.root in ("auth", "input", "vars")):
-            yield node.root, node.name
+        match node:
+            case Column(row=Row(root=root), name=name) | Fact(root="auth" | "input" | "vars" as root, name=name):
+                yield root, name
+
+
+def _entered(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
+        match node:
+            case Follow():
+                yield node.type.target, ""
+            case Related():
+                yield node.collection, node.field
+            case Column(row=Follow() | Loop() as row, name=name):
+                yield row.type.target, name
 
 
 def _leaves_of(tree: Node) -> tuple[tuple[Node, bool], ...]:
@@ -193,6 +259,8 @@ def _leaves(node: Node, *, as_id: bool) -> Iterator[tuple[Node, bool]]:
         case Compare(left=left, right=right):
             yield from _leaves(left, as_id=right.type.kind == "ref")
             yield from _leaves(right, as_id=left.type.kind == "ref")
+        case Follow(ref=ref):
+            yield from _leaves(ref, as_id=True)
         case Among(item=item, list=held):
             yield from _leaves(item, as_id=held.type.item is not None and held.type.item.kind == "ref")
             yield from _leaves(held, as_id=item.type.kind == "ref")

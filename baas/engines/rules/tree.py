@@ -36,14 +36,12 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """A field of the row `root`, record or next."""
+class Row:
+    """The row that is judged: `root` is record or next."""
 
     type: Type
     at: int
     root: str
-    name: str
-    nullable: bool
     free: bool = False
     fixed: bool = False
 
@@ -57,6 +55,49 @@ class Loop:
     level: int
     free: bool
     fixed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Follow:
+    """The record that the id `ref` names; a failure where there is none. `certain`: a foreign key says that there is one."""
+
+    type: Type
+    at: int
+    ref: "Column | Loop | Fact"
+    certain: bool
+    free: bool = False
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A field of a row."""
+
+    type: Type
+    at: int
+    row: "Row | Loop | Follow"
+    name: str
+    nullable: bool
+    free: bool = False
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Related:
+    """Records of another collection: those whose `field` names the row `of` (`many`: among others), or, without `of`, all."""
+
+    type: Type
+    at: int
+    of: "Row | Loop | Follow | None"
+    field: str = ""
+    many: bool = False
+    free: bool = False
+    fixed: bool = False
+
+    @property
+    def collection(self) -> str:
+        """Whose records they are."""
+        return self.type.item.target if self.type.item else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,8 +282,11 @@ class Gather:
 Node = (
     Constant
     | Fact
-    | Column
+    | Row
     | Loop
+    | Follow
+    | Column
+    | Related
     | ListOf
     | MapOf
     | Logic
@@ -264,6 +308,9 @@ Formula = Logic | Not | Compare | Among | Has | Quantify
 
 
 _PARTS: Mapping[type, Callable[[Any], "tuple[Node, ...]"]] = {
+    Follow: lambda node: (node.ref,),
+    Column: lambda node: (node.row,),
+    Related: lambda node: () if node.of is None else (node.of,),
     ListOf: lambda node: node.items,
     MapOf: lambda node: node.keys + node.values,
     Logic: lambda node: node.items,

@@ -14,7 +14,7 @@ _SNIPPET = 60  # characters kept on each side of the caret
 
 
 class Type(NamedTuple):
-    """A type of the language; `item` is what a list holds, `target` the collection a ref points to."""
+    """A type of the language; `item` is what a list holds, `target` the collection a ref points to or a row is of."""
 
     kind: str
     item: "Type | None" = None
@@ -23,6 +23,8 @@ class Type(NamedTuple):
     def __str__(self) -> str:
         if self.kind == "list":
             return f"list({self.item})" if self.item and self.item.kind != "dyn" else "list"
+        if self.kind == "row":
+            return f"record of {self.target}"
         return f"ref({self.target})" if self.target else self.kind
 
 
@@ -39,6 +41,11 @@ TEXTS = frozenset({"string", "ref"})
 def list_of(item: Type) -> Type:
     """The type of a list of these."""
     return Type("list", item)
+
+
+def row_of(collection: str) -> Type:
+    """The type of a record of a collection: it has fields and is no value itself."""
+    return Type("row", None, collection)
 
 
 @lru_cache(256)
@@ -69,15 +76,28 @@ class RowField:
 
 
 @dataclass(frozen=True, slots=True)
+class Inverse:
+    """The other end of a relation: the records of `collection` whose `field` holds the id of this one (`many`: among others)."""
+
+    collection: str
+    field: str
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RowType:
-    """The fields of a row, system fields included."""
+    """The fields of a row, system fields included, and by name the relations of other collections that lead to it."""
 
     fields: Mapping[str, RowField]
+    inverses: Mapping[str, Inverse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Env:
-    """What an expression may name. `bare` is the row a lone field name means; `value` the field a validation is about."""
+    """What an expression may name. `bare` is the row a lone field name means; `value` the field a validation is about.
+
+    `collections` are those whose records a path or `rows()` may enter, with what may be read of them.
+    """
 
     action: str
     record: RowType | None = None
@@ -87,6 +107,7 @@ class Env:
     vars: bool = False
     kind: Kind = "rule"
     value: str | None = None
+    collections: Mapping[str, RowType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

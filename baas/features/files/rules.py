@@ -6,7 +6,8 @@ from typing import Literal
 
 from baas.base.principal import Principal
 from baas.engines.query.asking import ALWAYS, NEVER, Judgement
-from baas.engines.query.table import auth_type
+from baas.engines.query.rows import Tables
+from baas.engines.query.table import RowTypes, auth_type
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema.collection import Action, Collection
@@ -41,11 +42,12 @@ def rule_env(action: Action, collections: Mapping[str, Collection]) -> Env:
         next=FILE if action in ("create", "update") else None,
         auth=auth_type(collections),
         bare=_BARE.get(action, "record"),
+        collections=RowTypes(collections),
     )
 
 
 class BucketRules:
-    """The checked rules of buckets, kept by their text, which means the same as long as the users' fields do not change."""
+    """The checked rules of buckets, kept by their text, which means the same as long as the project's schema does not change."""
 
     def __init__(self) -> None:
         self._kept: Kept[Rule | RuleError] = Kept(4000)
@@ -80,10 +82,12 @@ class Access:
         *,
         auth: Mapping[str, object] | None,
         now: datetime,
+        tables: Tables,
     ) -> None:
         self.bucket = bucket
         self.principal = principal
         self.now = now
+        self.tables = tables
         self.leaves: dict[Hashable, Sequence[object]] = {}
         self._rules = rules
         self._auth = auth

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -33,6 +34,7 @@ from baas.base.paths import folder_and_name, path_fault
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.engines.query.compile import Compiler
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import ACTIONS, Action
 from baas.features.auth.service import Auth
@@ -64,6 +66,7 @@ class Files:
         db: Database,
         blobs: BlobStore,
         catalog: Catalog,
+        compiler: Compiler,
         auth: Auth,
         invalidations: Invalidations,
         clock: Clock,
@@ -72,6 +75,7 @@ class Files:
         self._db = db
         self._blobs = blobs
         self._catalog = catalog
+        self._compiler = compiler
         self._auth = auth
         self._invalidations = invalidations
         self._clock = clock
@@ -253,7 +257,7 @@ class Files:
             raise Forbidden(f"This key lacks the scope {_SCOPE!r}.", code="scope_missing", scope=_SCOPE)
         found = await self.bucket(project, bucket)
         if principal.privileged:
-            return Access(found, dict.fromkeys(ACTIONS), principal, auth=None, now=self._clock.now())
+            return Access(found, dict.fromkeys(ACTIONS), principal, auth=None, now=self._clock.now(), tables=lambda _: None)
         collections = await self._catalog.collections(project)
         rules = {action: self._rules.rule(project.schema, found, action, collections) for action in ACTIONS}
         auth: dict[str, object] | None = None
@@ -265,7 +269,8 @@ class Files:
                     raise Unauthenticated("The account of this credential is gone.")
                 auth.update(record)
             auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
-        return Access(found, rules, principal, auth=auth, now=self._clock.now())
+        tables = partial(self._compiler.table, collections)
+        return Access(found, rules, principal, auth=auth, now=self._clock.now(), tables=tables)
 
     def _draft(self, access: Access, path: str, upload: Upload) -> Draft:
         folder, name = folder_and_name(path)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from baas.engines.query.asking import Columns
+from baas.engines.query.rows import Columns, RowsOf
 from baas.engines.query.text import Template
 from baas.engines.schema.collection import Action
 from baas.features.files.model import Bucket, Draft, File, Page, Prospects, Written
@@ -284,7 +284,7 @@ def _allowed(access: Access, action: Action, **aliases: str) -> Sql:
 
 
 def _condition(access: Access, action: Action, columns: Columns) -> Sql:
-    return sql("({})", access.judge(action).where(columns))
+    return sql("({})", access.judge(action).where(RowsOf(columns, access.tables)))
 
 
 def _before_and_after(record: str, draft: str, changed: tuple[str, ...]) -> Columns:

@@ -258,7 +258,8 @@ class Records:
         except RuleError as error:
             raise refusals.bad_filter(error) from None
         refusals.check_vars(rule.names, wanted.vars)
-        if rule.needs_auth_record and asking.principal.kind == "user" and not table.needs_auth_record("list"):
+        needed = rule.needs_auth_record or table.needs_auth_record_beside(rule)
+        if needed and asking.principal.kind == "user" and not table.needs_auth_record("list"):
             return await self._facts(project, asking.principal, whole=True)
         return asking
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from baas.engines.rules.rows import Alone
 from baas.engines.rules.rule import Env, Facts, Folded, Leaf, RowField, RowType, Rule, RuleFailure, check
 from baas.infra.db.sql import Sql, ident
 
@@ -37,14 +38,14 @@ def _column(root: str, name: str) -> Sql:
 
 def _text(source: str, facts: Facts = USER, env: Env = LIST) -> str:
     rule = check(source, env)
-    return rule.where(rule.fold(facts).shape, _column, "rule").render().text
+    return rule.where(rule.fold(facts).shape, Alone(_column), "rule").render().text
 
 
 def test_an_owner_rule_is_one_comparison_an_index_serves() -> None:
     """The caller's id is bound as a uuid beside the bare column."""
     rule = check("record.owner == auth.id", LIST)
     folded = rule.fold(USER)
-    statement = rule.where(folded.shape, _column, "rule").render()
+    statement = rule.where(folded.shape, Alone(_column), "rule").render()
 
     assert 'r."owner" = $1::uuid' == statement.text.replace('"r"', "r")
     assert (Leaf("rule", 0),) == statement.args
@@ -59,7 +60,7 @@ def test_a_guest_is_denied_by_the_field_of_auth_however_it_is_compared(source: s
     folded = rule.fold(GUEST)
 
     assert folded.verdict is False
-    assert "false" == rule.where(folded.shape, _column, "").render().text
+    assert "false" == rule.where(folded.shape, Alone(_column), "").render().text
     assert isinstance(rule.evaluate(GUEST, {"owner": ME}), RuleFailure)
 
 
@@ -94,7 +95,7 @@ def test_three_kinds_of_callers_make_three_texts() -> None:
     """The shape is the kinds, not the values: four hundred users share a text."""
     rule = check('auth.role == "admin" || (record.owner == auth.id && record.n > 0)', LIST)
     facts = [Facts({"id": f"{n:08x}{ME[8:]}", "role": "x" if n % 2 else "admin"}, NOW) for n in range(400)]
-    texts = {rule.where(rule.fold(one).shape, _column, "r").render().text for one in [*facts, GUEST]}
+    texts = {rule.where(rule.fold(one).shape, Alone(_column), "r").render().text for one in [*facts, GUEST]}
 
     assert 3 == len(texts)
     assert {"true", "false"} < texts
@@ -110,7 +111,7 @@ def test_constants_of_a_rule_are_written_and_those_of_a_filter_are_bound() -> No
 def test_two_filters_that_differ_in_literals_share_key_and_text() -> None:
     """So a list of clients does not fill the statement cache."""
     one, two = check('status == "a" && n > 1', FILTER), check('status == "bb" && n > 22', FILTER)
-    texts = {rule.where(rule.fold(USER).shape, _column, rule.key).render().text for rule in (one, two)}
+    texts = {rule.where(rule.fold(USER).shape, Alone(_column), rule.key).render().text for rule in (one, two)}
 
     assert one.key == two.key
     assert 1 == len(texts)
@@ -135,7 +136,7 @@ def test_an_id_among_texts_and_null_is_still_an_id() -> None:
     rule = check("auth.id in ['x', record.owner, null]", LIST)
     folded = rule.fold(USER)
 
-    assert '"r"."owner"' in rule.where(folded.shape, _column, "").render().text
+    assert '"r"."owner"' in rule.where(folded.shape, Alone(_column), "").render().text
     assert "uuid" in folded.shape
 
 
