@@ -1,13 +1,14 @@
 """HTTP/1.1 on the wire: uvicorn's protocol, with limits on a request's head and no doubt about where a message ends.
 
 uvicorn has no time limit for headers and no limit on their size. What is refused here is answered with a problem like every other
-error, and the connection is closed, since its message border is in doubt (threat model W1, W2).
+error, and the connection is closed, since its message border is in doubt (threat model W1, W2). How a request begins and a
+connection rests is written anew here: for what we do not have (WebSockets, a root path, uvicorn's log) nothing is done.
 """
 
 import asyncio
 import logging
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httptools
 from uvicorn.config import Config
@@ -17,7 +18,7 @@ from uvicorn.server import ServerState
 from baas.base.errors import BaasError, BadRequest, HeadersTooLarge, RequestTimeout, UriTooLong
 from baas.base.ids import uuid7
 from baas.infra.http.arrival import ARRIVED, HeadLimits
-from baas.infra.http.joined import Joined
+from baas.infra.http.cycle import Cycle
 from baas.infra.http.problem import parts
 
 _STATUS = {400: "Bad Request", 408: "Request Timeout", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
@@ -49,13 +50,15 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0  # of the finished headers of this request
         self._idle_bytes = 0  # received since anything was finished: an endless header or trailer
         self._refused_bytes: int | None = None  # received since the refusal
+        self._resting_since = 0.0  # in the loop's time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(Joined(cast(asyncio.Transport, transport), self.loop))
+        super().connection_made(cast(asyncio.Transport, transport))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -64,7 +67,6 @@ class Protocol(HttpToolsProtocol):
             if self._refused_bytes > _LINGER_BYTES:
                 self.transport.close()
             return
-        self._unset_keepalive_if_required()
         self._idle_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -94,7 +96,10 @@ class Protocol(HttpToolsProtocol):
             raise _headers_too_large(self._limits)
         if not self._begun:
             return  # a trailer: what comes after the body must not become a header of a request already judged
-        super().on_header(name, value)
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
         if len(self.headers) > self._limits.header_count:
             count = self._limits.header_count
             raise HeadersTooLarge(f"The request has more than {count} headers.", code="too_many_headers", limit=count)
@@ -102,9 +107,42 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._begun = False
         self._disarm()
-        _check_border(self.headers, self.parser.get_http_version(), upgrade=self.parser.should_upgrade())
+        version = self.parser.get_http_version()
+        _check_border(self.headers, version, upgrade=self.parser.should_upgrade())
         _check_target(self.url, self.headers)
-        super().on_headers_complete()
+        self._fill_scope(version)
+        before = cast(Cycle | None, self.cycle)
+        self.cycle = self._new_cycle(version)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _fill_scope(self, version: str) -> None:
+        scope = cast(dict[str, Any], self.scope)
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = target.path
+        scope["query_string"] = target.query or b""
+
+    def _new_cycle(self, version: str) -> Cycle:
+        return Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
@@ -115,9 +153,33 @@ class Protocol(HttpToolsProtocol):
         cast(dict[str, Any], self.scope)[ARRIVED] = True
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._resting_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._rest(self.timeout_keep_alive)
+
     def timeout_keep_alive_handler(self) -> None:
-        if not self._begun:
-            super().timeout_keep_alive_handler()
+        """Close what has rested long enough. The timer is not set anew for each request, which would cost a microsecond; it
+        looks when the connection came to rest last.
+        """
+        self.timeout_keep_alive_task = None
+        if self._begun or not self.cycle.response_complete:
+            return  # set again when that request has been answered
+        left_s = self._resting_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._rest(left_s)
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _rest(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
         """Also ends a connection on which a head is still arriving: its request was not accepted."""
