@@ -99,7 +99,7 @@ class Compiler:
                     table.sql,
                     _names(table.columns),
                     _names(table.columns, "n"),
-                    _one_row(table),
+                    one_row(table),
                     _where(_references_hold(refs), (create, rows(table, next="n"))),
                     _answer(table, view, show),
                 )
@@ -146,8 +146,8 @@ class Compiler:
                     "update {} r set {} from {} where {} returning {}",
                     table.sql,
                     _assignments(names),
-                    _changes(table, names),
-                    _where(conditions, (rule, _before_and_after(table, names))),
+                    changes(table, names),
+                    _where(conditions, (rule, before_and_after(table, names))),
                     _answer(table, view, show),
                 )
             )
@@ -173,10 +173,10 @@ class Compiler:
                     " replaced as (update {} r set {} from n where {} returning {}, false as created),"
                     " made as (insert into {} as r ({}) select {} from n where {} returning {}, true as created)"
                     " select body, rev, seen, created from replaced union all select body, rev, seen, created from made",
-                    _one_row(table),
+                    one_row(table),
                     table.sql,
                     _assignments(tree.replaces),
-                    _where(replaced, (update, _before_and_after(table, tree.replaces))),
+                    _where(replaced, (update, before_and_after(table, tree.replaces))),
                     _answer(table, view, show),
                     table.sql,
                     _names(table.columns),
@@ -208,7 +208,7 @@ class Compiler:
         key = ("why not inserted", type(tree), table.key, create.key, _keys(refs))
 
         def make() -> Template:
-            source = _one_row(table)
+            source = one_row(table)
             if isinstance(tree, InsertMany):
                 source = sql("(select {} from {}) n", _unpacked(table), _many_rows(table))
             allowed = _every(_where([], (create, rows(table, next="n"))))
@@ -237,10 +237,10 @@ class Compiler:
                     "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, {} as targets"
                     " from {} r, {} where r.id = {}::uuid",
                     view.where(rows(table, record="r")),
-                    rule.where(_before_and_after(table, names)),
+                    rule.where(before_and_after(table, names)),
                     _booleans(targets),
                     table.sql,
-                    _changes(table, names),
+                    changes(table, names),
                     Slot("id"),
                 )
             )
@@ -262,11 +262,11 @@ class Compiler:
                     "select r.id is not null as present, coalesce({}, false) as seen, r.rev, coalesce({}, false) as may_update,"
                     " coalesce({}, false) as may_create, {} as targets, {} as stays from {} left join {} r on r.id = n.id",
                     view.where(rows(table, record="r")),
-                    update.where(_before_and_after(table, tree.replaces)),
+                    update.where(before_and_after(table, tree.replaces)),
                     create.where(rows(table, next="n")),
                     _booleans(reference.holds(*_new_and_old(reference)) for reference in refs),
                     _booleans(_stay(tree.fixed)),
-                    _one_row(table),
+                    one_row(table),
                     table.sql,
                 )
             )
@@ -354,7 +354,7 @@ def _assignments(names: Iterable[str]) -> Sql:
     return join(", ", [*changed, sql("rev = r.rev + 1"), sql("updated_at = n.updated_at")])
 
 
-def _before_and_after(table: Table, names: Iterable[str]) -> RowsOf:
+def before_and_after(table: Table, names: Iterable[str]) -> RowsOf:
     """`record` is the stored row; `next` has what this change gives it and the stored value of all else."""
     changed = frozenset((*names, "updated_at"))
 
@@ -397,7 +397,7 @@ def _keys(parts: Iterable[Judgement | Shown | Reference]) -> tuple[Hashable, ...
 # Values on their way in: one row `n` with a column of each name and type.
 
 
-def _one_row(table: Table) -> Sql:
+def one_row(table: Table) -> Sql:
     """The whole new record."""
     return sql("(select {}) n", join(", ", (_hole(column) for column in table.columns.values())))
 
@@ -407,7 +407,7 @@ def _one_rows_slots(table: Table, values: Values, asking: Asking) -> dict[Hashab
     return slots | {"rev": 1, "created_at": asking.now, "updated_at": asking.now}
 
 
-def _changes(table: Table, names: Iterable[str]) -> Sql:
+def changes(table: Table, names: Iterable[str]) -> Sql:
     """The changed columns alone."""
     return sql("(select {}) n", join(", ", (_hole(table.columns[name]) for name in (*names, "updated_at"))))
 

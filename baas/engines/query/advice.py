@@ -1,0 +1,262 @@
+"""Lints of a collection: what its rules leave open, and what they will cost, seen together with fields, indexes and neighbours."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from baas.engines.query.conditions import check_condition
+from baas.engines.query.table import USERS, rule_env
+from baas.engines.rules.lint import Lint, decided, implies, lint_rule, same
+from baas.engines.rules.rule import Rule, RuleError, check
+from baas.engines.rules.tree import Among, Apply, Column, Compare, Fact, Logic, Node, Row, children, walk
+from baas.engines.schema.collection import ACTIONS, Action, Collection, Field
+from baas.engines.schema.fields.base import is_many
+from baas.engines.schema.manifest import pointer
+
+_WRITES: tuple[Action, ...] = ("create", "update", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One warning: `pointer` into the manifest of the collection, and what to do about it. `place` has line, column, snippet."""
+
+    collection: str
+    code: str
+    pointer: str
+    message: str
+    hint: str | None
+    place: Mapping[str, object] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """For an answer, without the collection that the answer is about."""
+        hint = {} if self.hint is None else {"hint": self.hint}
+        return {"code": self.code, "pointer": self.pointer, "message": self.message, **hint, **self.place}
+
+
+def advise(collection: Collection, collections: Mapping[str, Collection]) -> list[Advice]:
+    """Every warning about a collection whose expressions are right, in the order of its rules and then of its fields."""
+    return _Adviser(collection, collections).all()
+
+
+class _Adviser:
+    def __init__(self, collection: Collection, collections: Mapping[str, Collection]) -> None:
+        self._collection = collection
+        self._collections = collections
+        self._rules = _rules(collection, collections)
+        self._own = _written_by_accounts(collections)
+
+    def all(self) -> list[Advice]:
+        found = [
+            self._advice(pointer("/rules", action), rule, lint)
+            for action, rule in self._rules.items()
+            for lint in self._of_rule(action, rule)
+        ]
+        return found + list(self._of_reads())
+
+    def _of_rule(self, action: Action, rule: Rule) -> Iterator[Lint]:
+        live = bool(self._collection.options.get("realtime"))
+        yield from lint_rule(rule, action=action, live=live, auth_writes=self._own)
+        if action == "create":
+            yield from self._owner_not_named(rule)
+        if action == "update":
+            yield from self._given_away(rule)
+        if action == "list":
+            yield from self._more_than_view(rule)
+            yield from self._slow(rule)
+        if action in ("list", "view"):
+            yield from self._circle(action, rule)
+        yield from self._guessable(rule)
+
+    def _of_reads(self) -> Iterator[Advice]:
+        for number, one in enumerate(self._collection.fields):
+            if one.read is not None:
+                rule = check(one.read, rule_env(self._collection, "view", self._collections))
+                for lint in lint_rule(rule, action="view", live=False, auth_writes=self._own):
+                    yield self._advice(pointer("/fields", number, "read"), rule, lint)
+
+    def _advice(self, at: str, rule: Rule, lint: Lint) -> Advice:
+        spot = RuleError(rule.source, lint.at, lint.code, lint.message).as_dict()
+        place = {key: value for key, value in spot.items() if key not in ("code", "message")}
+        return Advice(self._collection.name, lint.code, at, lint.message, lint.hint, place)
+
+    # R005, R006: whose record it is
+
+    def _owners(self) -> list[Field]:
+        """Single relations to accounts that a caller may write."""
+        return [
+            one
+            for one in self._collection.fields
+            if one.type == "relation" and one.options.get("to") == USERS and not is_many(one) and _writable(one)
+        ]
+
+    def _owner_not_named(self, rule: Rule) -> Iterator[Lint]:
+        names = [one.name for one in self._owners()]
+        if names and not any(("next", name) in rule.names for name in names):
+            message = f"The rule does not ask `next.{names[0]}`: a caller can make records in the name of others."
+            yield Lint("R005", rule.tree.at, message, f"Say next.{names[0]} == auth.id")
+
+    def _given_away(self, rule: Rule) -> Iterator[Lint]:
+        for one in self._owners():
+            if ("record", one.name) in rule.names and ("next", one.name) not in rule.names and not one.immutable:
+                message = f"The rule asks `record.{one.name}` and not `next.{one.name}`: a record can be given away."
+                hint = f"Mark the field {one.name!r} as immutable, or add next.{one.name} == auth.id."
+                yield Lint("R006", _place_of(rule, "record", one.name), message, hint)
+
+    # R007
+
+    def _more_than_view(self, rule: Rule) -> Iterator[Lint]:
+        if decided(rule.tree) is False:
+            return
+        view = self._rules.get("view")
+        if view is None:
+            message = "Lists show records that nobody may view one by one: the view rule is locked."
+            yield Lint("R007", rule.tree.at, message, "Give view the rule of list.")
+        elif implies(rule.tree, view.tree) is False:
+            message = "Lists can show a record that the view rule does not."
+            yield Lint("R007", rule.tree.at, message, "Let the view rule admit whatever the list rule admits.")
+
+    # R008, R014: what a list has to read
+
+    def _slow(self, rule: Rule) -> Iterator[Lint]:
+        seen = set()
+        for node, name in self._unserved(rule.tree):
+            if name in seen:
+                continue
+            seen.add(name)
+            if _inside_text(node):
+                message = f"A list looks into every `{name}`: no index finds a text by its middle or its end."
+                yield Lint("R014", node.at, message, "Use startsWith, or put a condition beside it that an index serves.")
+            else:
+                message = f"A list looks for records by `{name}`, and no index begins with it."
+                table = f'"{self._collection.schema}"."{self._collection.name}"'
+                hint = f'Add {{"fields": ["{name}"]}} to indexes: create index on {table} ("{name}").'
+                yield Lint("R008", node.at, message, hint)
+
+    def _unserved(self, node: Node) -> list[tuple[Node, str]]:
+        """What an index is missing for: one condition of an `&&` is enough to find records by, of an `||` each needs its own."""
+        if isinstance(node, Logic):
+            parts = [part for part in node.items if not part.free]
+            if node.operator == "and":
+                return [] if any(self._served(part) for part in parts) else next(filter(None, map(self._unserved, parts)), [])
+            return [one for part in parts for one in self._unserved(part)]
+        name = _looked_up(node)
+        return [] if name is None or self._served(node) else [(node, name)]
+
+    def _served(self, node: Node) -> bool:
+        if isinstance(node, Logic):
+            parts = [part for part in node.items if not part.free]
+            return (any if node.operator == "and" else all)(self._served(part) for part in parts)
+        if any(same(node, condition) for condition in self._conditions()):
+            return True
+        name = _looked_up(node)
+        return name is not None and not _inside_text(node) and name in self._indexed()
+
+    def _indexed(self) -> frozenset[str]:
+        """The columns that an index begins with."""
+        alone = {one.name for one in self._collection.fields if one.unique or (one.type == "relation" and not is_many(one))}
+        leading = {one.fields[0].removeprefix("-") for one in self._collection.indexes if one.where is None}
+        return frozenset({"id", *alone, *leading})
+
+    def _conditions(self) -> Iterator[Node]:
+        return (check_condition(self._collection, one.where).tree for one in self._collection.indexes if one.where is not None)
+
+    # R012
+
+    def _guessable(self, rule: Rule) -> Iterator[Lint]:
+        """A hidden field beside something that the caller chooses: he learns it by trying."""
+        hidden = {one.name for one in self._collection.fields if one.hidden}
+        open_names = {one.name for one in self._collection.fields if _writable(one)}
+        seen = set()
+        for node in walk(rule.tree):
+            if not isinstance(node, Compare | Among | Apply):
+                continue
+            below = list(walk(node))
+            names = {one.name for one in below if isinstance(one, Column) and _is_row(one, "record")} & hidden - seen
+            chosen = any(
+                (isinstance(one, Column) and _is_row(one, "next") and one.name in open_names)
+                or (isinstance(one, Fact) and one.root == "auth" and one.name in self._own)
+                for one in below
+            )
+            for name in sorted(names) if chosen else ():
+                seen.add(name)
+                message = f"The hidden field `{name}` is compared with what the caller chooses: he finds it by trying."
+                yield Lint("R012", node.at, message, "Compare it with what only operators write, or check it in code.")
+
+    # R015
+
+    def _circle(self, action: Action, rule: Rule) -> Iterator[Lint]:
+        """Who sees what here depends on another collection, whose rules depend on this one."""
+        mine = self._collection.name
+        for name in sorted(_entered(rule) - {mine}):
+            way = self._way_back(name, {name})
+            if way is not None:
+                path = " → ".join((mine, *way, mine))
+                message = f"The {action} rules depend on each other in a circle: {path}."
+                yield Lint("R015", rule.tree.at, message, "Keep what both ask for in one of the collections.")
+                return
+
+    def _way_back(self, name: str, seen: set[str]) -> tuple[str, ...] | None:
+        collection = self._collections.get(name)
+        if collection is None:
+            return None
+        rules = _rules(collection, self._collections, ("list", "view")).values()
+        entered = {one for rule in rules for one in _entered(rule)}
+        if self._collection.name in entered:
+            return (name,)
+        for following in sorted(entered - seen):
+            way = self._way_back(following, seen | entered)
+            if way is not None:
+                return (name, *way)
+        return None
+
+
+def _rules(
+    collection: Collection, collections: Mapping[str, Collection], actions: Sequence[Action] = ACTIONS
+) -> dict[Action, Rule]:
+    """The rules that are set, checked."""
+    sources = ((action, collection.rules.get(action)) for action in actions)
+    return {action: check(source, rule_env(collection, action, collections)) for action, source in sources if source is not None}
+
+
+def _entered(rule: Rule) -> set[str]:
+    return {name for name, _ in rule.entered}
+
+
+def _written_by_accounts(collections: Mapping[str, Collection]) -> frozenset[str]:
+    """The fields of `users` that an account gives itself at sign-up or changes later."""
+    users = collections.get(USERS)
+    return frozenset(one.name for one in users.fields if _writable(one)) if users is not None else frozenset()
+
+
+def _writable(one: Field) -> bool:
+    """Whether callers under rules may write the field at all."""
+    return not (one.hidden or one.readonly or one.system)
+
+
+def _is_row(node: Column, root: str) -> bool:
+    return isinstance(node.row, Row) and node.row.root == root
+
+
+def _place_of(rule: Rule, root: str, name: str) -> int:
+    found = (node.at for node in walk(rule.tree) if isinstance(node, Column) and _is_row(node, root) and node.name == name)
+    return next(found, rule.tree.at)
+
+
+def _inside_text(node: Node) -> bool:
+    return isinstance(node, Apply) and node.name != ".startsWith"
+
+
+def _looked_up(node: Node) -> str | None:
+    """The stored field that a condition finds records by, or could with an index; null for anything no index would help."""
+    match node:
+        case Compare(operator="==" | "<" | "<=" | ">" | ">=") | Among():
+            sides = children(node)
+        case Apply(name=".contains" | ".endsWith" | ".startsWith"):
+            sides = children(node)
+        case _:
+            return None
+    field_, other = sides if isinstance(sides[0], Column) else (sides[-1], sides[0])
+    if not isinstance(field_, Column) or not _is_row(field_, "record") or not other.free:
+        return None
+    if isinstance(node, Among) and sides[0] is not field_:
+        return None
+    return None if field_.type.kind in ("bool", "json", "list") else field_.name
