@@ -12,6 +12,7 @@ import pytest
 from baas.engines.rules import values
 from baas.engines.rules.functions import FUNCTIONS
 from baas.engines.rules.functions.function import Function
+from baas.engines.rules.patterns import canonical
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import Sql, join, sql
 from tests.support.rule_world import DECIMALS, DOUBLES, INTS, JSONS, TEXTS, TIMES
@@ -25,6 +26,9 @@ _HOSTILE = {
     "timestamp": TIMES,
     "duration": [timedelta(hours=1), timedelta(microseconds=-1), values.LONGEST, -values.LONGEST, timedelta(0)],
     "json": [json.loads(text, parse_float=Decimal) for text in JSONS],
+    "pattern": [
+        canonical(text) for text in ("", "a", "^a$", "^[a-z]+$", ".", "[^a]", "(a|ab)*$", "\\W", "\\s{1,3}", "😀|é", "[\\s\\S]+")
+    ],
     "list": [[], ["a"], ["a", "b", "\\"]],
 }
 _JSON = msgspec.json.Encoder(decimal_format="number")
@@ -115,7 +119,7 @@ def _call(function: Function, args: "list[object] | tuple[object, ...]") -> Sql:
 
 def _bound(kind: str, value: object) -> Sql:
     match kind:
-        case "string":
+        case "string" | "pattern":
             return sql("{}::text", value)
         case "int":
             return sql("{}::int8", value)

@@ -7,6 +7,7 @@ from typing import Literal, NoReturn
 from baas.engines.rules import parse as syntax
 from baas.engines.rules.functions import FUNCTIONS, NAMES, overloads
 from baas.engines.rules.functions.function import ZONE, Function
+from baas.engines.rules.patterns import PatternFault, canonical, place_in_literal
 from baas.engines.rules.tree import (
     Among,
     Apply,
@@ -62,7 +63,6 @@ MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
 _MACROS = ("exists", "all", "filter", "map", "exists_one")
-_LATER = {"matches": "Regular expressions"}
 _ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "timestamp", "duration", "bytes"})
 _JSON_EQUALS = frozenset({"string", "ref", "int", "double", "decimal", "bool", "list", "json", "map"})
 _JSON_ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "json"})
@@ -397,13 +397,13 @@ class Checker:
             return self._macro(tree, scope)
         if target is None and name in ("has", "changed", "dyn", "rows"):
             return self._special(name, args, at, scope)
-        if name in _LATER:
-            raise self._error(at, "unknown_function", f"{_LATER[name]} (`{name}`) are not part of the language yet.")
         if name == "size" and len(args) + (target is not None) == 1:
             counted = self._counted(target or args[0], scope)
             if counted is not None:
                 return counted
         nodes = self._values((target, *args) if target is not None else args, scope)
+        if name == "matches" and len(nodes) == 2:
+            nodes = (nodes[0], self._pattern(args[-1]))
         if target is not None and len(nodes) == 2 and nodes[0].type is TIMESTAMP and f".{name}" in NAMES:
             nodes = (nodes[0], self._zone(nodes[1]))
         return self._apply(f".{name}" if target is not None else name, nodes, at, shown=name)
@@ -429,6 +429,18 @@ class Checker:
         if not name.free:
             raise self._error(name.at, "not_allowed", "a time zone comes from the expression, not from a record.")
         return self._apply(ZONE, (name,), name.at, shown="time zone")
+
+    def _pattern(self, tree: syntax.Syntax) -> Node:
+        """The pattern of `matches`, in the one form that both evaluators read."""
+        if self._env.kind == "filter":
+            raise self._error(tree.at, "not_allowed", "patterns are for rules and validation.", "Say contains() or startsWith().")
+        if not isinstance(tree, syntax.Literal) or not isinstance(tree.value, str):
+            raise self._error(tree.at, "not_allowed", "a pattern is written out in the expression, as a string.")
+        try:
+            return Constant(STRING, tree.at, canonical(tree.value))
+        except PatternFault as fault:
+            at = tree.at + place_in_literal(self._source[tree.at :], fault.at)
+            raise self._error(at, "bad_pattern", fault.message) from None
 
     def _refuse_in_memory_only(self, found: Sequence[Function], shown: str, args: tuple[Node, ...], at: int) -> None:
         if all(one.sql is None for one in found):

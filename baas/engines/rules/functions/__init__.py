@@ -43,12 +43,13 @@ NAMES = frozenset(one.name for one in FUNCTIONS)
 
 # What a value of one kind may stand for, best first: an id is a text, a number beside a decimal widens to one, and a JSON value
 # is read as what a function wants (a failure when it is something else). Operators take JSON only after a conversion: whether
-# `a + b` joins or adds must not depend on the data.
+# `a + b` joins or adds must not depend on the data. A pattern is a text that the checker has made fit for both evaluators.
 _ACCEPTS: dict[str, dict[str, int]] = {
     "ref": {"string": 0},
     "int": {"decimal": 1},
     "double": {"decimal": 2},
     "json": {"string": 3},
+    "string": {"pattern": 0},
 }
 
 

@@ -1,6 +1,7 @@
 """Functions of texts, and sizes."""
 
 from baas.engines.rules.functions.function import FAILS, Function
+from baas.engines.rules.patterns import matches
 from baas.engines.rules.types import BOOL, INT, STRING
 from baas.infra.db.sql import sql
 
@@ -38,7 +39,27 @@ def text_functions() -> tuple[Function, ...]:
         Function(".lowerAscii", text, STRING, _lower, lambda s: sql(_LOWER_SQL, s), (("ÀB", "Àb"), ("İI", "İi")), total=True),
         Function(".upperAscii", text, STRING, _upper, lambda s: sql(_UPPER_SQL, s), (("ßa", "ßA"), ("", "")), total=True),
         Function("+", pair, STRING, lambda a, b: a + b, lambda a, b: sql("({} || {})", a, b), (("a", "b", "ab"),), total=True),
+        *(_matches(name) for name in (".matches", "matches")),
         *_sizes(),
+    )
+
+
+def _matches(name: str) -> Function:
+    return Function(
+        name,
+        ("string", "pattern"),
+        BOOL,
+        matches,
+        lambda s, pattern: sql('({} collate "C" ~ {})', s, pattern),
+        (
+            ("hubba", "ubb", True),
+            ("a\n", "^a$", False),
+            ("\n", "[^\n]", False),
+            ("mañana", "^[a-z]+$", False),
+            ("", "", True),
+            ("a\nb", "^b", False),
+        ),
+        total=True,
     )
 
 

@@ -52,8 +52,6 @@ def _refused(source: str, env: Env = LIST) -> RuleError:
         ("!n", "type_mismatch", 2, "this needs a condition"),
         ("owner.name == 'x'", "not_allowed", 7, "is a relation to 'users'"),
         ("title.name == 'x'", "type_mismatch", 7, "has no field 'name'"),
-        ("rows('members').exists(m, true)", "unknown_function", 1, "not part of the language yet"),
-        ("title.matches('a')", "unknown_function", 7, "not part of the language yet"),
         ("title.startWith('a')", "unknown_function", 7, "Did you mean 'startsWith'?"),
         ("startsWith(title, 'a')", "unknown_function", 1, "Write x.startsWith(…)."),
         ("title.int() == 1", "unknown_function", 7, "Write int(x)."),
