@@ -173,6 +173,15 @@ def _field_pieces(collection: Collection, field: Field) -> Iterator[Piece]:
             name = names.foreign_key_index(collection, field)
             made = sql("create index {} on {} ({})", ident(name), table(collection), column)
             yield Piece(name, (field.name,), True, lambda: made)
+    elif linked is not None and "inverse" in field.options:
+        # Who asks for the records that hold an id would else read them all.
+        within = names.foreign_key_index(collection, field)
+        yield Piece(
+            within,
+            (field.name, "gin"),
+            True,
+            lambda: sql("create index {} on {} using gin ({})", ident(within), table(collection), column),
+        )
 
 
 def _constraint(collection: Collection, name: str, body: Sql) -> Piece:

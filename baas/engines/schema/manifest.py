@@ -242,6 +242,36 @@ def check_relations(collection: Collection, known: Mapping[str, object], body: M
             faults.add(at, "unknown_collection", f"There is no collection {target!r}." + (f" {hint}" if hint else ""))
 
 
+def check_inverses(collection: Collection, known: Mapping[str, Collection], body: Mapping[str, object], faults: Faults) -> None:
+    """What leads to a collection has a name of its own there: no field's and no other relation's.
+
+    `known` are the collections as they were; a fault is only added where this change brings it.
+    """
+    changed = {**known, collection.name: collection}
+    for field in collection.fields:
+        inverse, target = field.options.get("inverse"), changed.get(str(field.options.get("to")))
+        if inverse is None or target is None:
+            continue
+        at = pointer(place(body, field.name), "inverse")
+        if inverse in RESERVED_FIELDS or target.field(str(inverse)) is not None:
+            faults.add(at, "duplicate", f"{target.name!r} has a field named {inverse!r}.")
+        elif any(one is not field and one.options["inverse"] == inverse for one in _leading_to(target.name, changed)):
+            faults.add(at, "duplicate", f"Another relation to {target.name!r} has the inverse {inverse!r}.")
+    taken = {str(one.options["inverse"]) for one in _leading_to(collection.name, known)}
+    for field in collection.fields:
+        if field.name in taken and not any(one.name == field.name for one in known.get(collection.name, collection).fields):
+            at = pointer(place(body, field.name), "name")
+            faults.add(at, "duplicate", f"{field.name!r} is the inverse of a relation to {collection.name!r}.")
+
+
+def _leading_to(name: str, collections: Mapping[str, Collection]) -> Iterator[Field]:
+    """The relations with an inverse that lead to a collection."""
+    for one in collections.values():
+        for field in one.fields:
+            if field.options.get("inverse") is not None and field.options["to"] == name:
+                yield field
+
+
 def check_types(old: Collection, new: Collection, renames: Mapping[str, str], body: Mapping[str, object], faults: Faults) -> None:
     """Every field that stays can keep its column: the same type, or one that takes all values of the old."""
     origins = {new_name: old_name for old_name, new_name in renames.items()}

@@ -46,6 +46,7 @@ class Collections:
             faults = manifest.Faults()
             new = manifest.read_collection(body, schema=project.schema, faults=faults)
             manifest.check_relations(new, collections, body, faults)
+            manifest.check_inverses(new, collections, body, faults)
             _refuse({**collections, new.name: new}, new.name, body, faults.found)
             if new.name in collections:
                 raise _taken(new.name)
@@ -69,6 +70,7 @@ class Collections:
             faults = manifest.Faults()
             new, renames = manifest.read_change(body, old, faults)
             manifest.check_relations(new, collections, body, faults)
+            manifest.check_inverses(new, collections, body, faults)
             manifest.check_types(old, new, renames, body, faults)
             _refuse({**collections, name: new}, name, body, faults.found)
             if new == old:

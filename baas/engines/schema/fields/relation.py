@@ -3,7 +3,7 @@
 import re
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import MAX_ITEMS, Cast, FieldFault, Kind, Option, clean_items, is_many, whole
+from baas.engines.schema.fields.base import MAX_ITEMS, NAME, Cast, FieldFault, Kind, Option, clean_items, is_many, whole
 from baas.infra.db.sql import Sql, sql
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -27,19 +27,24 @@ class RelationKind(Kind):
         Option("to", "text", "The collection linked to.", low=1, high=63, required=True),
         Option("many", "bool", "Whether the field holds a list of ids."),
         Option("max", "int", "Most ids of the list.", low=1, high=MAX_ITEMS),
+        Option("inverse", "text", "What the target calls the records that link to it, in paths and expand.", low=1, high=63),
         Option("on_delete", "text", "What becomes of this record when the target is deleted.", choices=tuple(ON_DELETE)),
     )
 
     def settle(self, options: dict[str, object]) -> dict[str, object]:
+        inverse = options.get("inverse")
+        if isinstance(inverse, str) and not NAME.fullmatch(inverse):
+            raise FieldFault("bad_name", "A name starts with a small letter and has small letters, digits and _.", at="/inverse")
+        named = {} if inverse is None else {"inverse": inverse}
         most = options.get("max")
         many = options.get("many", isinstance(most, int) and most > 1)
         if not many:
             if most is not None:
                 raise FieldFault("not_allowed", "max is for a field with many.", at="/max")
-            return {"to": options["to"], "many": False, "on_delete": options.get("on_delete", "restrict")}
+            return {"to": options["to"], "many": False, "on_delete": options.get("on_delete", "restrict"), **named}
         if "on_delete" in options:
             raise FieldFault("not_allowed", "A list of ids has no foreign key, so on_delete cannot be kept.", at="/on_delete")
-        return {"to": options["to"], "many": True, "max": most or _DEFAULT_ITEMS}
+        return {"to": options["to"], "many": True, "max": most or _DEFAULT_ITEMS, **named}
 
     def check_field(self, field: Field) -> None:
         super().check_field(field)
