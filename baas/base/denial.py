@@ -1,0 +1,17 @@
+"""What it takes to explain, later and to an operator, why a rule refused a call."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The call that was refused. An error carries it to the edge, which knows the request; no answer ever shows it.
+
+    `record` is the id of the path, `sent` the decoded body of a write, `filter` that of a list.
+    """
+
+    collection: str
+    action: str
+    record: str | None = None
+    sent: object = None
+    filter: str | None = None
