@@ -1,4 +1,4 @@
-"""Lints of a collection: what its rules leave open, and what they will cost, seen together with fields, indexes and neighbours."""
+"""Lints of a collection: what its rules leave open and what they will cost, seen with its fields, indexes and neighbours."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,7 +117,7 @@ class _Adviser:
     # R008, R014: what a list has to read
 
     def _slow(self, rule: Rule) -> Iterator[Lint]:
-        seen = set()
+        seen: set[str] = set()
         for node, name in self._unserved(rule.tree):
             if name in seen:
                 continue
@@ -165,7 +165,7 @@ class _Adviser:
         """A hidden field beside something that the caller chooses: he learns it by trying."""
         hidden = {one.name for one in self._collection.fields if one.hidden}
         open_names = {one.name for one in self._collection.fields if _writable(one)}
-        seen = set()
+        seen: set[str] = set()
         for node in walk(rule.tree):
             if not isinstance(node, Compare | Among | Apply):
                 continue

@@ -175,8 +175,8 @@ def _decided_lint(node: Node, known: bool, *, whole: bool) -> Lint:
 def equal_nulls(rule: Rule) -> Iterator[Lint]:
     """Equalities that hold because both sides are null, where that lets somebody in.
 
-    Narrowing: a side counts as not null where the rest of the rule makes it so: `record.team != null && record.team == auth.team`,
-    also behind `!`, in the arms of `?:`, and after the other cases of `||`. A field before and after (`next.a == record.a`) may be
+    A side counts as not null where the rest of the rule makes it so: `record.team != null && record.team == auth.team`, also
+    behind `!`, in the arms of `?:`, and beside the other cases of `||`. A field before and after (`next.a == record.a`) may be
     null on both sides: then it stays as it is.
     """
     yield from _meetings(rule.tree, frozenset(), "for", rule.env.auth)

@@ -97,7 +97,7 @@ CASES = [
     (
         "R007",
         rules(list=f"{MINE} || record.public", view=MINE),
-        rules(list=MINE, view=f"record.public || auth.id == record.owner"),
+        rules(list=MINE, view="record.public || auth.id == record.owner"),
     ),
     ("R007", rules(list="record.public", view="!record.public"), rules(list=f"{MINE} && record.public", view=MINE)),
     ("R008", listed('record.status == "open"'), listed('record.status == "open"', indexes=[{"fields": ["status"]}])),
