@@ -16,6 +16,7 @@ import uvicorn
 
 from baas.base.ids import short_id
 from baas.base.settings import Settings
+from baas.infra.db.embedded.rights import settle_rights
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import sql
 from baas.server import Server, open_server
@@ -58,7 +59,10 @@ async def empty_database(engine: Engine) -> AsyncIterator[str]:
     """A database of its own, for the server's login, dropped at the end."""
     name = f"test_{short_id()}"
     url = engine.url(name)
-    await _as_admin(engine, f'create database {name} owner "{urlsplit(url).username}"')
+    login = str(urlsplit(url).username)
+    await _as_admin(engine, f'create database {name} owner "{login}"')
+    if engine.admin_url != engine.server:
+        await _settle(engine.admin_url.rpartition("/")[0] + f"/{name}", login)
     try:
         yield url
     finally:
@@ -70,6 +74,15 @@ async def _as_admin(engine: Engine, statement: str) -> None:
     connection = await asyncpg.connect(engine.admin_url)
     try:
         await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _settle(url: str, login: str) -> None:
+    """What an embedded PostgreSQL does in the server's database at its start."""
+    connection = await asyncpg.connect(url)
+    try:
+        await settle_rights(connection, login)
     finally:
         await connection.close()
 

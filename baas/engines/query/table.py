@@ -206,7 +206,11 @@ class RowTypes(Mapping[str, RowType]):
         return row_type(collection, self._collections, masked=self._masked)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, one in self._collections.items() if not self._masked or one.rules.get("list") is not None)
+        return (
+            name
+            for name, one in self._collections.items()
+            if one.view is None and (not self._masked or one.rules.get("list") is not None)
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

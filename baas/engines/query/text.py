@@ -21,7 +21,7 @@ class Slot(NamedTuple):
 class Template:
     """A statement's text and where each of its parameters is found."""
 
-    __slots__ = ("_constants", "_readers", "text")
+    __slots__ = ("_constants", "_readers", "_role", "text")
 
     def __init__(self, fragment: Sql) -> None:
         statement = fragment.render()
@@ -38,11 +38,12 @@ class Template:
         self.text = statement.text
         self._readers = tuple(readers)
         self._constants = tuple(constants)
+        self._role = statement.role
 
     def bind(self, slots: Mapping[Hashable, object], leaves: Mapping[Hashable, Sequence[object]]) -> Statement:
         """The statement of this request: `slots` by name, `leaves` by the source of the rule they were folded from."""
         sources: dict[Hashable, object] = {**leaves, _SLOTS: slots, _CONSTANTS: self._constants}
-        return Statement(self.text, tuple(sources[source][key] for source, key in self._readers))  # type: ignore[index]
+        return Statement(self.text, tuple(sources[source][key] for source, key in self._readers), self._role)  # type: ignore[index]
 
 
 class Kept(Generic[V]):

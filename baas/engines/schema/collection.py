@@ -41,8 +41,19 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What an operator's SELECT shows, as a collection that is only read.
+
+    `system_fields` are those of `id, rev, created_at, updated_at` that the SELECT gives; `id` is always among them.
+    """
+
+    sql: str
+    system_fields: tuple[str, ...] = ("id",)
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
-    """A table of a project. `rules[action]` is an expression, or None: operators and secret keys only.
+    """A table of a project, or a view. `rules[action]` is an expression, or None: operators and secret keys only.
 
     `version` grows with every change of the project's schema, so it can key caches. `schema` is the project's PostgreSQL schema.
     """
@@ -55,6 +66,7 @@ class Collection:
     options: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     system: bool = False
     version: int = 0
+    view: View | None = None
 
     def field(self, name: str) -> Field | None:
         """The field with this name; system fields of every record (`id`, `rev`, …) are not in `fields`."""

@@ -85,6 +85,17 @@ def dropped(old: Collection, new: Collection, renames: Mapping[str, str]) -> tup
     )
 
 
+def touched(old: Collection, new: Collection, renames: Mapping[str, str]) -> tuple[str, ...]:
+    """The old names of columns that end, get another name or another type: what no view over them survives."""
+    gone = {field.name for field in dropped(old, new, renames)} | set(renames)
+    kept = ((field, new.field(field.name)) for field in old.fields if field.name not in gone)
+    return (*gone, *(a.name for a, b in kept if b is not None and _type_of(a) != _type_of(b)))
+
+
+def _type_of(field: Field) -> str:
+    return kind_of(field).column_type(field).render().text
+
+
 def constant(field: Field, value: object) -> Sql:
     """A cleaned value as a typed literal, for a column's default."""
     cast = CASTS[kind_of(field).cast(field)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from baas.engines.schema.collection import Collection, Field
+from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Field
 from baas.engines.schema.fields import kind_of
 
 JsonSchema = dict[str, object]
@@ -18,7 +18,9 @@ _SYSTEM: dict[str, JsonSchema] = {
 
 def record_schema(collection: Collection) -> JsonSchema:
     """A record as answers hold it. Any field may be missing: `fields=` chooses, and a field's `read` rule may withhold it."""
-    properties: dict[str, object] = {**_SYSTEM, **{field.name: _shown(field) for field in _visible(collection)}}
+    there = SYSTEM_FIELDS if collection.view is None else collection.view.system_fields
+    system = {name: _SYSTEM[name] for name in there}
+    properties: dict[str, object] = {**system, **{field.name: _shown(field) for field in _visible(collection)}}
     return {"type": "object", "properties": properties, "required": ["id"], **_words(collection)}
 
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, cast
 
 from baas.base.errors import Fault, did_you_mean
-from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index
+from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index, View
 from baas.engines.schema.fields import KINDS, FieldFault, kind_named, kind_of
 from baas.engines.schema.fields.base import NAME, write_int64
 
@@ -18,14 +19,16 @@ MAX_INDEXES = 32
 MAX_INDEX_FIELDS = 8
 MAX_RULE_LENGTH = 4096
 MAX_DESCRIPTION_LENGTH = 1000
+MAX_VIEW_LENGTH = 20_000
 USERS = "users"
 
 _FLAGS = ("required", "unique", "hidden", "immutable", "readonly")
 _FIELD_KEYS = ("name", "type", *_FLAGS, "default", "read", "system", "renamed_from")
+_SAID_OF_A_VIEW = ("name", "type", "hidden", "read", "options", "system")
 _INDEX_KEYS = ("fields", "unique", "where")
-_KEYS = ("name", "fields", "indexes", "rules", "options")
+_KEYS = ("name", "fields", "indexes", "rules", "options", "view")
 # Column names that PostgreSQL keeps for itself, our own, what answers put beside fields, and words of the rule language.
-_RESERVED_FIELDS = frozenset(
+RESERVED_FIELDS = frozenset(
     (*SYSTEM_FIELDS, "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "expand", "true", "false", "null", "in")
 )
 # In `users`: parts of a sign-up, and what `auth` has beside the fields of its record.
@@ -73,8 +76,11 @@ def read_collection(body: Mapping[str, object], *, schema: str, faults: Faults) 
     """
     faults.unknown_keys("", body, _KEYS)
     name = read_name(body.get("name"), "/name", faults)
-    fields = read_fields(body.get("fields", []), (), faults, reserved=_RESERVED_FIELDS)
-    collection = Collection(name=name, schema=schema, fields=fields)
+    fields = read_fields(body.get("fields", []), (), faults, reserved=RESERVED_FIELDS)
+    view = read_view(body["view"], faults) if body.get("view") is not None else None
+    collection = Collection(name=name, schema=schema, fields=fields, view=view)
+    if view is not None:
+        refuse_in_view(body, collection, faults)
     return replace(
         collection,
         indexes=read_indexes(body.get("indexes", []), collection, faults),
@@ -94,7 +100,7 @@ def read_change(body: Mapping[str, object], old: Collection, faults: Faults) -> 
     new, renames = old, {}
     if "fields" in body:
         system = tuple(field for field in old.fields if field.system)
-        reserved = _RESERVED_FIELDS | _RESERVED_USER_FIELDS if old.system else _RESERVED_FIELDS
+        reserved = RESERVED_FIELDS | _RESERVED_USER_FIELDS if old.system else RESERVED_FIELDS
         new = replace(old, fields=read_fields(body["fields"], system, faults, reserved=reserved))
         renames = read_renames(body["fields"], old, new, faults)
     if "indexes" in body or "fields" in body:
@@ -105,7 +111,7 @@ def read_change(body: Mapping[str, object], old: Collection, faults: Faults) -> 
         rules=read_rules(body.get("rules", {}), old.rules, faults),
         options=read_options(body.get("options", {}), old.options, faults),
     )
-    return new, renames
+    return _read_view_change(body, old, new, faults), renames
 
 
 def read_name(value: object, at: str, faults: Faults) -> str:
@@ -232,10 +238,66 @@ def read_options(value: object, old: Mapping[str, object], faults: Faults) -> Ma
     return MappingProxyType({key: one for key, one in merged.items() if one is not None})
 
 
+def read_view(value: object, faults: Faults) -> View | None:
+    """`{"sql": …}`; `system_fields` is what answers say beside it, and is not read."""
+    if not isinstance(value, dict):
+        faults.add("/view", "wrong_type", "A view is an object with its SQL.")
+        return None
+    faults.unknown_keys("/view", value, ("sql", "system_fields"))
+    text = value.get("sql")
+    if not isinstance(text, str) or not text.strip():
+        faults.add("/view/sql", "required" if text is None else "wrong_type", "A SELECT is needed, as a string.")
+    elif len(text) > MAX_VIEW_LENGTH:
+        faults.add("/view/sql", "too_long", f"It has at most {MAX_VIEW_LENGTH} characters.")
+    elif "\0" in text or re.search("[\ud800-\udfff]", text):
+        faults.add("/view/sql", "bad_character", "It holds no U+0000 and no half of a surrogate pair.")
+    return View(text) if isinstance(text, str) else None
+
+
+def refuse_in_view(body: Mapping[str, object], view: Collection, faults: Faults) -> None:
+    """What a collection that is only read cannot have: constraints, defaults, indexes, rules for writing."""
+    plain_field = Field("", "")
+    for field in view.fields:
+        for one in fields_of(Field):
+            if one.name not in _SAID_OF_A_VIEW and getattr(field, one.name) != getattr(plain_field, one.name):
+                faults.add(pointer(place(body, field.name), one.name), "not_allowed", f"A view has no {one.name}.")
+        for option in ("inverse", "search"):
+            if field.options.get(option):
+                faults.add(pointer(place(body, field.name), option), "not_allowed", f"A view has no {option}.")
+        if field.type == "file":
+            faults.add(pointer(place(body, field.name), "type"), "not_allowed", "A view has no files.")
+    if body.get("indexes"):
+        faults.add("/indexes", "not_allowed", "A view has no indexes; those of its collections serve it.")
+    rules = body.get("rules")
+    for action in ("create", "update", "delete"):
+        if isinstance(rules, dict) and rules.get(action) is not None:
+            faults.add(pointer("/rules", action), "not_allowed", "A view is only read.")
+
+
+def _read_view_change(body: Mapping[str, object], old: Collection, new: Collection, faults: Faults) -> Collection:
+    if old.view is None:
+        if body.get("view") is not None:
+            faults.add("/view", "immutable", "A collection cannot become a view. Make another one.")
+        return new
+    if "view" in body:
+        view = read_view(body["view"], faults)
+        if view is not None and view.sql != old.view.sql:
+            new = replace(new, view=view)
+    entries = body.get("fields")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict) and entry.get("renamed_from") is not None:
+            faults.add(pointer("/fields", index, "renamed_from"), "not_allowed", "The SELECT names the columns of a view.")
+    refuse_in_view(body, new, faults)
+    return new
+
+
 def check_relations(collection: Collection, known: Mapping[str, object], body: Mapping[str, object], faults: Faults) -> None:
     """Every relation links to a collection that exists, this one included."""
     for field in collection.fields:
         target = field.options.get("to") if field.type == "relation" else None
+        if getattr(known.get(str(target)), "view", None) is not None:
+            at = pointer(place(body, field.name), "to")
+            faults.add(at, "not_allowed", f"{target!r} is a view: no relation leads to one.")
         if target is not None and target != collection.name and str(target) not in known:
             hint = did_you_mean(str(target), list(known))
             at = pointer(place(body, field.name), "to")
@@ -314,12 +376,14 @@ def plain(value: object) -> object:
 
 def as_json(collection: Collection) -> dict[str, object]:
     """The manifest of one collection, complete: what `POST` takes, with every default written out."""
+    view = collection.view
     return {
         "name": collection.name,
         "fields": [field_json(field) for field in collection.fields],
         "indexes": [_index_json(index) for index in collection.indexes],
         "rules": {action: collection.rules.get(action) for action in ACTIONS},
         "options": dict(collection.options),
+        **({} if view is None else {"view": {"sql": view.sql, "system_fields": list(view.system_fields)}}),
     }
 
 
@@ -347,6 +411,7 @@ def stored(definition: Mapping[str, object], *, schema: str, version: int) -> Co
         options=MappingProxyType(cast("dict[str, object]", definition["options"])),
         system=name == USERS,
         version=version,
+        view=_stored_view(cast("dict[str, object] | None", definition.get("view"))),
     )
 
 
@@ -356,6 +421,10 @@ def _stored_field(entry: Mapping[str, object]) -> Field:
     kind = kind_named(str(entry["type"]))
     settled = options if kind is None else dict(kind.settle(options))
     return Field(**known, options=MappingProxyType(settled), system="system" in entry)  # type: ignore[arg-type]
+
+
+def _stored_view(entry: Mapping[str, object] | None) -> View | None:
+    return None if entry is None else View(str(entry["sql"]), tuple(cast("list[str]", entry["system_fields"])))
 
 
 def _stored_index(entry: Mapping[str, object]) -> Index:

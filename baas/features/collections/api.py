@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from baas.engines.schema.fields import KINDS
-from baas.engines.schema.manifest import as_json
+from baas.engines.schema.manifest import MAX_VIEW_LENGTH, as_json
 from baas.features.collections.service import Collections
 from baas.infra.http import params
 from baas.infra.http.answers import created, json_response, no_content
@@ -44,6 +44,15 @@ _PROPERTIES = {
     "fields": {"type": "array", "items": _FIELD},
     "indexes": {"type": "array", "items": _INDEX},
     "rules": {"type": "object", "properties": dict.fromkeys(("list", "view", "create", "update", "delete"), _EXPRESSION)},
+    "view": {
+        "type": "object",
+        "properties": {
+            "sql": {"type": "string", "maxLength": MAX_VIEW_LENGTH, "description": "A SELECT, with a column id."},
+            "system_fields": {"type": "array", "items": {"type": "string"}, "readOnly": True},
+        },
+        "required": ["sql"],
+        "description": "Makes the collection a view, which is only read.",
+    },
     "options": {"type": "object", "properties": {"description": {"type": ["string", "null"]}}},
 }
 _COLLECTION = Body({"type": "object", "properties": _PROPERTIES, "required": ["name"]})

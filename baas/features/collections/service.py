@@ -11,7 +11,7 @@ from baas.engines.schema import ddl, manifest
 from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import KIND, Catalog
 from baas.engines.schema.collection import Collection
-from baas.features.collections import store
+from baas.features.collections import store, views
 from baas.features.collections.expressions import check_expressions
 from baas.features.collections.model import BrokenExpression, Impact
 from baas.infra.db.errors import ConstraintViolated
@@ -38,22 +38,23 @@ class Collections:
         return await self._catalog.get(project, name)
 
     async def create(self, project: Project, body: Mapping[str, object]) -> Collection:
-        """Make a collection and its table from a manifest.
+        """Make a collection and its table, or its view, from a manifest.
 
-        Raises Invalid with every fault, Conflict `already_exists`, `too_many_collections` or `breaks_rules`.
+        Raises Invalid with every fault, Conflict `already_exists`, `too_many_collections`, `breaks_rules`, `views_unavailable`.
         """
         async with self._change(project) as (tx, collections):
             faults = manifest.Faults()
             new = manifest.read_collection(body, schema=project.schema, faults=faults)
             manifest.check_relations(new, collections, body, faults)
             manifest.check_inverses(new, collections, body, faults)
+            if new.view is not None and not faults.found:
+                _refuse_new(new, collections)
+                new = await views.made(tx, new, collections, body)
             _refuse({**collections, new.name: new}, new.name, body, faults.found)
-            if new.name in collections:
-                raise _taken(new.name)
-            if len(collections) >= manifest.MAX_COLLECTIONS:
-                detail = f"A project has at most {manifest.MAX_COLLECTIONS} collections."
-                raise Conflict(detail, code="too_many_collections")
-            await store.run(tx, ddl.create(new, condition))
+            _refuse_new(new, collections)
+            if new.view is None:
+                await store.run(tx, ddl.create(new, condition))
+                await store.let_reader_read(tx, new, collections)
             version = await self._save(tx, project, new)
         await self._forget(project)
         return replace(new, version=version)
@@ -62,8 +63,8 @@ class Collections:
         """Change a collection by a partial manifest: `fields` and `indexes` as whole lists, `rules` and `options` key by key.
 
         Raises NotFound; Invalid with every fault; Conflict: `breaks_rules` with the expressions of any collection that would lose
-        their meaning, `does_not_fit` with counts when stored records stand against it, `confirm_required` when values would
-        be lost and `may_lose_data` is false.
+        their meaning, `breaks_views` with the views that read what changes, `does_not_fit` with counts when stored records stand
+        against it, `confirm_required` when values would be lost and `may_lose_data` is false.
         """
         async with self._change(project) as (tx, collections):
             old = _known(collections, name)
@@ -71,11 +72,15 @@ class Collections:
             new, renames = manifest.read_change(body, old, faults)
             manifest.check_relations(new, collections, body, faults)
             manifest.check_inverses(new, collections, body, faults)
-            manifest.check_types(old, new, renames, body, faults)
+            if old.view is None:
+                manifest.check_types(old, new, renames, body, faults)
+            elif not faults.found:
+                new = await views.changed(tx, old, new, collections, body)
             _refuse({**collections, name: new}, name, body, faults.found)
             if new == old:
                 return old
-            await self._alter(tx, old, new, renames, body, may_lose_data=may_lose_data)
+            if old.view is None:
+                await self._alter(tx, old, new, renames, body, may_lose_data=may_lose_data)
             version = await self._save(tx, project, new)
         await self._forget(project)
         return replace(new, version=version)
@@ -83,18 +88,14 @@ class Collections:
     async def delete(self, project: Project, name: str, *, may_lose_data: bool) -> None:
         """Delete a collection with its table.
 
-        Raises NotFound; Conflict: `system_collection`, `in_use` with the collections that relate to it, `breaks_rules`,
-        `confirm_required` when it holds records and `may_lose_data` is false.
+        Raises NotFound; Conflict: `system_collection`, `in_use` with the collections that relate to it or the views that read it,
+        `breaks_rules`, `confirm_required` when it holds records and `may_lose_data` is false.
         """
         async with self._change(project) as (tx, collections):
             old = _known(collections, name)
             _refuse_deletion(old, collections)
-            await store.run(tx, [ddl.exclusive(old)])
-            records = await store.count(tx, old)
-            if records and not may_lose_data:
-                detail = f"Collection {name!r} holds {records} records. Confirm their loss with ?confirm=data-loss."
-                raise Conflict(detail, code="confirm_required", records=records)
-            await store.run(tx, ddl.drop(old))
+            await views.refuse_use(tx, old)
+            await (self._drop(tx, old, may_lose_data=may_lose_data) if old.view is None else views.drop(tx, old))
             await definitions.remove(tx, old)
             await self._announce(tx, project)
         await self._forget(project)
@@ -117,6 +118,14 @@ class Collections:
             # Counted first, under a lock against writers, so only conditions on renamed or new columns can come here.
             raise Conflict("Stored records stand against this change.", code="does_not_fit") from error
 
+    async def _drop(self, tx: Transaction, old: Collection, *, may_lose_data: bool) -> None:
+        await store.run(tx, [ddl.exclusive(old)])
+        records = await store.count(tx, old)
+        if records and not may_lose_data:
+            detail = f"Collection {old.name!r} holds {records} records. Confirm their loss with ?confirm=data-loss."
+            raise Conflict(detail, code="confirm_required", records=records)
+        await store.run(tx, ddl.drop(old))
+
     async def _alter(
         self,
         tx: Transaction,
@@ -127,6 +136,7 @@ class Collections:
         *,
         may_lose_data: bool,
     ) -> None:
+        await views.refuse_breaking(tx, old, ddl.touched(old, new, renames))
         statements = ddl.alter(old, new, renames, condition)
         questions = store.questions(old, new, renames, condition)
         if questions:
@@ -147,6 +157,13 @@ class Collections:
         version = await definitions.next_version(tx, project.schema)
         await announce(tx, KIND, str(project.id))
         return version
+
+
+def _refuse_new(new: Collection, collections: Mapping[str, Collection]) -> None:
+    if new.name in collections:
+        raise _taken(new.name)
+    if len(collections) >= manifest.MAX_COLLECTIONS:
+        raise Conflict(f"A project has at most {manifest.MAX_COLLECTIONS} collections.", code="too_many_collections")
 
 
 def _known(collections: Mapping[str, Collection], name: str) -> Collection:

@@ -9,7 +9,8 @@ from baas.engines.schema.collection import Collection, Field, Index
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.validate import index_bytes
 from baas.features.collections.model import Impact
-from baas.infra.db.pool import Queries
+from baas.infra.db import readers
+from baas.infra.db.pool import Queries, Transaction
 from baas.infra.db.sql import Sql, ident, join, literal, sql
 
 _LOCK_TIMEOUT_MS = "2000"
@@ -33,6 +34,12 @@ async def lock(tx: Queries, project: Project) -> None:
     """One change of a project's schema at a time. Waits two seconds, here and for every table; then Unavailable (`busy`)."""
     await tx.execute(sql("select set_config('lock_timeout', {}, true)", _LOCK_TIMEOUT_MS))
     await tx.execute(sql("select pg_advisory_xact_lock(hashtextextended({}, 0))", f"baas schema {project.schema}"))
+
+
+async def let_reader_read(tx: Transaction, new: Collection, collections: Mapping[str, Collection]) -> None:
+    """What rules over the rows of views may enter: a project that has views has a reader, which reads every collection."""
+    if any(one.view is not None for one in collections.values()):
+        await readers.let_read(tx, new.schema, [new.name])
 
 
 async def run(tx: Queries, statements: Iterable[Sql]) -> None:

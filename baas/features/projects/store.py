@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from baas.features.projects.model import ApiKey, Operator, ProjectEntry
+from baas.infra.db import readers
 from baas.infra.db.migrate import migrate_project
 from baas.infra.db.pool import Queries, Row, Transaction
 from baas.infra.db.sql import ident, sql
@@ -49,12 +50,13 @@ async def rename_project(tx: Queries, project_id: UUID, name: str) -> ProjectEnt
     return entry_of(row) if row else None
 
 
-async def drop_project(tx: Queries, project_id: UUID) -> bool:
-    """The row, the keys and the schema with everything in it; whether there was one."""
+async def drop_project(tx: Transaction, project_id: UUID) -> bool:
+    """The row, the keys, the schema with everything in it and its reader; whether there was one."""
     schema = await tx.fetch_value(sql("delete from baas.projects where id = {} returning schema", project_id))
     if schema is None:
         return False
     await tx.execute(sql("drop schema {} cascade", ident(schema)))
+    await readers.drop(tx, schema)
     return True
 
 

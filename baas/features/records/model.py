@@ -41,10 +41,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record as JSON text. Where the caller may not view what he wrote, `seen` is False and the text has the id alone."""
+    """A record as JSON text. Where the caller may not view what he wrote, `seen` is False and the text has the id alone.
+
+    `rev` is None for a row of a view that shows none.
+    """
 
     body: str
-    rev: int
+    rev: int | None
     seen: bool = True
     created: bool = False
     id: str = ""

@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from baas.base.errors import BaasError, BadRequest, Conflict, Fault, Forbidden, Invalid, NotFound, PreconditionFailed
+from baas.base.errors import (
+    BaasError,
+    BadRequest,
+    Conflict,
+    Fault,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    PreconditionFailed,
+)
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Put
 from baas.engines.rules.types import RuleError
@@ -39,6 +49,10 @@ def denied(action: Action) -> Forbidden:
 def locked(action: Action) -> Forbidden:
     """No rule is set: nobody but operators and secret keys."""
     return Forbidden(f"Only operators and secret keys may {_ACTS[action]}.", code="rule_denied", action=action)
+
+
+def read_only(collection: str) -> MethodNotAllowed:
+    return MethodNotAllowed(f"{collection!r} is a view: it is only read.", code="read_only", headers={"Allow": "GET"})
 
 
 def exists_already() -> PreconditionFailed:

@@ -326,6 +326,8 @@ def _record_id(text: str) -> UUID:
 
 
 def _refuse_locked(table: Table, asking: Asking, action: Action) -> None:
+    if table.collection.view is not None and action not in ("list", "view"):
+        raise refusals.read_only(table.name)
     if asking.judged and table.rule(action) is None:
         raise refusals.locked(action)
 

@@ -1,5 +1,7 @@
 """What the driver raises -> our errors, in one table. The message of PostgreSQL goes to the log, never to a caller."""
 
+import re
+
 import asyncpg
 
 from baas.base.errors import BaasError, Conflict, Invalid, OutOfSpace, Unavailable
@@ -43,6 +45,12 @@ class SchemaChanged(Unavailable):
     default_code = "schema_changed"
 
 
+class ViewFailed(Conflict):
+    """A person's SQL ended with an error while it ran; `condition` is PostgreSQL's name for its kind, without any value."""
+
+    default_code = "view_failed"
+
+
 class ConnectionLost(Unavailable):
     """The connection broke before the answer: a write's outcome is unknown."""
 
@@ -59,6 +67,7 @@ _CONSTRAINTS = {
 _OUT_OF_RANGE = {"22003", "22008", "22021", "22P02", "22P05", "22007", "54000", "54001", "22026", "22001"}
 # Undefined table, column, schema; a column of another type than the value (mismatch), the function or operator asked for it.
 _SCHEMA_CHANGED = {"42P01", "42703", "3F000", "42804", "42883"}
+_GONE = {"42P01", "42703", "3F000"}
 _BUSY = {
     "57014": ("query_timeout", "The query took too long."),
     "55P03": ("busy", "The row is locked by another change; try again."),
@@ -80,6 +89,25 @@ def translate(error: BaseException) -> BaasError | None:
     if isinstance(error, TimeoutError):
         return Unavailable("The database took too long.", code="database_timeout")
     return None
+
+
+def translate_restricted(error: BaseException) -> BaasError | None:
+    """The same for a statement over a person's SQL: what that SQL raises is its author's fault, neither ours nor the caller's."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return translate(error)
+    state = error.sqlstate or ""
+    if state in _GONE or state in _BUSY or isinstance(error, asyncpg.InvalidCachedStatementError):
+        return _translate_state(error)
+    if state.startswith(("08", "53", "57P", "40")):
+        return _translate_state(error)
+    condition = condition_of(error)
+    return ViewFailed(f"The SQL of this view failed: {condition.replace('_', ' ')}.", condition=condition)
+
+
+def condition_of(error: asyncpg.PostgresError) -> str:
+    """PostgreSQL's name for the kind of an error, such as `division_by_zero`; it holds nothing of statement or data."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() or "error"
 
 
 def _translate_state(error: asyncpg.PostgresError) -> BaasError | None:

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from baas.infra.db import restricted
 from baas.infra.db.errors import LOST, translate
 from baas.infra.db.lending import Lending
+from baas.infra.db.restricted import refuse_written
 from baas.infra.db.sql import Sql, Statement
 
 Row = Mapping[str, Any]
@@ -79,8 +81,21 @@ class Transaction:
         with _translated():
             await self._connection.execute(text)
 
+    async def execute_written(self, query: Sql) -> None:
+        """Run one statement that holds a person's SQL. The driver prepares it, and PostgreSQL prepares no second statement
+        behind a semicolon. Raises SqlRefused.
+        """
+        statement = query.render()
+        try:
+            await self._connection.fetch(statement.text)
+        except asyncpg.PostgresError as error:
+            refuse_written(error)
+            raise
+
     async def _run(self, ask: Ask, query: Sql | Statement) -> Any:
         statement = query.render() if isinstance(query, Sql) else query
+        if statement.role is not None:
+            return await restricted.ask_inside(self._connection, ask, statement)
         with _translated():
             return await ask(self._connection, statement.text, *statement.args)
 
@@ -99,6 +114,8 @@ class Database:
         self._url = url
         self._lending = Lending(self._connect, size=size, wait_s=wait_s)
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
+        # A person's SQL may be slow: it never holds more than half of the connections.
+        self._readers = restricted.Turns(max(1, size // 2), wait_s)
 
     @classmethod
     async def connect(cls, url: str, *, size: int = 10, wait_s: float = 2.0) -> "Database":
@@ -153,6 +170,9 @@ class Database:
 
     async def _once(self, ask: Ask, query: Sql | Statement) -> Any:
         statement = query.render() if isinstance(query, Sql) else query
+        if statement.role is not None:
+            async with self._readers.turn(), self._acquire() as connection:
+                return await restricted.ask(connection, ask, statement)
         connection = self._lending.try_take() or await self._lending.take()
         try:
             return await ask(connection, statement.text, *statement.args)

@@ -15,10 +15,14 @@ _MAX_NAME_BYTES = 63
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Text with `$1 … $n` and one value a hole, ready for the driver."""
+    """Text with `$1 … $n` and one value a hole, ready for the driver.
+
+    `role`: it reads what a person's SQL gives, so the pool runs it as this role, which may read and nothing else.
+    """
 
     text: str
     args: tuple[object, ...] = ()
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +30,35 @@ class _Hole:
     value: object
 
 
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """Renders to nothing; the statement that this part ends up in runs as the role."""
+
+    name: str
+
+
 class Sql:
     """An immutable fragment. Compose with `sql` and `join`; `render()` numbers the holes."""
 
     __slots__ = ("_parts",)
 
-    def __init__(self, parts: tuple[str | _Hole, ...] = ()) -> None:
+    def __init__(self, parts: tuple[str | _Hole | _Role, ...] = ()) -> None:
         self._parts = parts
 
     def render(self) -> Statement:
-        """Number the holes from 1 in order of appearance; each hole is a parameter of its own."""
-        text, args = [], []
+        """Number the holes from 1 in order of appearance, each a parameter of its own. Raises ValueError for two roles."""
+        text, args, roles = [], [], set()
         for part in self._parts:
             if isinstance(part, _Hole):
                 args.append(part.value)
                 text.append(f"${len(args)}")
+            elif isinstance(part, _Role):
+                roles.add(part.name)
             else:
                 text.append(part)
-        return Statement("".join(text), tuple(args))
+        if len(roles) > 1:
+            raise ValueError(f"a statement runs as one role, not as {sorted(roles)}")
+        return Statement("".join(text), tuple(args), next(iter(roles), None))
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -57,7 +72,7 @@ def sql(text: LiteralString, *values: object) -> Sql:
 
     Raises ValueError when the number of `{}` and of values differ.
     """
-    parts: list[str | _Hole] = []
+    parts: list[str | _Hole | _Role] = []
     remaining = iter(values)
     for literal, field, _, _ in _FORMATTER.parse(text):
         if literal:
@@ -106,9 +121,21 @@ def literal(value: str | int | bool | None) -> Sql:
 
 def join(separator: LiteralString, fragments: Iterable[Sql]) -> Sql:
     """The fragments with literal text between them; no fragments give an empty fragment."""
-    parts: list[str | _Hole] = []
+    parts: list[str | _Hole | _Role] = []
     for fragment in fragments:
         if parts:
             parts.append(separator)
         parts.extend(fragment._parts)
     return Sql(tuple(parts))
+
+
+def as_role(role: str, fragment: Sql) -> Sql:
+    """The fragment; whatever statement it becomes part of runs as this role, read only."""
+    return Sql((_Role(role), *fragment._parts))
+
+
+def written(text: str) -> Sql:
+    """SQL that a person wrote, as it is. For `infra/db/restricted.py` and `engines/schema/views.py` alone, which see to it that
+    it runs with a person's rights; tests hold that nobody else calls this.
+    """
+    return Sql((text,))

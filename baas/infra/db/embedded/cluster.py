@@ -27,6 +27,7 @@ from baas.infra.db.embedded import postmaster
 from baas.infra.db.embedded.account import Account, choose_account
 from baas.infra.db.embedded.engine import Engine, choose_engine, install
 from baas.infra.db.embedded.faults import ClusterFault, explain, last_lines
+from baas.infra.db.embedded.rights import settle_rights
 
 SUPERUSER, SERVER, DATABASE = "baas", "baas_server", "baas"
 _PORT = 5432  # the number in the socket's name; nothing listens on the network
@@ -315,6 +316,11 @@ class Cluster:
             if not await connection.fetchval("select true from pg_database where datname = $1", DATABASE):
                 await connection.execute(f"create database {DATABASE} owner {SERVER}")
                 await connection.execute(f"revoke all on database {DATABASE} from public")
+        finally:
+            await connection.close(timeout=5)
+        connection = await asyncpg.connect(self.superuser_url(DATABASE), timeout=10)
+        try:
+            await settle_rights(connection, SERVER)
         finally:
             await connection.close(timeout=5)
 
