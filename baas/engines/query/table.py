@@ -67,6 +67,21 @@ class Column:
         return self.kind.rule_column(column, self.field) if self.kind and self.field else column
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A way from a record to others. `column` is the relation: the record's own, or (`back`) that of the target's records."""
+
+    name: str
+    target: "Table"
+    column: Column
+    back: bool
+
+    @property
+    def many(self) -> bool:
+        """Whether it leads to a list."""
+        return self.back or self.column.many
+
+
 class Table:
     """A collection at one version, with what is derived from it made once.
 
@@ -84,6 +99,7 @@ class Table:
         self._rules: dict[Action, Rule | None] = {}
         self._reads: dict[str, Rule] = {}
         self._needs: dict[tuple[Action, ...], bool] = {}
+        self._links: dict[bool, Mapping[str, Link]] = {}
         self._gates = frozenset(name for name, one in self.columns.items() if one.field and one.field.read is not None)
         self._masked = tuple(name for name, one in self.columns.items() if not (one.field and one.field.hidden))
 
@@ -141,6 +157,25 @@ class Table:
     def other(self, name: str) -> "Table | None":
         """Another collection of the project, or this one."""
         return self._tables(name)
+
+    def links(self, *, masked: bool) -> Mapping[str, Link]:
+        """The ways to other records by name; `masked` leaves out hidden relations. None lead into a view or out of one."""
+        if masked not in self._links:
+            self._links[masked] = {link.name: link for link in self._found_links(masked=masked)}
+        return self._links[masked]
+
+    def _found_links(self, *, masked: bool) -> Iterator[Link]:
+        if self.collection.view is not None:
+            return  # its reader may not read what it could lead to
+        for name in self.names(masked=masked):
+            column = self.columns[name]
+            target = self.target(column)
+            if target is not None and target.collection.view is None:
+                yield Link(name, target, column, back=False)
+        for name, inverse in _Inverses(self.name, self.others, masked=masked).items():
+            source = self.other(inverse.collection)
+            if source is not None and source.collection.view is None:
+                yield Link(name, source, source.columns[inverse.field], back=True)
 
     def filter(self, source: str, *, masked: bool) -> Rule:
         """A client's filter; raises RuleError, the same for a hidden field and one that never was.

@@ -12,18 +12,43 @@ Values = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
-    """One sort key. Absent values come last in both directions."""
+    """One sort key: a field of the record, or of the one that the relations of `path` lead to, each from the one before.
+
+    Absent values come last in both directions, unless `nulls_first`. Absent is also what the caller may not read.
+    """
 
     field: str
     descending: bool = False
+    path: tuple[str, ...] = ()
+    nulls_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A client's expression and the values of its `$names`, decoded from JSON with decimals for fractions."""
+    """A client's expression and the values of its `$names`, decoded from JSON with decimals for fractions.
+
+    Two filters are equal when their texts are: values are read anew for every request, and 1 is not True.
+    """
 
     source: str
-    vars: Mapping[str, object] = field(default_factory=dict)
+    vars: Mapping[str, object] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """The records that a name leads to from each record of an answer: a relation of its own, or the `inverse` of another's.
+
+    `fields` None is everything that the caller may read. `filter` leaves out records; `sort` and `limit` are for lists alone,
+    `limit` None is the default. `source` is the parameter that named it, for what is said of a wrong name.
+    """
+
+    name: str
+    fields: tuple[str, ...] | None = None
+    filter: Filter | None = None
+    sort: tuple[SortKey, ...] = ()
+    limit: int | None = None
+    expand: tuple["Expand", ...] = ()
+    source: Literal["expand", "fields"] = "expand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +56,7 @@ class List:
     """A page of records. `sort` ends in `id`, so the order is total (`ordered` makes it so).
 
     `after` holds the sort keys of the last record of the page before, as PostgreSQL writes them (None for null); None is the
-    first page. `fields` None is everything the caller may read.
+    first page. `fields` None is everything the caller may read; `expand` adds the records that each one leads to.
     """
 
     sort: tuple[SortKey, ...]
@@ -40,12 +65,14 @@ class List:
     after: tuple[str | None, ...] | None = None
     fields: tuple[str, ...] | None = None
     count: Count = "none"
+    expand: tuple[Expand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Get:
     id: UUID
     fields: tuple[str, ...] | None = None
+    expand: tuple[Expand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +126,6 @@ def ordered(keys: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
     What follows `id` cannot change the order and is dropped.
     """
     for position, key in enumerate(keys):
-        if key.field == "id":
+        if key.field == "id" and not key.path:
             return keys[: position + 1]
     return (*keys, SortKey("id", keys[-1].descending if keys else False))
