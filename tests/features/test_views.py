@@ -9,7 +9,10 @@ from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
 
-COUNTS = "select a.id, a.name, count(p.id)::int as posts, max(p.score) as best from authors a left join posts p on p.author = a.id group by a.id"
+COUNTS = (
+    "select a.id, a.name, count(p.id)::int as posts, max(p.score) as best"
+    " from authors a left join posts p on p.author = a.id group by a.id"
+)
 
 
 async def blog(project: ProjectUnderTest) -> dict[str, Any]:
@@ -19,7 +22,7 @@ async def blog(project: ProjectUnderTest) -> dict[str, Any]:
         "posts",
         [
             {"name": "title", "type": "text"},
-            {"name": "score", "type": "decimal"},
+            {"name": "score", "type": "decimal", "precision": 5, "scale": 2},
             {"name": "public", "type": "bool"},
             {"name": "author", "type": "relation", "to": "authors"},
         ],
@@ -55,12 +58,273 @@ async def test_a_view_is_listed_like_a_collection(project: ProjectUnderTest) -> 
     assert shown["view"] == {"sql": COUNTS, "system_fields": ["id"]}
     assert await project.anonymous.list("totals", sort="name") == [
         {"id": ids["ann"], "name": "Ann", "posts": 2, "best": "9.50"},
-        {"id": ids["bob"], "name": "Bob", "posts": 1, "best": "3"},
+        {"id": ids["bob"], "name": "Bob", "posts": 1, "best": "3.00"},
     ]
     assert [row["name"] for row in await project.anonymous.list("totals", filter="posts > 1")] == ["Ann"]
-    first = (
-        await project.anonymous.get("collections/totals/records", params={"limit": 1, "sort": "-posts", "count": "exact"})
-    ).json()
+    asked = {"limit": 1, "sort": "-posts", "count": "exact"}
+    first = (await project.anonymous.get("collections/totals/records", params=asked)).json()
     assert (first["total"], first["items"][0]["name"]) == (2, "Ann")
-    second = await project.anonymous.list("totals", limit=1, sort="-posts", cursor=first["next_cursor"], count="exact")
+    second = await project.anonymous.list("totals", **asked, cursor=first["next_cursor"])
     assert [row["name"] for row in second] == ["Bob"]
+
+
+async def test_rules_and_fields_hold_over_its_rows(project: ProjectUnderTest) -> None:
+    """A view has list and view rules of its own, `hidden` and `read`, and relations that its author declares."""
+    ids = await blog(project)
+    user = await project.user()
+    await made(
+        project,
+        "open",
+        "select id, title, score, author, public from posts",
+        fields=[
+            {"name": "author", "type": "relation", "to": "authors"},
+            {"name": "score", "type": "decimal", "hidden": True},
+            {"name": "title", "type": "text", "read": "auth != null"},
+        ],
+        rules={"list": "record.public", "view": "record.public"},
+    )
+
+    rows = await project.anonymous.list("open")
+    assert [sorted(row) for row in rows] == [["author", "id", "public"]] * 2
+    assert {row["author"] for row in rows} == {ids["ann"]}
+    assert sorted(row["title"] for row in await user.list("open")) == ["A", "B"]
+    assert len(await project.operator.list("open")) == 3
+    hidden = next(row["id"] for row in await project.operator.list("open") if not row["public"])
+    assert (await project.anonymous.get(f"collections/open/records/{hidden}")).status_code == 404
+    assert (await project.anonymous.get(f"collections/open/records/{rows[0]['id']}")).json() == rows[0]
+    bad = await project.anonymous.get("collections/open/records", params={"filter": "score > 1"})
+    assert (bad.status_code, bad.json()["code"]) == (400, "bad_filter")
+
+
+async def test_a_filter_goes_through_a_views_relation(project: ProjectUnderTest) -> None:
+    """From a row of a view into a collection, under that collection's list rule."""
+    await blog(project)
+    fields = [{"name": "author", "type": "relation", "to": "authors"}]
+    await made(project, "open", "select id, title, author from posts", fields=fields, rules={"list": "true"})
+
+    assert len(await project.operator.list("open", filter="author.name == \"Ann\"")) == 2
+    refused = await project.anonymous.get("collections/open/records", params={"filter": 'author.name == "Ann"'})
+    assert refused.status_code == 400
+
+
+async def test_only_what_the_select_gives_is_there(project: ProjectUnderTest) -> None:
+    """Without `rev` there is no ETag; with it, it is as of a record."""
+    await blog(project)
+    await made(project, "bare", "select id, title from posts")
+    await made(project, "full", "select id, rev, created_at, updated_at, title from posts")
+
+    bare, full = (await project.operator.list("bare"))[0], (await project.operator.list("full"))[0]
+    assert sorted(bare) == ["id", "title"]
+    assert sorted(full) == ["created_at", "id", "rev", "title", "updated_at"]
+    one = await project.operator.get(f"collections/bare/records/{bare['id']}")
+    assert (one.status_code, "etag" in one.headers) == (200, False)
+    other = await project.operator.get(f"collections/full/records/{full['id']}")
+    assert other.headers["etag"] == '"1"'
+    newest = await project.operator.list("full", sort="-created_at", limit=1, filter="record.rev == 1")
+    assert len(newest) == 1
+
+
+async def test_a_view_is_never_written(project: ProjectUnderTest) -> None:
+    """Every way of writing answers 405, and PostgreSQL's own updatable views do not help either."""
+    await blog(project)
+    await made(project, "open", "select id, rev, created_at, updated_at, title from posts", rules={"list": "true", "view": "true"})
+    user, row = await project.user(), (await project.operator.list("open"))[0]["id"]
+
+    for caller in (project.operator, user, project.anonymous):
+        answers = [
+            await caller.post("collections/open/records", json={"title": "x"}),
+            await caller.post("collections/open/records", json=[{"title": "x"}]),
+            await caller.patch(f"collections/open/records/{row}", json={"title": "x"}),
+            await caller.put(f"collections/open/records/{row}", json={"title": "x"}),
+            await caller.delete(f"collections/open/records/{row}"),
+        ]
+        assert [(one.status_code, one.json()["code"]) for one in answers] == [(405, "read_only")] * 5
+        assert {one.headers["allow"] for one in answers} == {"GET"}
+    assert sorted(one["title"] for one in await project.operator.list("posts")) == ["A", "B", "C"]
+
+
+async def test_a_definition_says_what_is_wrong_with_it(project: ProjectUnderTest) -> None:
+    """A view has no indexes, no write rules, no constraints; columns need names and types of ours."""
+    await blog(project)
+
+    async def faults(text: str, **more: Any) -> dict[str, str]:
+        answer = await view(project, "v", text, **more)
+        assert answer.status_code == 422, answer.text
+        return {fault["pointer"]: fault["code"] for fault in answer.json()["errors"]}
+
+    ok = "select id, title, author from posts"
+    relation = {"name": "author", "type": "relation", "to": "authors"}
+    assert await faults(ok, fields=[relation], rules={"create": "true"}) == {"/rules/create": "not_allowed"}
+    assert await faults(ok, fields=[relation], indexes=[{"fields": ["author"]}]) == {"/indexes": "not_allowed"}
+    assert await faults(ok, fields=[{**relation, "required": True}]) == {"/fields/0/required": "not_allowed"}
+    assert await faults(ok, fields=[{"name": "author", "type": "int"}]) == {"/fields/0/type": "type_mismatch"}
+    assert await faults(ok, fields=[relation, {"name": "no", "type": "int"}]) == {"/fields/1/name": "unknown_column"}
+    assert await faults(ok) == {"/view/sql": "unknown_type"}
+    assert await faults("select title from posts") == {"/view/sql": "no_id"}
+    assert await faults("select id::text as id from posts") == {"/view/sql": "no_id"}
+    assert await faults("select id, 1 + 1 from posts") == {"/view/sql": "bad_name"}
+    assert await faults('select id, title as "Title" from posts') == {"/view/sql": "bad_name"}
+    assert await faults("select id, now()::time as t from posts") == {"/view/sql": "unknown_type"}
+    assert await faults("select id, titel from posts") == {"/view/sql": "bad_view"}
+    assert await faults("select id, 1 / 0 as n from posts") == {"/view/sql": "bad_view"}
+    assert await faults("") == {"/view/sql": "wrong_type"}
+    assert await faults(ok, fields=[relation], rules={"list": "record.nothing"}) == {"/rules/list": "unknown_field"}
+    typo = (await view(project, "v", "select id,\n  titel from posts")).json()["errors"][0]
+    assert (typo["line"], typo["position"]) == (2, 13)
+    assert [one["name"] for one in (await project.operator.get("collections")).json()["items"]] == ["authors", "posts", "users"]
+
+
+async def test_every_type_of_column_becomes_a_field(project: ProjectUnderTest) -> None:
+    """And what is answered is what that type of field always is."""
+    await made(
+        project,
+        "kinds",
+        "select md5('x')::uuid as id, 'a'::varchar(9) as vc, 'b' as t, 1::int2 as i2, 2::bigint as i8, 1.5::float4 as f4,"
+        " 2.50::numeric as n, true as b, date '2024-02-29' as d, timestamp '2024-02-29 10:00' as ts,"
+        " timestamptz '2024-02-29 10:00+02' as tz, json_build_object('a', 1) as j, array[1, 2] as ints, array['x'] as words,"
+        " null::text as nothing, current_date = date '2000-01-01' as old",
+        fields=[{"name": "words", "type": "select", "values": ["x", "y"], "many": True}],
+        rules={"list": "true"},
+    )
+
+    assert await project.anonymous.list("kinds", filter='vc == "a" && i8 == 2 && n > 2 && "x" in words', sort="t,f4,tz") == [
+        {
+            "id": "9dd4e461-268c-8034-f5c8-564e155c67a6",
+            "vc": "a",
+            "t": "b",
+            "i2": 1,
+            "i8": 2,
+            "f4": 1.5,
+            "n": "2.50",
+            "b": True,
+            "d": "2024-02-29",
+            "ts": "2024-02-29T10:00:00.000000Z",
+            "tz": "2024-02-29T08:00:00.000000Z",
+            "j": {"a": 1},
+            "ints": [1, 2],
+            "words": ["x"],
+            "nothing": None,
+            "old": False,
+        }
+    ]
+
+
+async def test_a_definition_can_be_sent_back(project: ProjectUnderTest) -> None:
+    """What GET shows makes the same view in another project, and changes nothing as a PATCH."""
+    await blog(project)
+    shown = await made(project, "totals", COUNTS, rules={"list": "true"}, options={"description": "Per author"})
+
+    assert (await project.operator.get("collections/totals")).json() == shown
+    again = await project.operator.patch("collections/totals", json=shown)
+    assert (again.status_code, again.json()) == (200, shown)
+    manifest = (await project.operator.get("schema")).json()["collections"]
+    assert shown in manifest
+    assert (await project.operator.delete("collections/totals")).status_code == 204
+    assert (await project.operator.post("collections", json=shown)).json() == shown
+
+
+async def test_the_sql_of_a_view_can_be_changed(project: ProjectUnderTest) -> None:
+    """Fields follow the columns; what was said of one counts on while its type does."""
+    await blog(project)
+    fields = [{"name": "title", "type": "text", "hidden": True}]
+    await made(project, "v", "select id, title, public from posts", fields=fields, rules={"list": "true"})
+
+    changed = await project.operator.patch("collections/v", json={"view": {"sql": "select id, title, score as public from posts"}})
+    assert changed.status_code == 200, changed.text
+    assert [(one["name"], one["type"], one["hidden"]) for one in changed.json()["fields"]] == [
+        ("title", "text", True),
+        ("public", "decimal", False),
+    ]
+    assert {row["public"] for row in await project.anonymous.list("v")} == {"1.50", "9.50", "3.00"}
+    broken = await project.operator.patch("collections/v", json={"rules": {"list": "record.public > 2"}})
+    assert broken.status_code == 200, broken.text
+    refused = await project.operator.patch("collections/v", json={"view": {"sql": "select id, title from posts"}})
+    assert (refused.status_code, refused.json()["code"]) == (409, "breaks_rules")
+    assert len(await project.anonymous.list("v")) == 2
+    table = await project.operator.patch("collections/posts", json={"view": {"sql": "select id from authors"}})
+    assert table.status_code == 422
+
+
+async def test_what_a_view_reads_cannot_go_from_under_it(project: ProjectUnderTest) -> None:
+    """Dropping, renaming or retyping a column, and deleting a collection, are refused with the names of the views."""
+    await blog(project)
+    await made(project, "totals", COUNTS)
+    await made(project, "best", "select id, best from totals")
+    posts = (await project.operator.get("collections/posts")).json()
+
+    async def refused(change: Any) -> dict[str, Any]:
+        fields = [one for field in posts["fields"] if (one := change(dict(field)))]
+        answer = await project.operator.patch("collections/posts", json={"fields": fields}, params={"confirm": "data-loss"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "breaks_views"), answer.text
+        return answer.json()["views"]
+
+    def renamed(field: dict[str, Any]) -> dict[str, Any]:
+        return {**field, "name": "points", "renamed_from": "score"} if field["name"] == "score" else field
+
+    def retyped(field: dict[str, Any]) -> dict[str, Any]:
+        return {**field, "precision": 8} if field["name"] == "score" else field
+
+    assert await refused(lambda field: field if field["name"] != "score" else None) == {"totals": ["score"]}
+    assert await refused(renamed) == {"totals": ["score"]}
+    assert await refused(retyped) == {"totals": ["score"]}
+    kept = [field for field in posts["fields"] if field["name"] != "title"]
+    free = await project.operator.patch("collections/posts", json={"fields": kept}, params={"confirm": "data-loss"})
+    assert free.status_code == 200, free.text
+    for name, users in (("posts", ["totals"]), ("totals", ["best"])):
+        answer = await project.operator.delete(f"collections/{name}", params={"confirm": "data-loss"})
+        assert (answer.status_code, answer.json()["code"], answer.json()["collections"]) == (409, "in_use", users)
+    changed = await project.operator.patch("collections/totals", json={"view": {"sql": "select id from posts"}})
+    assert (changed.status_code, changed.json()["code"]) == (409, "in_use")
+    relation = [{"name": "total", "type": "relation", "to": "totals"}]
+    to_view = await project.operator.post("collections", json={"name": "notes", "fields": relation})
+    assert [(one["pointer"], one["code"]) for one in to_view.json()["errors"]] == [("/fields/0/to", "not_allowed")]
+    for name in ("best", "totals", "posts"):
+        answer = await project.operator.delete(f"collections/{name}", params={"confirm": "data-loss"})
+        assert answer.status_code == 204, answer.text
+
+
+async def test_sql_that_fails_while_it_runs_is_no_fault_of_ours(project: ProjectUnderTest) -> None:
+    """A row that breaks it gives 409 with the kind of error; no value of the row is in it."""
+    await project.collection("words", [{"name": "word", "type": "text"}], {"list": "true"})
+    await made(project, "numbers", "select id, word::int as n from words", rules={"list": "true", "view": "true"})
+    await made(project, "one", "select id, (select 1 from words) as n from words", rules={"list": "true"})
+    await project.operator.create("words", {"word": "7"})
+    assert [row["n"] for row in await project.anonymous.list("numbers")] == [7]
+    bad = await project.operator.create("words", {"word": "secret word"})
+
+    for caller in (project.anonymous, project.operator):
+        for path in ("numbers/records", f"numbers/records/{bad['id']}", "one/records"):
+            answer = await caller.get(f"collections/{path}")
+            assert (answer.status_code, answer.json()["code"]) == (409, "view_failed"), answer.text
+            assert "secret" not in answer.text
+    assert answer.json()["condition"] == "cardinality_violation"
+    assert len(await project.anonymous.list("words")) == 2
+
+
+async def test_a_new_collection_can_be_entered_from_a_view(project: ProjectUnderTest) -> None:
+    """The reader of a project reads also what is made after its first view."""
+    await made(project, "v", "select id from users")
+    await project.collection("teams", [{"name": "name", "type": "text"}])
+    team = await project.operator.create("teams", {"name": "Red"})
+    await project.collection("members", [{"name": "team", "type": "relation", "to": "teams"}])
+    await project.operator.create("members", {"team": team["id"]})
+    relation = [{"name": "team", "type": "relation", "to": "teams"}]
+    rules = {"list": 'record.team.name == "Red"'}
+    await made(project, "w", "select id, team from members", fields=relation, rules=rules)
+
+    assert len(await project.anonymous.list("w")) == 1
+    assert await project.operator.list("v") == []
+
+
+async def test_the_reader_goes_with_its_project(project: ProjectUnderTest, db: Database) -> None:
+    """Made with the first view, dropped with the project."""
+
+    async def exists() -> bool:
+        return bool(await db.fetch_value(sql("select true from pg_roles where rolname = {}", f"{project.schema}_reader")))
+
+    assert not await exists()
+    await made(project, "v", "select id from users")
+    assert await exists()
+    gone = await project.operator.delete(project.operator.base, params={"confirm": project.name})
+    assert gone.status_code == 204, gone.text
+    assert not await exists()

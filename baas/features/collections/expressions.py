@@ -33,7 +33,7 @@ def check_expressions(
     """
     faults, broken = [], []
     # Only a change of fields, or the end of a collection (which has no body), can break what was right before.
-    anywhere = "fields" in body or not name
+    anywhere = "fields" in body or "view" in body or not name
     for one in _expressions(collections, name, body):
         if one.sent is None and not anywhere:
             continue
