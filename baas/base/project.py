@@ -35,9 +35,16 @@ class ProjectSettings:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """`schema` is the PostgreSQL schema that holds everything of the project, `p_<short id>`; it never changes, the name may."""
+    """`schema` is the PostgreSQL schema that holds everything of the project, `p_<short id>`; it never changes, the name may.
+
+    `key` is the id as text, by which several look-ups of each request find what is kept of the project.
+    """
 
     id: UUID
     name: str
     schema: str
     settings: ProjectSettings
+    key: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", str(self.id))

@@ -43,12 +43,12 @@ class Catalog:
 
     async def collections(self, project: Project) -> Mapping[str, Collection]:
         """Every collection of the project by name."""
-        entry = self._entries.get(str(project.id))
+        entry = self._entries.get(project.key)
         return (entry or await self._load(project)).collections
 
     async def get(self, project: Project, name: str) -> Collection:
         """One collection. Raises NotFound."""
-        key = str(project.id)
+        key = project.key
         entry = self._entries.get(key) or await self._load(project)
         found = entry.collections.get(name)
         if found is None and time.monotonic() - entry.loaded_at > _RECHECK_AFTER_S:
@@ -65,7 +65,7 @@ class Catalog:
 
     async def _load(self, project: Project) -> _Entry:
         """One query, however many ask; a waiter that is cancelled does not take the others with it."""
-        key = str(project.id)
+        key = project.key
         task = self._loading.get(key)
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._read(project, key))
@@ -106,7 +106,7 @@ def on_fresh_definitions(method: Method[Part, Given, Answer]) -> Method[Part, Gi
             try:
                 return await method(self, project, *args, **options)
             except SchemaChanged:
-                self._catalog.forget(str(project.id))
+                self._catalog.forget(project.key)
         return await method(self, project, *args, **options)
 
     return run

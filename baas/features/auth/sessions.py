@@ -124,7 +124,7 @@ class Sessions:
         elif project is None:
             project = await self._projects.by_id(UUID(verified.principal.project_id))
         principal = verified.principal
-        if project is None or principal.project_id != str(project.id) or verified.expires_at <= self._clock.now().timestamp():
+        if project is None or principal.project_id != project.key or verified.expires_at <= self._clock.now().timestamp():
             self._verified.pop(token, None)
             raise _bad_token()
         if await self._endings.has(project, principal.session_id or ""):
@@ -145,7 +145,7 @@ class Sessions:
         claims = self._tokens.read(project, token, public_key=public_key) if public_key else None
         if claims is None:
             raise _bad_token()
-        principal = Principal("user", claims.user_id, str(project.id), claims.session_id)
+        principal = Principal("user", claims.user_id, project.key, claims.session_id)
         verified = _Verified(principal, claims.expires_at)
         if len(self._verified) >= _KEEP_MOST:
             # The oldest went in first, and tokens are all given the same life.

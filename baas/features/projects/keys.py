@@ -91,7 +91,7 @@ class Keys:
         digest = token_hash(token)
         held = self._held.get(digest)
         principal = held.principal if held and held.until > time.monotonic() else await self._read(digest)
-        if project is not None and principal.project_id != str(project.id):
+        if project is not None and principal.project_id != project.key:
             raise bad_token()
         return principal
 

@@ -1,15 +1,13 @@
 """What is known of a request before a room sees it; made by the middleware, carried in the ASGI scope, never changed after."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from baas.base.errors import NotFound
 from baas.base.principal import Principal
 from baas.base.project import Project
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """`address` is the true client's (named proxies only); `site` is set when the request came by a site's host.
 
     `forwarded`: a header claims that a proxy passed it on, named or not. It proves nothing and only ever takes trust away.

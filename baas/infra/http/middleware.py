@@ -86,22 +86,19 @@ class _Exchange:
         self.reading = False
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = self._dressed(message.get("headers", ()))
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True
-        await self._send(message)
+        return self._send(message)
 
     def _dressed(self, headers: Any) -> list[tuple[bytes, bytes]]:
         """The answer's own headers, and of ours those it does not set itself."""
-        dressed = list(headers)
-        present = {name for name, _ in dressed}
-        dressed.append((b"x-request-id", self.request_id.encode("ascii")))
-        dressed.extend(pair for pair in self.kind if pair[0] not in present)
-        dressed.extend(self.cors)
-        return dressed
+        present = [name for name, _ in headers]
+        own = [pair for pair in self.kind if pair[0] not in present]
+        return [*headers, (b"x-request-id", self.request_id.encode("ascii")), *own, *self.cors]
 
 
 class Edge:
@@ -155,13 +152,9 @@ class Edge:
         return self._router.endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "There is no socket here."})
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _no_socket(receive, send)
+            return
         started = time.perf_counter()
         exchange = _Exchange(receive, send, f"{self._id_prefix}-{next(self._id_number):x}", self._headers.api)
         error: Exception | None = None
@@ -186,7 +179,9 @@ class Edge:
 
     # ── in running order ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
+    # Where nothing is waited for, the coroutine of the next step is handed back: one `async def` less to enter and to wake.
+
+    def _serve(self, scope: Scope, exchange: _Exchange) -> Awaitable[None]:
         head = exchange.head
         exchange.address = scope["client"][0] if scope.get("client") else ""
         try:
@@ -197,32 +192,32 @@ class Edge:
         scope["baas.limits"] = self._body_limits
         path: str = scope["path"]
         if head.host in self._own_hosts:
-            if path.startswith(_API):
-                await self._api(scope, exchange, None)
-            else:
-                await self._page(scope, exchange)
-            return
-        bound = await self._site_of_host(head.host)
+            return self._api(scope, exchange, None) if path.startswith(_API) else self._page(scope, exchange)
+        return self._foreign(scope, exchange)
+
+    async def _foreign(self, scope: Scope, exchange: _Exchange) -> None:
+        """Under a host name that is not the server's own."""
+        bound = await self._site_of_host(exchange.head.host)
         if bound is None:
             raise Misdirected("This server does not answer for that host name.")
         project, site = bound
-        if path.startswith(_API):
+        if scope["path"].startswith(_API):
             await self._api(_on_project(scope, project), exchange, bound)
         else:
             await self._site(scope, exchange, project, site)
 
-    async def _page(self, scope: Scope, exchange: _Exchange) -> None:
+    def _page(self, scope: Scope, exchange: _Exchange) -> Awaitable[None]:
         """Health, documentation and console: no project, no credential in the sense of the API, no page in a frame."""
         found = self._router.find(scope["method"], scope["path"])
         exchange.route = found.endpoint.path
         if found.endpoint.page:
             exchange.kind = self._headers.pages
-        await self._run(scope, exchange, found, None)
+        return self._run(scope, exchange, found, None)
 
     async def _site(self, scope: Scope, exchange: _Exchange, project: Project, site: str | None) -> None:
         exchange.kind, exchange.route, exchange.project = self._headers.site, "site", project
         scope["baas.context"] = Context(exchange.request_id, ANONYMOUS, exchange.address, project, site)
-        await self._stream(str(project.id), self._hosting, scope, exchange)
+        await self._stream(project.key, self._hosting, scope, exchange)
 
     async def _api(self, scope: Scope, exchange: _Exchange, bound: tuple[Project, str | None] | None) -> None:
         try:
@@ -256,19 +251,18 @@ class Edge:
             await exchange.send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
         await exchange.send({"type": "http.response.body", "body": b""})
 
-    async def _run(self, scope: Scope, exchange: _Exchange, found: Found, site: str | None) -> None:
+    def _run(self, scope: Scope, exchange: _Exchange, found: Found, site: str | None) -> Awaitable[None]:
         project, endpoint = exchange.project, found.endpoint
         scope["baas.context"] = Context(
             exchange.request_id, exchange.principal, exchange.address, project, site, exchange.head.forwarded
         )
         scope["baas.found"] = found
-        key = str(project.id) if project is not None else ""
+        key = project.key if project is not None else ""
         if endpoint.vital:
-            await self._router(scope, exchange.receive, exchange.send)
-        elif endpoint.streams:
-            await self._stream(key, self._router, scope, exchange)
-        else:
-            await self._work_on(key, scope, exchange)
+            return self._router(scope, exchange.receive, exchange.send)
+        if endpoint.streams:
+            return self._stream(key, self._router, scope, exchange)
+        return self._work_on(key, scope, exchange)
 
     async def _work_on(self, key: str, scope: Scope, exchange: _Exchange) -> None:
         if not self._work.try_enter(key):
@@ -348,6 +342,11 @@ class Edge:
                 "principal": f"{principal.kind}:{principal.id}" if principal.id else principal.kind,
             }
         )
+
+
+async def _no_socket(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": 1008, "reason": "There is no socket here."})
 
 
 def _on_project(scope: Scope, project: Project) -> Scope:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import NoReturn, TypeVar, overload
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
@@ -39,7 +40,7 @@ def read_query(raw: bytes, known: Collection[str]) -> Query:
         if name in found:
             _refuse(name, f"The query parameter {name!r} may be given once.")
         found[name] = _decode(value, name)
-    return found
+    return MappingProxyType(found)
 
 
 @overload

@@ -5,10 +5,10 @@ request, a path known by another method must name all of them, and a fixed segme
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.convertors import PathConvertor, StringConvertor
 from starlette.requests import Request
@@ -17,16 +17,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baas.base.errors import MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
-from baas.infra.http.params import read_query
+from baas.infra.http.params import Query, read_query
 from baas.infra.http.routes import Endpoint, Handler
 
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What answers a request: the endpoint, its callable and the values in the path. `bare` is a HEAD answered by its GET."""
 
     endpoint: Endpoint
@@ -77,6 +77,8 @@ class Router:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self.endpoints = tuple(endpoints)
+        # Clients ask the same again and again. What is refused is not kept.
+        self._read = lru_cache(_KEPT_QUERIES)(_read)
         self._fixed: dict[str, _Path] = {}
         by_template: dict[str, _Path] = {}
         for endpoint in self.endpoints:
@@ -122,18 +124,17 @@ class Router:
             raise NotFound("There is nothing at this path.", code="no_route")
         return allowed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Find, check the policy, read the query, run. The edge may have found already (`baas.found`).
 
-        Raises BadRequest (`bad_parameter`) for a query parameter that the endpoint does not declare.
+        Raises at the call, BadRequest (`bad_parameter`) for a query parameter that the endpoint does not declare.
         """
         found: Found = scope.get("baas.found") or self.find(scope["method"], scope["path"])
         scope["path_params"] = found.path_params
         found.endpoint.policy.admit(Context.of(scope).principal)
-        asked = scope["query_string"]
-        # Whatever stands in the address of a page is its script's business.
-        scope["baas.query"] = read_query(asked, found.endpoint.query) if asked and not found.endpoint.page else _NOTHING
-        await found.app(scope, receive, _without_body(send) if found.bare else send)
+        asked: bytes = scope["query_string"]
+        scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
+        return found.app(scope, receive, _without_body(send) if found.bare else send)
 
     def _candidates(self, path: str) -> Sequence[_Path]:
         fixed = self._fixed.get(path)
@@ -141,6 +142,11 @@ class Router:
         if fixed is None and not self._any_length:
             return open_paths
         return [*([fixed] if fixed else []), *open_paths, *self._any_length]
+
+
+def _read(endpoint: Endpoint, asked: bytes) -> Query:
+    # Whatever stands in the address of a page is its script's business.
+    return read_query(asked, endpoint.query) if asked and not endpoint.page else _NOTHING
 
 
 class _Handled:

@@ -71,7 +71,7 @@ class Body:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
     """One method on one path. `path` is Starlette's form, from `/v1/…`; `{project}` in it has the project resolved first.
 
