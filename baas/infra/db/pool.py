@@ -37,6 +37,8 @@ _SESSION = {
     "default_transaction_isolation": "read committed",
     "application_name": "baas",
     "jit": "off",
+    # Requests are many and small: workers for one of them start in milliseconds and take the processors of the others.
+    "max_parallel_workers_per_gather": "0",
 }
 
 
