@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -28,9 +29,9 @@ from baas.infra.db.embedded.layout import kept_secret
 from baas.infra.db.migrate import migrate
 from baas.infra.db.pool import Database
 from baas.infra.db.suitable import Unsuitable, refuse_unsuitable
-from baas.process_server import BACKLOG, FAILED, Failure, Running, in_words, open_log, run_in_loop, say, serve_here
+from baas.process_server import BACKLOG, FAILED, STOPPING, Failure, Running, in_words, open_log, run_in_loop, say, serve_here
 
-USAGE, UNREACHABLE = 2, 7
+USAGE, UNREACHABLE, INTERRUPTED = 2, 7, 130
 _MOST_FILES = 65_536
 _PORTS_TRIED = 20
 _CONNECTIONS_BESIDES = 20  # LISTEN, health, upkeep, a person with psql
@@ -128,7 +129,7 @@ def serve(
 ) -> int:
     """Run the server until it is told to stop; the exit code. What goes wrong is written to the standard error stream."""
     try:
-        with _signals_while_starting() as stop:
+        with signals_while_starting() as stop:
             return _serve(settings, stop, prepare or _nothing, ready or (lambda _: None), next_free_port)
     except _Stopped:
         return 0
@@ -159,6 +160,8 @@ def exit_code_of(error: Exception) -> int:
 
 def _serve(settings: Settings, stop: _Stop, prepare: Prepare, ready: Callable[[Running], None], next_free_port: bool) -> int:
     failure = Failure()
+    if settings.workers > 1 and os.name == "nt":
+        raise CannotStart("On Windows a port cannot be handed on to other processes: run one worker.", USAGE)
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(settings, next_free_port))
         settings = replace(settings, port=listener.getsockname()[1])
@@ -265,8 +268,7 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
 def _allow_many_files() -> None:
     """Every connection is an open file; the usual limit of 1024 is for programs that still use select()."""
     with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
+        resource = import_module("resource")  # not on Windows, which has no such limit
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
         if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -274,9 +276,10 @@ def _allow_many_files() -> None:
 
 
 @contextmanager
-def _signals_while_starting() -> Iterator[_Stop]:
+def signals_while_starting() -> Iterator[_Stop]:
+    """What the start, or another long work of this process, asks whether it shall stop."""
     stop = _Stop()
-    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    before = {one: signal.signal(one, stop) for one in STOPPING}
     try:
         yield stop
     finally:

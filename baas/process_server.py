@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -24,6 +25,8 @@ from baas.infra.observe.log import Log
 
 FAILED = 1
 BACKLOG = 2048
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
+"""The signals that ask a server to stop: by a service manager, by Ctrl-C, and on Windows by Ctrl-Break or a parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +191,18 @@ def _uvicorn(settings: Settings, app: Any) -> uvicorn.Config:
 
 @contextmanager
 def _signals_to(drain: Callable[[], None]) -> Iterator[None]:
+    """Not by the loop's own way to hear signals, which it does not have on Windows; this one works on every loop and system."""
     loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(one, drain)
+
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(drain)
+
+    for one in STOPPING:
+        signal.signal(one, heard)
     try:
         yield
     finally:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(one)
+        for one in STOPPING:
             signal.signal(one, signal.SIG_IGN)  # the drain is done; what remains is short and must not be torn
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from baas.base.settings import Secret, Settings, load_settings
-from baas.process_server import FAILED, Failure, Running, run_in_loop, say, serve_here
+from baas.process_server import FAILED, STOPPING, Failure, Running, run_in_loop, say, serve_here
 
 _READY = b"ready\n"
 _START_S = 60
@@ -71,7 +71,7 @@ def run_workers(
         stops.append(number)
         failure.happened.set()
 
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in STOPPING:
         signal.signal(one, stop)
     check()
     workers: list[_Worker] = []

@@ -3,12 +3,12 @@
 import gzip
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from baas_sdk.errors import ConfigError
 
 
-def pack(folder: Path, into: BinaryIO) -> int:
+def pack(folder: Path, into: IO[bytes]) -> int:
     """Writes every file of the folder and gives their number. Dot files stay behind, but for `.well-known`, which sites serve.
 
     Raises:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from baas.infra.db.embedded.account import choose_account
+from baas.infra.db.embedded import address
+from baas.infra.db.embedded.address import socket_folder
 from baas.infra.db.embedded.cluster import Cluster
 from baas.infra.db.embedded.engine import choose_engine
 from baas.infra.db.embedded.faults import ClusterFault, InUse
-from baas.infra.db.embedded.layout import lay_out, socket_folder
-from tests.support.process import postgres_of, wait_for
+from baas.infra.db.embedded.host import HOST
+from baas.infra.db.embedded.layout import lay_out
+from tests.support.process import free_port, postgres_of, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -68,7 +71,7 @@ def pid_file(data: Path) -> Path:
 
 
 def as_account() -> dict[str, object]:
-    account = choose_account(lambda _: None)
+    account = HOST.choose_account(lambda _: None)
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
@@ -215,6 +218,27 @@ def test_a_data_folder_has_one_server(data: Path) -> None:
         assert cluster.url() == Cluster.of_running_server(data).url()
 
 
+def test_where_there_are_no_sockets_it_is_met_at_a_port(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: at a free port of this machine alone, with the same passwords; after a crash at the same one. A port that
+    somebody takes in between is no hindrance.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1]])
+        monkeypatch.setattr(address, "_free_port", lambda: next(ports, None) or free_port())
+        with Cluster(data, by_port=True) as cluster:
+            url, first = cluster.url(), cluster.pid
+            assert f"@127.0.0.1:{taken.getsockname()[1]}/" not in url
+            assert ask(url, "show listen_addresses") == "127.0.0.1"
+            assert ask(cluster.superuser_url(), "show unix_socket_directories") == ""
+            assert url == Cluster.of_running_server(data).url()
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                ask(url.replace("baas_server:", "baas_server:x"), "select 1")
+            assert first
+            os.kill(first, signal.SIGKILL)
+            wait_for(lambda: cluster.pid not in (None, first) and answers(url))
+    assert postgres_of(data) == []
+
+
 def test_a_long_path_is_no_hindrance(folder: Path) -> None:
     """A socket's path has 107 bytes at most; the socket of a deep folder lies elsewhere, in a folder of its own."""
     data = folder / ("deep-" * 20) / "data"
@@ -243,7 +267,7 @@ def test_a_trap_in_the_place_of_the_socket_is_refused(folder: Path) -> None:
 
 def lay_out_at(data: Path):
     data.mkdir(mode=0o755)
-    return lay_out(data, choose_account(lambda _: None))
+    return lay_out(data, HOST.choose_account(lambda _: None))
 
 
 def test_making_the_database_cut_short_leaves_nothing_in_the_way(folder: Path) -> None:

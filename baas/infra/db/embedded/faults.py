@@ -26,6 +26,10 @@ _KNOWN = (
         r"error while loading shared libraries|not found \(required by",
         "A library that PostgreSQL needs is missing on this system.",
     ),
+    (
+        r"user with administrative permissions is not permitted",
+        "PostgreSQL refuses to run as an administrator. Start the server from an ordinary console.",
+    ),
 )
 
 
@@ -35,6 +39,10 @@ class ClusterFault(Exception):
 
 class InUse(ClusterFault):
     """Another server has the data folder."""
+
+
+class PortTaken(ClusterFault):
+    """Another program took the port that was free a moment ago."""
 
 
 def last_lines(log: Path, since: int = 0) -> list[str]:

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+assert sys.platform != "win32"  # noqa: S101  where we become nobody else, and nothing else
+
 _PR_SET_PDEATHSIG = 1
 
 

@@ -3,7 +3,7 @@
     <data>/lock                  held by the running server, its pid inside
     <data>/secret/               0700: passwords of the database's two logins
     <data>/engine/<version>/     the programs in use, and the ones before
-    <data>/pg/<major>/           the database
+    <data>/pg/<major>/           the database; of several, the one of the newest major, the others are kept from upgrades
     <data>/run/                  0700: the socket
     <data>/log/postgres.log
 
@@ -12,22 +12,19 @@ enter the data folder (below /root, say) the last four live below /var/lib/baas 
 """
 
 import contextlib
-import hashlib
 import os
 import secrets
-import stat
-import sys
-import tempfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from baas.infra.db.embedded.account import Account
 from baas.infra.db.embedded.faults import ClusterFault, InUse
+from baas.infra.db.embedded.host import HOST
+from baas.infra.db.embedded.system import Account
 
 _ELSEWHERE = Path("/var/lib/baas")
 _ELSEWHERE_FILE = "postgres-is-at"
-# The longest socket path is 107 bytes on Linux and 103 on macOS; PostgreSQL puts /.s.PGSQL.5432 behind the folder.
-_LONGEST_SOCKET_FOLDER = 89 if sys.platform == "darwin" else 93
+_UNFINISHED = (".init", ".upgrade", ".removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +50,36 @@ class Layout:
     def pg(self, major: int) -> Path:
         return self.home / "pg" / str(major)
 
+    def majors(self) -> list[int]:
+        """The major versions there are databases of, the newest first."""
+        found = [int(path.parent.name) for path in self.home.glob("pg/*/PG_VERSION") if path.parent.name.isdigit()]
+        return sorted(found, reverse=True)
+
     def major(self) -> int | None:
         """The major version of the existing database; the newest, should there be several."""
-        found = [int(path.parent.name) for path in self.home.glob("pg/*/PG_VERSION") if path.parent.name.isdigit()]
-        return max(found, default=None)
+        return next(iter(self.majors()), None)
+
+    def unfinished(self) -> list[Path]:
+        """What making, moving or removing a database left when it was cut short."""
+        return sorted(path for path in self.home.glob("pg/*") if path.suffix in _UNFINISHED)
+
+    def make_real(self, made: Path, name: Path) -> None:
+        """Give a folder its name, in one step that survives a power cut."""
+        made.rename(name)
+        HOST.sync_folder(name.parent)
+
+    def remove_database(self, major: int) -> None:
+        """Remove one for good. Cut short, it is no database any more, and the next start removes what is left."""
+        folder = self.pg(major)
+        doomed = folder.with_name(f"{major}.removed")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
 
     def own(self, path: Path) -> None:
         """Hand something of ours to PostgreSQL's user."""
         if self.account:
-            os.chown(path, self.account.uid, self.account.gid)
+            HOST.give(path, self.account)
 
 
 def claim(data: Path) -> int:
@@ -69,35 +87,33 @@ def claim(data: Path) -> int:
 
     Raises ClusterFault when another server has it or it cannot be written.
     """
-    import fcntl
-
     try:
         if not data.is_dir():
             # Others may pass through, not list: root's PostgreSQL, being another user, must reach its own folder inside.
             data.mkdir(parents=True)
-            data.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            data.chmod(0o711 if hasattr(os, "geteuid") and os.geteuid() == 0 else 0o700)
+        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ClusterFault(
             f"The data folder {data} cannot be written: {error.strerror}. Choose another with --data-dir."
         ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+    if not HOST.lock(lock):
+        os.lseek(lock, 0, os.SEEK_SET)
+        holder = os.read(lock, 20).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise InUse(
             f"The data folder {data} is in use by another server (process {holder}). Stop that one, or choose another --data-dir."
-        ) from None
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+        )
+    os.ftruncate(lock, 0)
+    os.lseek(lock, 0, os.SEEK_SET)
+    os.write(lock, str(os.getpid()).encode())
     return lock
 
 
 def lay_out(data: Path, account: Account | None) -> Layout:
     """Make the folders. Only folders made here get a mode or an owner; nothing above them is touched."""
     home = data
-    if account and not account.may_enter(data):
+    if account and not HOST.may_enter(account, data):
         home = _elsewhere(data)
     layout = Layout(data, home, account)
     make_folder(layout.secret, 0o700)
@@ -106,30 +122,12 @@ def lay_out(data: Path, account: Account | None) -> Layout:
     for name in ("pg", "run"):
         make_folder(home / name, 0o700)
         layout.own(home / name)
-    if account and not account.may_enter(home):
+    if account and not HOST.may_enter(account, home):
         raise ClusterFault(
             f"PostgreSQL must run as user {account.name!r}, who may not enter {home}. Start the server as an ordinary user,"
             " or choose a --data-dir that others may pass through, such as one below /var/lib."
         )
     return layout
-
-
-def socket_folder(layout: Layout) -> Path:
-    """The folder of the socket: `run/`, or a short one elsewhere when that path is too long for a socket address."""
-    folder = layout.home / "run"
-    if len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER:
-        return folder
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    uid = layout.account.uid if layout.account else os.getuid()
-    folder = Path(tempfile.gettempdir()).resolve() / f"baas-{uid}-{digest}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        layout.own(folder)
-    about = folder.lstat()
-    # Anyone may write to the folder of temporary files: what is there under our name may be a trap.
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != uid or about.st_mode & 0o077:
-        raise ClusterFault(f"{folder} is not a private folder of ours. Remove it, or choose a shorter --data-dir.")
-    return folder
 
 
 def kept_secret(folder: Path, name: str) -> str:
