@@ -65,6 +65,7 @@ def build() -> "typer.Typer":
         buckets,
         collections,
         config,
+        db,
         dev,
         files,
         keys,
@@ -88,6 +89,7 @@ def build() -> "typer.Typer":
         app.command()(command)
     for name, group in {
         "config": config.app,
+        "db": db.app,
         "operators": operators.app,
         "projects": projects.app,
         "keys": keys.app,

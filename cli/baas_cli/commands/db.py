@@ -1,0 +1,83 @@
+"""`baas db`: upkeep of the embedded PostgreSQL, by whoever has the machine."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from baas_cli.command import noun
+from baas_cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from baas.base.settings import Settings
+    from baas.infra.db.embedded.upgrade import OldDatabase
+
+DataDir = Annotated[Path | None, typer.Option(help="The server's data folder, as for `baas serve`.")]
+
+app = noun("The embedded PostgreSQL of a server on this machine.")
+
+
+@app.command()
+def upgrade(ctx: typer.Context, data_dir: DataDir = None) -> None:
+    """Move the database to the newest PostgreSQL at hand. Stop the server first; the old database is kept."""
+    output = Invocation.of(ctx).output
+    with _told():
+        from baas.process_database import upgrade as move
+
+        done = move(_settings(data_dir), output.say)
+    if done is None:
+        output.done("The database is of the newest PostgreSQL at hand.", {"upgraded": False})
+        return
+    facts = {
+        "upgraded": True,
+        "before": done.before,
+        "after": done.after,
+        "tables": done.tables,
+        "rows": done.rows,
+        "path": str(done.kept),
+    }
+    output.done(
+        f"The database is of PostgreSQL {done.after} now: {done.tables} tables, {done.rows} rows, counted on both sides."
+        f" The old one is kept in {done.kept} until: baas db prune",
+        facts,
+    )
+
+
+@app.command()
+def prune(ctx: typer.Context, data_dir: DataDir = None) -> None:
+    """Delete the databases that upgrades kept. The one in use stays, and its server may run."""
+    output = Invocation.of(ctx).output
+    with _told():
+        from baas.process_database import old_databases, remove_old
+
+        settings = _settings(data_dir)
+        found = old_databases(settings)
+        for old in found:
+            output.confirm(f"Delete the database of PostgreSQL {old.major} in {old.folder} ({old.size >> 20} MB) for good?")
+            remove_old(settings, old)
+    output.done(f"{len(found)} deleted.", {"deleted": [_facts(old) for old in found]})
+
+
+def _facts(old: "OldDatabase") -> Mapping[str, object]:
+    return {"major": old.major, "path": str(old.folder), "bytes": old.size}
+
+
+def _settings(data_dir: Path | None) -> "Settings":
+    from baas.process import load
+
+    return load({"data_dir": data_dir}).settings
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What keeps it from being done, in the words and with the exit code of `baas serve`."""
+    from baas.process import STARTING, exit_code_of
+    from baas.process_server import in_words, say
+
+    try:
+        yield
+    except STARTING as error:
+        say(in_words(error))
+        raise typer.Exit(exit_code_of(error)) from None
