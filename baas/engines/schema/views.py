@@ -97,6 +97,7 @@ async def make(
     await readers.let_read(tx, asked.schema, [name for name in others if name != asked.name])
     await _as_author(tx, asked.schema)
     await _create(tx, asked, asked.view.sql, None)
+    await _judge(tx, asked, others)
     columns = await _columns(tx, asked)
     system = _system(columns)
     fields, faults = _fields(columns, asked, body, keep=keep)
@@ -107,8 +108,8 @@ async def make(
     shown = [(by_name[name], _SYSTEM_CASTS[name]) for name in system]
     shown += [(by_name[field.name], kind_of(field).cast(field)) for field in fields]
     await _create(tx, asked, asked.view.sql, shown)
+    await _judge(tx, asked, others)  # again: what fits between two parentheses may fit otherwise between others
     await _as_server(tx, asked.schema)
-    await _judge(tx, asked, others)
     await readers.let_read(tx, asked.schema, [*others, asked.name])
     await _try(tx, asked)
     return replace(asked, fields=fields, view=View(asked.view.sql, system))
@@ -272,7 +273,8 @@ def _system_faults(columns: Sequence[_Column]) -> Sequence[Fault]:
 
 def _sql_fault(error: SqlRefused, text: str, place: int | None) -> Fault:
     """With the place in the author's own text: `position` from 0, `line` from 1."""
-    details: dict[str, object] = {"condition": error.condition}
+    # The kind of error would tell what is there and forbidden from what is not there.
+    details: dict[str, object] = {} if error.out_of_reach else {"condition": error.condition}
     if place is not None and 0 <= place <= len(text):
         details |= {"position": place, "line": text.count("\n", 0, place) + 1}
     code: Literal["not_allowed_in_view", "bad_view"] = "not_allowed_in_view" if error.out_of_reach else "bad_view"

@@ -209,6 +209,9 @@ class Database:
                 max_cacheable_statement_size=64 * 1024,
                 server_settings=_SESSION,
             )
+            # Before the driver looks at types it turns `jit` off by set_config, which has no switch and which readers may not
+            # call. It is off already.
+            connection._server_caps = connection._server_caps._replace(jit=False)
             await _prepare(connection)
         self._open.add(connection)
         return connection
