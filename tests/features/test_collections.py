@@ -102,7 +102,8 @@ async def test_what_is_shown_is_what_was_sent_with_defaults_written_out(project:
     assert {"list": "true", "view": None, "create": None, "update": None, "delete": None} == made["rules"]
     assert {
         "name": "owner", "type": "relation", "required": False, "unique": False, "hidden": False, "immutable": False,
-        "readonly": False, "default": None, "read": None, "to": "users", "many": False, "on_delete": "restrict",
+        "readonly": False, "default": None, "read": None, "validate": None, "validate_message": None,
+        "to": "users", "many": False, "on_delete": "restrict",
     } == made["fields"][1]  # fmt: skip
     again = await project.operator.post("collections", json={**made, "name": "copies"})
     assert again.status_code == 201

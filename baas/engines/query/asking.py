@@ -79,6 +79,12 @@ class Asking:
         rule = table.read(name) if self.masked else None
         return ALWAYS if rule is None else self._fold(("read", table.name, name), rule, "view", _NOTHING)
 
+    def validate(self, table: Table, name: str, action: Action) -> Judgement:
+        """The `validate` of a field, which holds for everybody."""
+        source = ("validate", table.name, name, action)
+        rule = next((demand.rule for demand in table.demands() if demand.field.name == name), None)
+        return ALWAYS if rule is None else self._fold(source, rule, action, _NOTHING)
+
     def filter(self, table: Table, rule: Rule, values: Mapping[str, object], place: Hashable = "") -> Judgement:
         """A checked filter with the values of its `$names`; its text depends on what the caller may enter and read with it.
 

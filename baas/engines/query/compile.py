@@ -5,6 +5,7 @@ shape that is known only the values are read. Each method returns a `Statement` 
 """
 
 from collections.abc import Hashable, Iterable, Mapping
+from typing import Literal
 
 from baas.engines.query import page
 from baas.engines.query.answer import Shown, shown
@@ -14,6 +15,7 @@ from baas.engines.query.rows import RowsOf, clients_rows, rows
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
 from baas.engines.query.tree import Count, Delete, Filter, Get, Insert, InsertMany, List, Put, Update, Values
+from baas.engines.query.validations import Validation, new_row, validations
 from baas.engines.rules.rule import Rule
 from baas.engines.schema.collection import Action, Collection
 from baas.engines.schema.fields.base import CASTS, Cast
@@ -89,8 +91,8 @@ class Compiler:
     def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:
         """`body`, `rev` and `seen` (whether this caller may view it, else the body is the id alone); no row when refused."""
         create, view, show = asking.judge(table, "create"), asking.judge(table, "view"), shown(table, None, asking)
-        refs = references(table, table.columns, asking)
-        key = ("insert", table.key, create.key, view.key, show.key, _keys(refs))
+        refs, demands = references(table, table.columns, asking), validations(table, asking, "create")
+        key = ("insert", table.key, create.key, view.key, show.key, _keys(refs), _keys(demands))
 
         def make() -> Template:
             return Template(
@@ -100,7 +102,9 @@ class Compiler:
                     _names(table.columns),
                     _names(table.columns, "n"),
                     one_row(table),
-                    _where(_references_hold(refs), (create, rows(table, next="n"))),
+                    _where(
+                        [*_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))], (create, rows(table, next="n"))
+                    ),
                     _answer(table, view, show),
                 )
             )
@@ -110,11 +114,12 @@ class Compiler:
     def insert_many(self, table: Table, tree: InsertMany, asking: Asking) -> Statement:
         """One row: `items` (JSON texts with commas between, in the order given), null when the whole was refused."""
         create, view, show = asking.judge(table, "create"), asking.judge(table, "view"), shown(table, None, asking)
-        refs = references(table, table.columns, asking)
-        key = ("insert many", table.key, create.key, view.key, show.key, _keys(refs))
+        refs, demands = references(table, table.columns, asking), validations(table, asking, "create")
+        key = ("insert many", table.key, create.key, view.key, show.key, _keys(refs), _keys(demands))
 
         def make() -> Template:
-            allowed = _where(_references_hold(refs), (create, rows(table, next="n")))
+            holding = [*_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))]
+            allowed = _where(holding, (create, rows(table, next="n")))
             return Template(
                 sql(
                     "with n as (select {} from {}), made as (insert into {} as r ({}) select {} from n"
@@ -136,11 +141,12 @@ class Compiler:
         """`body`, `rev` and `seen` of the record as it is now; no row when it is absent, refused or of another revision."""
         rule, view, show = asking.judge(table, "update"), asking.judge(table, "view"), shown(table, None, asking)
         names = tuple(name for name in table.columns if name in tree.values and name not in _SYSTEM)
-        refs = references(table, names, asking)
-        key = ("update", table.key, names, tree.rev is None, rule.key, view.key, show.key, _keys(refs))
+        refs, demands = references(table, names, asking), validations(table, asking, "update", names)
+        key = ("update", table.key, names, tree.rev is None, rule.key, view.key, show.key, _keys(refs), _keys(demands))
 
         def make() -> Template:
-            conditions = [*_this_one(tree.rev), *_references_hold(refs, old="r")]
+            holding = [*_references_hold(refs, old="r"), *_demands_hold(demands, before_and_after(table, names))]
+            conditions = [*_this_one(tree.rev), *holding]
             return Template(
                 sql(
                     "update {} r set {} from {} where {} returning {}",
@@ -159,12 +165,14 @@ class Compiler:
         update, create, view = asking.judge(table, "update"), asking.judge(table, "create"), asking.judge(table, "view")
         show = shown(table, None, asking)
         refs = references(table, table.columns, asking)
+        changed, new = validations(table, asking, "update", tree.replaces), validations(table, asking, "create")
         only_old = tree.only_old or tree.rev is not None
-        folded = _keys((update, create, view, show, *refs))
+        folded = (_keys((update, create, view, show, *refs)), _keys(changed), _keys(new))
         key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, only_old, folded)
 
         def make() -> Template:
-            replaced = [*_this_one(tree.rev), *_references_hold(refs, old="r"), *_stay(tree.fixed)]
+            both = before_and_after(table, tree.replaces)
+            replaced = [*_this_one(tree.rev), *_references_hold(refs, old="r"), *_stay(tree.fixed), *_demands_hold(changed, both)]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
             only_replace = [sql("false")] if only_old else []
             return Template(
@@ -176,12 +184,15 @@ class Compiler:
                     one_row(table),
                     table.sql,
                     _assignments(tree.replaces),
-                    _where(replaced, (update, before_and_after(table, tree.replaces))),
+                    _where(replaced, (update, both)),
                     _answer(table, view, show),
                     table.sql,
                     _names(table.columns),
                     _names(table.columns, "n"),
-                    _where([*only_replace, absent, *_references_hold(refs)], (create, rows(table, next="n"))),
+                    _where(
+                        [*only_replace, absent, *_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
+                        (create, rows(table, next="n")),
+                    ),
                     _answer(table, view, show),
                 )
             )
@@ -203,17 +214,32 @@ class Compiler:
     # Why a change touched nothing: asked only then, to choose between 403, 404, 409, 412 and 422.
 
     def why_not_inserted(self, table: Table, tree: Insert | InsertMany, asking: Asking) -> Statement:
-        """`allowed` by the rule, and `targets`: for each of `reference_names`, whether what it points to is there."""
+        """`allowed` by the rule; `targets`: for each of `reference_names`, whether what it points to is there; `failing`: for
+        each of `demands`, the positions from 1 of the rows that do not meet it, null for none.
+        """
         create, refs = asking.judge(table, "create"), references(table, table.columns, asking)
-        key = ("why not inserted", type(tree), table.key, create.key, _keys(refs))
+        demands = validations(table, asking, "create")
+        key = ("why not inserted", type(tree), table.key, create.key, _keys(refs), _keys(demands))
 
         def make() -> Template:
-            source = one_row(table)
+            source, position = one_row(table), literal(1)
             if isinstance(tree, InsertMany):
-                source = sql("(select {} from {}) n", _unpacked(table), _many_rows(table))
+                source, position = sql("(select {} from {}) n", _unpacked(table), _many_rows(table)), sql("n._position")
             allowed = _every(_where([], (create, rows(table, next="n"))))
             targets = (_every(reference.holds(ident("n", reference.column.name), None)) for reference in refs)
-            return Template(sql("select {} as allowed, {} as targets from {}", allowed, _booleans(targets), source))
+            failing = (
+                sql("(array_agg({}) filter (where not {}))::text", position, one)
+                for one in _demands_hold(demands, new_row(table, "n"))
+            )
+            return Template(
+                sql(
+                    "select {} as allowed, {} as targets, array[{}]::text[] as failing from {}",
+                    allowed,
+                    _booleans(targets),
+                    join(", ", failing),
+                    source,
+                )
+            )
 
         if isinstance(tree, InsertMany):
             slots = _many_rows_slots(table, tree.rows, asking)
@@ -222,23 +248,27 @@ class Compiler:
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def why_not_changed(self, table: Table, tree: Update | Delete, asking: Asking) -> Statement:
-        """No row when the record is absent; else `seen`, `rev`, `allowed` by the rule, and `targets` as above."""
+        """No row when the record is absent; else `seen`, `rev`, `allowed` by the rule, `targets` as above, and `valid` for each
+        of the `demands`.
+        """
         action: Action = "update" if isinstance(tree, Update) else "delete"
         rule, view = asking.judge(table, action), asking.judge(table, "view")
         values: Values = tree.values if isinstance(tree, Update) else {}
         names = tuple(name for name in table.columns if name in values and name not in _SYSTEM)
         refs = references(table, names, asking)
-        key = ("why not changed", action, table.key, names, rule.key, view.key, _keys(refs))
+        demands = validations(table, asking, "update", names) if isinstance(tree, Update) else ()
+        key = ("why not changed", action, table.key, names, rule.key, view.key, _keys(refs), _keys(demands))
 
         def make() -> Template:
             targets = (reference.holds(*_new_and_old(reference)) for reference in refs)
             return Template(
                 sql(
-                    "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, {} as targets"
+                    "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, {} as targets, {} as valid"
                     " from {} r, {} where r.id = {}::uuid",
                     view.where(rows(table, record="r")),
                     rule.where(before_and_after(table, names)),
                     _booleans(targets),
+                    _booleans(_demands_hold(demands, before_and_after(table, names))),
                     table.sql,
                     changes(table, names),
                     Slot("id"),
@@ -251,21 +281,28 @@ class Compiler:
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def why_not_put(self, table: Table, tree: Put, asking: Asking) -> Statement:
-        """`present`, `seen`, `rev`, `may_update`, `may_create`, `targets`, and `stays` for each of the fixed fields."""
+        """`present`, `seen`, `rev`, `may_update`, `may_create`, `targets`, `stays` for each of the fixed fields, `valid` for each
+        of the demands of an update, `valid_new` for each of those of a create.
+        """
         update, create, view = asking.judge(table, "update"), asking.judge(table, "create"), asking.judge(table, "view")
         refs = references(table, table.columns, asking)
-        key = ("why not put", table.key, tree.replaces, tree.fixed, _keys((update, create, view, *refs)))
+        changed, new = validations(table, asking, "update", tree.replaces), validations(table, asking, "create")
+        folded = (_keys((update, create, view, *refs)), _keys(changed), _keys(new))
+        key = ("why not put", table.key, tree.replaces, tree.fixed, folded)
 
         def make() -> Template:
             return Template(
                 sql(
                     "select r.id is not null as present, coalesce({}, false) as seen, r.rev, coalesce({}, false) as may_update,"
-                    " coalesce({}, false) as may_create, {} as targets, {} as stays from {} left join {} r on r.id = n.id",
+                    " coalesce({}, false) as may_create, {} as targets, {} as stays, {} as valid, {} as valid_new"
+                    " from {} left join {} r on r.id = n.id",
                     view.where(rows(table, record="r")),
                     update.where(before_and_after(table, tree.replaces)),
                     create.where(rows(table, next="n")),
                     _booleans(reference.holds(*_new_and_old(reference)) for reference in refs),
                     _booleans(_stay(tree.fixed)),
+                    _booleans(_demands_hold(changed, before_and_after(table, tree.replaces))),
+                    _booleans(_demands_hold(new, new_row(table, "n"))),
                     one_row(table),
                     table.sql,
                 )
@@ -276,6 +313,12 @@ class Compiler:
     def reference_names(self, table: Table, names: Iterable[str], asking: Asking) -> tuple[str, ...]:
         """The fields that `targets` of the three statements above speaks of, in its order."""
         return tuple(reference.column.name for reference in references(table, names, asking))
+
+    def demands(
+        self, table: Table, asking: Asking, action: Literal["create", "update"], changed: Iterable[str] | None = None
+    ) -> tuple[Validation, ...]:
+        """The validations that `failing`, `valid` and `valid_new` speak of, in their order; `changed` None: of a new record."""
+        return validations(table, asking, action, changed)
 
     def _wanted(self, table: Table, wanted: Filter | None, asking: Asking) -> Judgement:
         if wanted is None:
@@ -374,6 +417,10 @@ def _references_hold(refs: Iterable[Reference], old: str | None = None) -> list[
     ]
 
 
+def _demands_hold(demands: Iterable[Validation], where: RowsOf) -> list[Sql]:
+    return [demand.holds(where) for demand in demands]
+
+
 def _new_and_old(reference: Reference) -> tuple[Sql, Sql]:
     return ident("n", reference.column.name), ident("r", reference.column.name)
 
@@ -390,7 +437,7 @@ def _booleans(conditions: Iterable[Sql]) -> Sql:
     return sql("array[{}]::bool[]", join(", ", conditions))
 
 
-def _keys(parts: Iterable[Judgement | Shown | Reference]) -> tuple[Hashable, ...]:
+def _keys(parts: Iterable[Judgement | Shown | Reference | Validation]) -> tuple[Hashable, ...]:
     return tuple(part.key for part in parts)
 
 

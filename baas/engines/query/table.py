@@ -1,11 +1,12 @@
 """A collection as the compiler sees it: columns with their SQL, what rules may name, and the checked rules. One per version."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
 from baas.engines.rules.rule import Env, RowField, RowType, Rule, check
+from baas.engines.rules.tree import Constant, walk
 from baas.engines.rules.types import Inverse
 from baas.engines.schema.collection import Action, Collection, Field
 from baas.engines.schema.fields import kind_of
@@ -98,6 +99,7 @@ class Table:
         self._tables = tables
         self._rules: dict[Action, Rule | None] = {}
         self._reads: dict[str, Rule] = {}
+        self._demands: tuple[Demand, ...] | None = None
         self._needs: dict[tuple[Action, ...], bool] = {}
         self._links: dict[bool, Mapping[str, Link]] = {}
         self._gates = frozenset(name for name, one in self.columns.items() if one.field and one.field.read is not None)
@@ -123,6 +125,13 @@ class Table:
             self._reads[name] = check(field.read, rule_env(self.collection, "view", self.others))
         return self._reads[name]
 
+    def demands(self) -> "tuple[Demand, ...]":
+        """The checked `validate` expressions of the fields."""
+        if self._demands is None:
+            fields = [field for field in self.collection.fields if field.validate is not None]
+            self._demands = tuple(_demand(field, self.collection, self.others) for field in fields)
+        return self._demands
+
     def gated(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of the names whose field has a `read` expression."""
         return tuple(name for name in names if name in self._gates) if self._gates else ()
@@ -134,9 +143,9 @@ class Table:
         return self._needs[actions]
 
     def looks_at_input(self, action: Action) -> bool:
-        """Whether the rule of an action depends on which keys the client sent."""
-        rule = self.rule(action)
-        return rule is not None and any(root == "input" for root, _ in rule.names)
+        """Whether the rule of an action, or a validation, depends on which keys the client sent."""
+        asked = (self.rule(action), *(demand.rule for demand in self.demands()))
+        return any(root == "input" for rule in asked if rule is not None for root, _ in rule.names)
 
     def _asked(self, actions: tuple[Action, ...]) -> Iterable[Rule]:
         """Every rule that a statement for these actions may hold: theirs, the view rule of answers and of targets, `read`."""
@@ -146,6 +155,7 @@ class Table:
         if any(action in ("create", "update") for action in actions):
             targets = (self.target(column) for column in self.references(self.columns))
             rules += [target.rule("view") for target in targets if target is not None]
+            rules += [demand.rule for demand in self.demands()]
         return (rule for rule in rules if rule is not None)
 
     def target(self, column: Column) -> "Table | None":
@@ -220,6 +230,40 @@ def rule_env(collection: Collection, action: Action, others: Mapping[str, Collec
         kind="rule",
         collections=RowTypes(others),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The checked `validate` of a field: which fields of the written record it depends on, and whether it speaks of null."""
+
+    field: Field
+    rule: Rule
+    reads: frozenset[str]
+    asks_null: bool
+
+
+def _demand(field: Field, collection: Collection, others: Mapping[str, Collection]) -> Demand:
+    rule = check_validation(collection, field, others)
+    reads = frozenset(name for root, name in rule.names if root in ("next", "input")) | {field.name}
+    asks_null = any(isinstance(node, Constant) and node.value is None for node in walk(rule.tree))
+    return Demand(field, rule, reads, asks_null)
+
+
+def check_validation(collection: Collection, field: Field, others: Mapping[str, Collection]) -> Rule:
+    """The checked `validate` of a field; `record` is null throughout while there is none. Raises RuleError."""
+    row = row_type(collection, others)
+    before = RowType({name: replace(one, nullable=True) for name, one in row.fields.items()}, row.inverses)
+    env = Env(
+        action="",
+        record=before,
+        next=row,
+        auth=auth_type(others),
+        bare="next",
+        kind="validation",
+        value=field.name,
+        collections=RowTypes(others),
+    )
+    return check(field.validate or "true", env)
 
 
 class RowTypes(Mapping[str, RowType]):

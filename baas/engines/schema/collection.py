@@ -15,7 +15,8 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 class Field:
     """One typed column. `type` names a kind of `schema/fields`; `options` are that kind's own, already checked.
 
-    `default` is a JSON value or None for none. `system` fields (of `users`) cannot be altered or dropped.
+    `default` is a JSON value or None for none. `validate` is an expression that every written value must satisfy, and
+    `validate_message` what is said when it does not. `system` fields (of `users`) cannot be altered or dropped.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Field:
     immutable: bool = False
     readonly: bool = False
     read: str | None = None
+    validate: str | None = None
+    validate_message: str | None = None
     options: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     system: bool = False
 

@@ -60,6 +60,11 @@ def _written(field: Field) -> JsonSchema:
             ("Only operators and secret keys may write it.", field.readonly),
             ("Cannot be changed once the record exists, but by operators and secret keys.", field.immutable),
             ("No two records share a value.", field.unique),
+            # Not the expression: it may speak of fields that the reader of the document does not know.
+            (
+                field.validate_message or "An expression of the collection decides which values it takes.",
+                field.validate is not None,
+            ),
         )
         if holds
     ]

@@ -19,11 +19,13 @@ MAX_INDEXES = 32
 MAX_INDEX_FIELDS = 8
 MAX_RULE_LENGTH = 4096
 MAX_DESCRIPTION_LENGTH = 1000
+MAX_MESSAGE_LENGTH = 200
 MAX_VIEW_LENGTH = 20_000
 USERS = "users"
 
 _FLAGS = ("required", "unique", "hidden", "immutable", "readonly")
-_FIELD_KEYS = ("name", "type", *_FLAGS, "default", "read", "system", "renamed_from")
+_EXPRESSIONS = ("read", "validate")
+_FIELD_KEYS = ("name", "type", *_FLAGS, "default", *_EXPRESSIONS, "validate_message", "system", "renamed_from")
 _SAID_OF_A_VIEW = ("name", "type", "hidden", "read", "options", "system")
 _INDEX_KEYS = ("fields", "unique", "where")
 _KEYS = ("name", "fields", "indexes", "rules", "options", "view")
@@ -167,8 +169,9 @@ def read_field(entry: Mapping[str, object], at: str, faults: Faults, *, reserved
     given = {option.name: plain(entry.get(option.name)) for option in kind.options}
     options, option_faults = kind.check_options(given)
     faults.found += [fault.under(at) for fault in option_faults]
-    read = _expression(entry.get("read"), pointer(at, "read"), faults)
-    field = Field(name, kind.name, **flags, read=read, options=MappingProxyType(dict(options)))
+    said: dict[str, Any] = {one: _expression(entry.get(one), pointer(at, one), faults) for one in _EXPRESSIONS}
+    said["validate_message"] = _message(entry, at, faults)
+    field = Field(name, kind.name, **flags, **said, options=MappingProxyType(dict(options)))
     if option_faults:
         return field
     return _with_default(field, entry.get("default"), at, faults)
@@ -391,6 +394,7 @@ def field_json(field: Field) -> dict[str, object]:
     shown: dict[str, object] = {"name": field.name, "type": field.type}
     shown |= {flag: getattr(field, flag) for flag in _FLAGS}
     shown |= {"default": field.default, "read": field.read}
+    shown |= {"validate": field.validate, "validate_message": field.validate_message}
     shown |= {name: write_int64(value) if type(value) is int else value for name, value in field.options.items()}
     if field.system:
         shown["system"] = True
@@ -416,7 +420,7 @@ def stored(definition: Mapping[str, object], *, schema: str, version: int) -> Co
 
 
 def _stored_field(entry: Mapping[str, object]) -> Field:
-    known = {key: entry[key] for key in ("name", "type", *_FLAGS, "default", "read")}
+    known = {key: entry[key] for key in ("name", "type", *_FLAGS, "default", *_EXPRESSIONS, "validate_message")}
     options = {key: value for key, value in entry.items() if key not in known and key != "system"}
     kind = kind_named(str(entry["type"]))
     settled = options if kind is None else dict(kind.settle(options))
@@ -458,6 +462,22 @@ def _expression(value: object, at: str, faults: Faults) -> str | None:
     elif "\0" in value or re.search("[\ud800-\udfff]", value):
         faults.add(at, "bad_character", "An expression holds no U+0000 and no half of a surrogate pair.")
     return value
+
+
+def _message(entry: Mapping[str, object], at: str, faults: Faults) -> str | None:
+    """What callers are told when the field's `validate` does not hold."""
+    words = entry.get("validate_message")
+    at = pointer(at, "validate_message")
+    if words is None:
+        return None
+    if not isinstance(words, str) or not 1 <= len(words) <= MAX_MESSAGE_LENGTH:
+        faults.add(at, "wrong_type", f"Must be a string of 1 to {MAX_MESSAGE_LENGTH} characters.")
+        return None
+    if "\0" in words or re.search("[\ud800-\udfff]", words):
+        faults.add(at, "bad_character", "A message holds no U+0000 and no half of a surrogate pair.")
+    if entry.get("validate") is None:
+        faults.add(at, "not_allowed", "It says what `validate` demands, and there is none.")
+    return words
 
 
 def _with_default(field: Field, default: object, at: str, faults: Faults) -> Field:

@@ -20,10 +20,18 @@ _TEXTUAL = ("text", "email", "url", "file", "select")
 _SHORT = 80  # characters that fit any index, whatever they are and whoever shares it
 
 
+class Unfit(Invalid):
+    """A body with faults. `values` are those of the fields that have none."""
+
+    def __init__(self, values: Values, faults: list[Fault]) -> None:
+        super().__init__("The record does not fit the collection.", errors=faults)
+        self.values = values
+
+
 def clean_create(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
     """Values of every field for a new record, defaults and nulls filled in; `id`, a UUID, when the caller named one.
 
-    Raises Invalid.
+    Raises Unfit.
     """
     faults = list(_strangers(collection, body, privileged=privileged, new=True))
     values: Values = {}
@@ -40,7 +48,7 @@ def clean_create(collection: Collection, body: Mapping[str, object], *, privileg
 
 
 def clean_patch(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
-    """Values of the fields that a merge-patch names; a null clears a field. Raises Invalid."""
+    """Values of the fields that a merge-patch names; a null clears a field. Raises Unfit."""
     faults = list(_strangers(collection, body, privileged=privileged, new=False))
     values: Values = {}
     for field in collection.fields:
@@ -132,5 +140,6 @@ def _clean_id(value: object, values: Values, faults: list[Fault]) -> None:
 
 def _complete(values: Values, faults: list[Fault]) -> Values:
     if faults:
-        raise Invalid("The record does not fit the collection.", errors=faults)
+        wrong = {fault.pointer.split("/")[1] for fault in faults}
+        raise Unfit({name: value for name, value in values.items() if name not in wrong}, faults)
     return values

@@ -1,7 +1,7 @@
 """Rows of the collection `users`, written and shown through the one compiler, as every other record."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
 from baas.engines.query.table import USERS, Column, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
+from baas.engines.query.validations import Validation
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -128,7 +129,10 @@ class UserRows:
             raise await self._violation(project, error) from None
         if row is None:
             why = await tx.fetch_row(self._compiler.why_not_inserted(table, tree, asking))
-            raise _bad_references(self._compiler.reference_names(table, table.columns, asking), why["targets"] if why else ())
+            demands = self._compiler.demands(table, asking, "create")
+            met = [not failing for failing in why["failing"]] if why else []
+            names = self._compiler.reference_names(table, table.columns, asking)
+            raise _bad_values(names, why["targets"] if why else (), demands, met, asking)
         assert isinstance(user_id, UUID)  # noqa: S101  `clean_create` makes it one
         return user_id
 
@@ -150,7 +154,9 @@ class UserRows:
             why = await tx.fetch_row(self._compiler.why_not_changed(table, tree, asking))
             if why is None:
                 raise NotFound("No such user.")
-            raise _bad_references(self._compiler.reference_names(table, values, asking), why["targets"])
+            demands = self._compiler.demands(table, asking, "update", values)
+            names = self._compiler.reference_names(table, values, asking)
+            raise _bad_values(names, why["targets"], demands, why["valid"], asking)
 
     async def delete(self, tx: Queries, project: Project, user_id: UUID) -> None:
         """Delete a user. Raises NotFound, and Conflict (`reference_violated`) when records still need the user."""
@@ -201,13 +207,19 @@ def _user(project: Project, user_id: UUID) -> Principal:
     return Principal("user", str(user_id), str(project.id))
 
 
-def _bad_references(names: tuple[str, ...], holds: tuple[bool, ...]) -> Invalid:
+def _bad_values(
+    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Validation], met: Sequence[bool], asking: Asking
+) -> Invalid:
+    """What refers to nothing, and what the `validate` of a field does not take."""
     # The same words for a record that is not there and for one that the caller may not see.
     faults = [
         Fault(f"/{name}", "bad_reference", "What this refers to does not exist.")
         for name, one in zip(names, holds, strict=False)
         if not one
     ]
+    unmet = [demand.fault(masked=asking.masked) for demand, one in zip(demands, met, strict=False) if not one]
+    if unmet:
+        return Invalid("The record does not fit the collection.", errors=[*faults, *unmet])
     return Invalid("The user refers to what does not exist.", code="bad_reference", errors=faults)
 
 

@@ -25,6 +25,8 @@ _FIELD = {
         "type": {"type": "string", "enum": [kind.name for kind in KINDS]},
         **{flag: {"type": "boolean", "default": False} for flag in ("required", "unique", "hidden", "immutable", "readonly")},
         "default": {"description": "A value of the field's type, or null for none."},
+        "validate": {"type": ["string", "null"], "description": "An expression: what every written value must satisfy."},
+        "validate_message": {"type": ["string", "null"], "maxLength": 200, "description": "What is said when it does not."},
         "read": {"type": ["string", "null"], "description": "An expression: who, besides seeing the record, may see this field."},
     },
     "required": ["name", "type"],

@@ -1,4 +1,4 @@
-"""The expressions of a schema: rules, `read` of fields, conditions of indexes. All of them are checked before any is stored."""
+"""The expressions of a schema: rules, `read` and `validate` of fields, conditions of indexes. None is stored unchecked."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from baas.base.errors import Fault
 from baas.engines.query.conditions import check_condition
-from baas.engines.query.table import rule_env
+from baas.engines.query.table import check_validation, rule_env
 from baas.engines.rules.rule import Rule, RuleError, check
 from baas.engines.schema.collection import ACTIONS, Collection
 from baas.engines.schema.manifest import place, pointer
@@ -53,6 +53,7 @@ def _expressions(collections: Mapping[str, Collection], name: str, body: Mapping
         mine = body if collection.name == name else MappingProxyType({})
         yield from _rules(collection, collections, mine)
         yield from _reads(collection, collections, mine)
+        yield from _validations(collection, collections, mine)
         yield from _conditions(collection, mine)
 
 
@@ -74,6 +75,16 @@ def _reads(collection: Collection, collections: Mapping[str, Collection], body: 
             given = pointer(place(body, field.name), "read") if "fields" in body else None
             env = rule_env(collection, "view", collections)
             yield _Expression(collection.name, at, given, partial(check, field.read, env))
+
+
+def _validations(
+    collection: Collection, collections: Mapping[str, Collection], body: Mapping[str, object]
+) -> Iterator[_Expression]:
+    for number, field in enumerate(collection.fields):
+        if field.validate is not None:
+            at = pointer("/fields", number, "validate")
+            given = pointer(place(body, field.name), "validate") if "fields" in body else None
+            yield _Expression(collection.name, at, given, partial(check_validation, collection, field, collections))
 
 
 def _conditions(collection: Collection, body: Mapping[str, object]) -> Iterator[_Expression]:

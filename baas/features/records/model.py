@@ -11,6 +11,8 @@ MAX_LIMIT = 500
 MAX_SORT_KEYS = 8
 MAX_FILTER_LENGTH = FILTER_LIMITS.characters
 MAX_VAR_ITEMS = 200
+MAX_FAULTS = 100
+"""A problem lists no more."""
 MAX_ROWS = 1000
 
 

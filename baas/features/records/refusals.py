@@ -18,7 +18,7 @@ from baas.engines.query.tree import Put
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
-from baas.features.records.model import MAX_VAR_ITEMS
+from baas.features.records.model import MAX_FAULTS, MAX_VAR_ITEMS
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Row
 
@@ -89,25 +89,25 @@ def check_vars(names: frozenset[tuple[str, str]], values: Mapping[str, object]) 
             raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
 
 
-def of_insert(why: Row | None, names: Sequence[str]) -> BaasError:
-    """Why nothing was inserted."""
+def of_insert(why: Row | None, names: Sequence[str], unmet: Sequence[Fault]) -> BaasError:
+    """Why nothing was inserted; `unmet` are the validations that do not hold."""
     if why is None or not why["allowed"]:
         return denied("create")
-    return _bad_targets(why["targets"], names) or denied("create")
+    return _bad_values(why["targets"], names, unmet) or denied("create")
 
 
-def of_change(action: Action, why: Row | None, rev: int | None, names: Sequence[str]) -> None:
+def of_change(action: Action, why: Row | None, rev: int | None, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
     """Raises why an update or a delete touched nothing; returns when by now nothing stands against it."""
     if why is None:
         raise absent()
     if not why["allowed"]:
         raise denied(action) if why["seen"] else absent()
     _check_rev(rev, why["rev"])
-    if (wrong := _bad_targets(why["targets"], names)) is not None:
+    if (wrong := _bad_values(why["targets"], names, unmet)) is not None:
         raise wrong
 
 
-def of_put(why: Row | None, tree: Put, names: Sequence[str]) -> None:
+def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
     """The same for a put. To a caller who may not see the record it answers as if there were none, as far as it can."""
     only_old = tree.only_old or tree.rev is not None
     if why is None or not why["present"]:
@@ -129,7 +129,7 @@ def of_put(why: Row | None, tree: Put, names: Sequence[str]) -> None:
                 "The record does not fit the collection.",
                 errors=[Fault(f"/{name}", "immutable", "Cannot be changed once the record exists.") for name in changed],
             )
-    if (wrong := _bad_targets(why["targets"], names)) is not None:
+    if (wrong := _bad_values(why["targets"], names, unmet)) is not None:
         raise wrong
 
 
@@ -161,9 +161,14 @@ def bad_reference(names: Sequence[str]) -> Invalid:
     return Invalid(message, code="bad_reference", errors=[Fault(f"/{name}", "bad_reference", message) for name in names])
 
 
-def _bad_targets(holds: Sequence[bool | None], names: Sequence[str]) -> Invalid | None:
-    wrong = [name for name, one in zip(names, holds, strict=True) if one is not True]
-    return bad_reference(wrong) if wrong else None
+def _bad_values(targets: Sequence[bool | None], names: Sequence[str], unmet: Sequence[Fault]) -> Invalid | None:
+    """What points to nothing, and what a field does not take, all at once."""
+    wrong = [name for name, one in zip(names, targets, strict=True) if one is not True]
+    references = bad_reference(wrong) if wrong else None
+    if not unmet:
+        return references
+    faults = [*(references.errors if references else ()), *unmet]
+    return Invalid("The record does not fit the collection.", errors=faults[:MAX_FAULTS])
 
 
 def _check_rev(wanted: int | None, stored: int) -> None:

@@ -20,11 +20,12 @@ from baas.engines.query.tree import Delete, Filter, Get, Insert, InsertMany, Lis
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
-from baas.engines.schema.validate import clean_create, clean_patch, immutable_names
+from baas.engines.schema.validate import Unfit, clean_create, clean_patch, immutable_names
 from baas.features.auth.service import Auth
 from baas.features.records import refusals
 from baas.features.records.cursors import Cursors, query_of
-from baas.features.records.model import MAX_ROWS, MAX_SORT_KEYS, Page, Stored, Wanted
+from baas.features.records.demands import Demands
+from baas.features.records.model import MAX_FAULTS, MAX_ROWS, MAX_SORT_KEYS, Page, Stored, Wanted
 from baas.features.records.store import RecordStore
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database
@@ -32,7 +33,6 @@ from baas.infra.db.pool import Database
 Body = Mapping[str, object]
 _USERS = "users"
 _TRIES = 3
-_MAX_FAULTS = 100
 
 
 class Records:
@@ -46,6 +46,7 @@ class Records:
         self._compiler = compiler
         self._auth = auth
         self._clock = clock
+        self._demands = Demands(compiler, self._store)
         self._cursors = Cursors(settings.secret_key.reveal().encode())
 
     @on_fresh_definitions
@@ -97,7 +98,10 @@ class Records:
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "create", sent=body)
         _refuse_locked(table, asking, "create")
-        values = _new_values(table, asking, body)
+        try:
+            values = _new_values(table, asking, body)
+        except Unfit as error:
+            raise await self._demands.with_faults_of_new(table, asking, error) from None
         values.setdefault("id", uuid7())
         tree = Insert(values)
         stored = None
@@ -140,7 +144,10 @@ class Records:
         asking = await self._asking(project, principal, table, "update", sent=body)
         _refuse_locked(table, asking, "update")
         record_id = _record_id(record)
-        tree = Update(record_id, _changed_values(table, asking, body), rev)
+        try:
+            tree = Update(record_id, _changed_values(table, asking, body), rev)
+        except Unfit as error:
+            raise await self._demands.with_faults_of_change(table, asking, record_id, error) from None
         for _ in range(_TRIES):
             stored = None
             if asking.judge(table, "update").verdict is not False:
@@ -150,7 +157,7 @@ class Records:
                 return stored
             why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
             names = self._compiler.reference_names(table, tree.values, asking)
-            refusals.of_change("update", why, rev, names)
+            refusals.of_change("update", why, rev, names, self._demands.unmet_by_change(table, asking, tree, why))
         raise _moving_target()
 
     @on_fresh_definitions
@@ -193,7 +200,7 @@ class Records:
                 return Stored(stored.body, stored.rev, stored.seen, stored.created, str(record_id))
             why = await self._store.why(self._compiler.why_not_put(table, tree, asking))
             names = self._compiler.reference_names(table, table.columns, asking)
-            refusals.of_put(why, tree, names)
+            refusals.of_put(why, tree, names, self._demands.unmet_by_put(table, asking, tree, why))
         raise _moving_target()
 
     @on_fresh_definitions
@@ -295,7 +302,8 @@ class Records:
         if asking.judge(table, "create").verdict is False:
             return refusals.denied("create")
         why = await self._store.why(self._compiler.why_not_inserted(table, tree, asking))
-        return refusals.of_insert(why, self._compiler.reference_names(table, table.columns, asking))
+        unmet = self._demands.unmet_by_new(table, asking, tree, why)
+        return refusals.of_insert(why, self._compiler.reference_names(table, table.columns, asking), unmet)
 
 
 class _refused:  # noqa: N801  reads as a word at its use
@@ -391,7 +399,7 @@ def _all_new_values(table: Table, asking: Asking, bodies: Sequence[object]) -> t
             if one != keys[0]
         ]
     if faults:
-        raise Invalid("Some records do not fit the collection.", errors=faults[:_MAX_FAULTS])
+        raise Invalid("Some records do not fit the collection.", errors=faults[:MAX_FAULTS])
     # Of one millisecond the ids are in no order; sorted, they keep the order of the call in a list by id.
     for values, made in zip(rows, sorted(uuid7() for _ in rows), strict=True):
         values.setdefault("id", made)
