@@ -67,6 +67,8 @@ def filled(folder: Path, older: Engine) -> Path:
         assert post(f"{url}/v1/projects", {"name": "app"}, **by)[0] == 201
         notes = {"name": "notes", "fields": [{"name": "title", "type": "text", "required": True}], "rules": {"list": "true"}}
         assert post(f"{project}/collections", notes, **by)[0] == 201
+        view = {"name": "titles", "view": {"sql": "select id, title from notes"}}
+        assert post(f"{project}/collections", view, **by)[0] == 201
         for first in range(0, NOTES, 100):
             batch = [{"title": f"note {number:03}"} for number in range(first, first + 100)]
             assert post(f"{project}/collections/notes/records", batch, **by)[0] in (200, 201)
@@ -141,6 +143,8 @@ def test_what_was_written_before_is_there_after(folder: Path, data: Path, older:
         by = {"Authorization": f"Bearer {signed_in(url)}"}
         status, body = get(f"{url}/v1/projects/app/collections/notes/records?sort=title&limit=100&count=exact", **by)
         assert (status, json.loads(body)["items"][99]["title"]) == (200, "note 099")
+        status, body = get(f"{url}/v1/projects/app/collections/titles/records?limit=1", **by)
+        assert (status, len(json.loads(body)["items"])) == (200, 1)
         user = {"email": "user@example.com", "password": "another long password"}
         assert post(f"{url}/v1/projects/app/auth/sign-in", user)[0] == 200
 

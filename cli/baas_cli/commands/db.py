@@ -28,7 +28,7 @@ def upgrade(ctx: typer.Context, data_dir: DataDir = None) -> None:
 
         done = move(_settings(data_dir), output.say)
     if done is None:
-        output.done("The database is of the newest PostgreSQL at hand.", {"upgraded": False})
+        output.done("No newer PostgreSQL is at hand; nothing was done.", {"upgraded": False})
         return
     facts = {
         "upgraded": True,

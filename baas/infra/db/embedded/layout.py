@@ -74,7 +74,8 @@ class Layout:
         doomed = folder.with_name(f"{major}.removed")
         shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)
-        shutil.rmtree(doomed)
+        with contextlib.suppress(FileNotFoundError):  # a server that starts now removes it too
+            shutil.rmtree(doomed)
 
     def own(self, path: Path) -> None:
         """Hand something of ours to PostgreSQL's user."""
