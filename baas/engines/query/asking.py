@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from baas.base.principal import Principal
-from baas.engines.query.table import Table
+from baas.engines.query.table import USERS, Table
 from baas.engines.rules.rows import Rows
 from baas.engines.rules.rule import Facts, Folded, Leaf, Rule
 from baas.engines.schema.collection import Action
@@ -36,6 +36,11 @@ class Judgement:
 CALLER = Leaf("caller", 0)
 ALWAYS = Judgement(True, True)
 NEVER = Judgement(False, False)
+
+
+def scope_of(collection: str) -> str:
+    """The scope that a key needs for the records of a collection: accounts are a matter of their own."""
+    return USERS if collection == USERS else "records"
 
 
 class Asking:
@@ -68,9 +73,10 @@ class Asking:
         self._known: dict[Hashable, Judgement] = {}
 
     def judge(self, table: Table, action: Action) -> Judgement:
-        """The rule of an action for this caller; what is locked is never true."""
+        """The rule of an action for this caller; what is locked is never true, nor what a key has no scope for."""
         if not self.judged:
-            return ALWAYS
+            key = self.principal.kind == "key"
+            return ALWAYS if not key or self.principal.may(scope_of(table.name)) else NEVER
         rule = table.rule(action)
         return NEVER if rule is None else self._fold(("rule", table.name, action), rule, action, _NOTHING)
 
