@@ -16,6 +16,7 @@ import uvicorn
 
 from baas.base.ids import short_id
 from baas.base.settings import Settings
+from baas.infra.db.embedded.extensions import give_extensions
 from baas.infra.db.embedded.rights import settle_rights
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import sql
@@ -83,6 +84,7 @@ async def _settle(url: str, login: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await settle_rights(connection, login)
+        await give_extensions(connection, login)
     finally:
         await connection.close()
 

@@ -20,6 +20,7 @@ from baas.engines.schema.collection import Collection, Field
 from baas.engines.schema.fields import KINDS, FieldFault, kind_named, kind_of
 from baas.engines.schema.fields.base import CASTS
 from baas.infra.db.errors import CheckViolated
+from baas.infra.db.extensions import is_ready
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 
@@ -115,6 +116,17 @@ GOOD: dict[str, list[tuple[dict[str, Any], object, object]]] = {
     "file": [
         ({"bucket": "photos"}, "2026/a b é.jpg", "2026/a b é.jpg"),
         ({"bucket": "photos", "max": 3}, ["a", "b/c"], ["a", "b/c"]),
+    ],
+    "geo_point": [
+        ({}, {"lat": D("52.52"), "lon": D("13.405")}, {"lat": D("52.52"), "lon": D("13.405")}),
+        ({}, {"lon": -180, "lat": 90}, {"lat": 90, "lon": -180}),
+        ({}, {"lat": -0.0, "lon": 5e-324}, {"lat": 0, "lon": D("5e-324")}),
+    ],
+    "vector": [
+        ({"dimensions": 3}, [1, D("-2.5"), 0], [1, D("-2.5"), 0]),
+        ({"dimensions": 1, "metric": "l2"}, [0], [0]),
+        ({"dimensions": 2, "metric": "inner"}, [D("1e15"), D("1e-15")], [D("1e15"), D("1e-15")]),
+        ({"dimensions": 2000}, [1] * 2000, [1] * 2000),
     ],
 }
 GOOD["json"][-1] = ({"max_bytes": 10}, {"a": "é"}, {"a": "é"})
@@ -239,6 +251,19 @@ HOSTILE: dict[str, list[tuple[dict[str, Any], object]]] = {
         ({"bucket": "photos"}, SURROGATE),
         *(({"bucket": "photos", "many": True}, value) for value in ("a", ["a", "a"], [1], ["/a"])),
     ],
+    "geo_point": [
+        *(({}, value) for value in (1, "52,13", [52, 13], True, {}, {"lat": 1}, {"lon": 1}, {"lat": 1, "lon": None})),
+        *(({}, {"lat": value, "lon": 0}) for value in ("1", True, [], D("90.1"), -91, float("nan"), D("1e400"), 10**400)),
+        *(({}, {"lat": 0, "lon": value}) for value in (D("180.0000000001"), D("-1e309"), D("NaN"), {})),
+        ({}, {"lat": 1, "lon": 1, "alt": 1}),
+    ],
+    "vector": [
+        *(({"dimensions": 2}, value) for value in (1, "[1,2]", {}, True, [], [1], [1, 2, 3])),
+        *(({"dimensions": 2}, [1, value]) for value in ("2", None, True, [2])),
+        *(({"dimensions": 2}, [1, value]) for value in (float("nan"), float("inf"), D("NaN"), D("1e400"), 10**400, D("1.1e15"))),
+        ({"dimensions": 2}, [0, 0]),
+        ({"dimensions": 2}, [D("1e-300"), D("-1e-16")]),
+    ],
 }  # fmt: skip
 _deep: object = 1
 for _ in range(200):
@@ -271,7 +296,9 @@ async def schema(db: Database) -> AsyncIterator[str]:
 
 
 async def made(db: Database, schema: str, one: Field) -> Collection:
-    """A table with this one field."""
+    """A table with this one field; where PostgreSQL has no vectors there is nothing to test."""
+    if one.type == "vector" and not await is_ready(db, "vector"):
+        pytest.skip("needs PostgreSQL's extension vector")
     collection = Collection(f"c_{short_id()}", schema, (one,))
     for statement in ddl.create(collection, lambda _collection, _index: sql("true")):
         await db.execute(statement)
@@ -373,7 +400,7 @@ async def test_a_default_is_the_value_of_rows_that_were_there(
 @pytest.mark.parametrize("kind", [kind.name for kind in KINDS])
 def test_rules_know_the_type_and_the_document_has_a_schema(kind: str) -> None:
     """Every kind says what it is to rules and to clients, for each of its forms."""
-    scalars = {"string", "int", "double", "decimal", "bool", "timestamp", "json", "ref(things)"}
+    scalars = {"string", "int", "double", "decimal", "bool", "timestamp", "json", "geo", "vector", "ref(things)"}
     for options, _, _ in GOOD[kind]:
         one = field(kind, options)
 

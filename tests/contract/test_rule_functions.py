@@ -15,7 +15,7 @@ from baas.engines.rules.functions.function import Function
 from baas.engines.rules.patterns import canonical
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import Sql, join, sql
-from tests.support.rule_world import DECIMALS, DOUBLES, INTS, JSONS, TEXTS, TIMES
+from tests.support.rule_world import DECIMALS, DOUBLES, INTS, JSONS, PLACES, TEXTS, TIMES
 
 _HOSTILE = {
     "string": TEXTS,
@@ -30,6 +30,7 @@ _HOSTILE = {
         canonical(text) for text in ("", "a", "^a$", "^[a-z]+$", ".", "[^a]", "(a|ab)*$", "\\W", "\\s{1,3}", "😀|é", "[\\s\\S]+")
     ],
     "list": [[], ["a"], ["a", "b", "\\"]],
+    "geo": PLACES,
 }
 _JSON = msgspec.json.Encoder(decimal_format="number")
 _ZONES = [
@@ -137,6 +138,8 @@ def _bound(kind: str, value: object) -> Sql:
             return sql("{}::jsonb", None if value is None else _JSON.encode(value).decode())
         case "list":
             return sql("{}::text[]", value)
+        case "geo":
+            return sql("{}::text::baas_rt.geo_point", None if value is None else str(value))
     raise AssertionError(kind)
 
 

@@ -17,6 +17,7 @@ _BY_TYPE = {
     "list(ref)": ("members",),
     "list(int)": ("nums",),
     "list(double)": ("scores",),
+    "geo": ("place", "placen"),
 }
 _ORDERED = ("string", "int", "double", "decimal", "timestamp", "duration", "bool", "ref")
 _PRINTED = ("int", "double", "decimal", "timestamp", "duration", "bool", "json", "ref")
@@ -115,6 +116,8 @@ class Expressions:
                 return pick.choice(("now", 'timestamp("2024-03-31T01:00:00Z")', "timestamp(0)", 'timestamp("bad")'))
             case "duration":
                 return f'duration("{pick.choice(("1h", "-24h", "0s", "0.000001s", "8760h", "1ms"))}")'
+            case "geo":
+                return f"geo({pick.choice(('52.5', '0', '-90', '91.0', '5e-324'))}, {pick.choice(('13.4', '180', '-180.0'))})"
             case "json":
                 return pick.choice(("auth.claims.role", "auth.claims.n", "auth.claims.l", "auth.claims.none", "auth.claims"))
             case "list(ref)":
@@ -156,6 +159,8 @@ class Expressions:
                         f"({value('double', depth)} {pick.choice('+-*/')} {value('double', depth)})",
                         f"-({value('double', depth)})",
                         f"double({value(pick.choice(('int', 'decimal', 'string', 'json')), depth)})",
+                        f"distance({value('geo', depth)}, {value('geo', depth)})",
+                        f"{value('geo', depth)}.{pick.choice(('lat', 'lon()'))}",
                     )
                 )
             case "decimal":
@@ -177,6 +182,8 @@ class Expressions:
                 return pick.choice(
                     (f"({value('timestamp', depth)} - {value('timestamp', depth)})", f"-({value('duration', depth)})")
                 )
+            case "geo":
+                return f"geo({value(pick.choice(('double', 'int')), depth)}, {value(pick.choice(('double', 'int')), depth)})"
             case "bool":
                 return pick.choice((f"bool({value(pick.choice(('string', 'json')), depth)})", self.condition(depth)))
             case "json":
@@ -190,6 +197,9 @@ class Expressions:
     def _comparison(self, depth: int) -> str:
         pick = self._pick
         operator = pick.choice(("==", "!=", "<", "<=", ">", ">="))
+        if pick.random() < 0.05:
+            right = pick.choice((self.value("geo", depth), "null", "$d" if self._variables else "null"))
+            return f"{self.value('geo', depth)} {pick.choice(('==', '!='))} {right}"
         left = pick.choice((*_ORDERED, "json", "json"))
         match left:
             case "int" | "double" | "decimal":

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import LiteralString
 
+from baas.base.places import Geo
 from baas.engines.rules.rows import Alone
 from baas.engines.rules.rule import Env, Facts, Folded, Leaf, RowField, RowType, Rule, RuleFailure
 from baas.infra.db.pool import Queries
@@ -144,6 +145,19 @@ NUMBERS = [[], [0], [1, 2, 3], [2**53 + 1], [2**63 - 1, -1]]
 SCORES = [[], [0.1], [0.1, 0.2, 0.30000000000000004], [1e308, 5e-324], [3.0, 7.0]]
 
 
+PLACES = [
+    Geo(0.0, 0.0),
+    Geo(52.52, 13.405),
+    Geo(52.5200000001, 13.405),
+    Geo(-90.0, 0.0),
+    Geo(90.0, 180.0),
+    Geo(-33.8688, 151.2093),
+    Geo(0.0, -180.0),
+    Geo(5e-324, -1e-300),
+    Geo(1e-9, 179.999999999),
+]
+
+
 @dataclass(frozen=True)
 class Kept:
     """A column of the table: its type in SQL and in the language, and the values it takes."""
@@ -175,6 +189,8 @@ COLUMNS: Mapping[str, Kept] = {
     "members": Kept("uuid[]", "list(ref(users))", True, MEMBERS),
     "nums": Kept("int8[]", "list(int)", True, NUMBERS),
     "scores": Kept("float8[]", "list(double)", True, SCORES),
+    "place": Kept("baas_rt.geo_point", "geo", False, PLACES),
+    "placen": Kept("baas_rt.geo_point", "geo", True, PLACES),
 }
 ROW = RowType({name: RowField(column.type, column.nullable) for name, column in COLUMNS.items()})
 AUTH = RowType({"name": RowField("string", True), "level": RowField("int", False), "teams": RowField("list(ref(teams))", True)})
@@ -249,8 +265,17 @@ def _draw(pick: random.Random, column: Kept, number: int) -> object:
 
 
 def _insert(table: Sql, number: int, row: Mapping[str, object]) -> Sql:
-    held = (sql("{}::text::numeric" if COLUMNS[name].sql_type == "numeric" else "{}", value) for name, value in row.items())
+    held = (_held(COLUMNS[name].sql_type, value) for name, value in row.items())
     return sql("insert into {} values ({}, {}, {})", table, number, (number * 7 + 3) % ROWS, join(", ", held))
+
+
+def _held(sql_type: str, value: object) -> Sql:
+    match sql_type:
+        case "numeric":
+            return sql("{}::text::numeric", value)
+        case "baas_rt.geo_point":
+            return sql("{}::text::baas_rt.geo_point", None if value is None else str(value))
+    return sql("{}", value)
 
 
 def _in_memory(row: Mapping[str, object]) -> dict[str, object]:

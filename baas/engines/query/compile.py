@@ -494,7 +494,7 @@ def _many_rows_slots(table: Table, every: tuple[Values, ...], asking: Asking) ->
 
 def _carrier(column: Column) -> Cast:
     """What an element travels as: an array of arrays would be flattened by `unnest`, and JSON is text to the driver."""
-    return "text" if column.many or column.cast == "jsonb" else column.cast
+    return "text" if column.many or column.cast in ("jsonb", "geo_point", "vector") else column.cast
 
 
 def _packed(column: Column, value: object) -> object:

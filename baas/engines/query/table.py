@@ -43,8 +43,8 @@ class Column:
 
     @property
     def sortable(self) -> bool:
-        """Whether the values have an order that a page can follow: lists and JSON documents have none."""
-        return not self.many and self.cast != "jsonb"
+        """Whether the values have an order that a page can follow: lists, JSON documents, places and vectors have none."""
+        return not self.many and self.cast not in ("jsonb", "geo_point", "vector")
 
     def of(self, alias: str) -> Sql:
         return ident(alias, self.name)
@@ -66,6 +66,10 @@ class Column:
     def in_rules(self, column: Sql) -> Sql:
         """The column as a rule computes with it."""
         return self.kind.rule_column(column, self.field) if self.kind and self.field else column
+
+
+FOUND = {name: Column(name, "float8", None, None) for name in ("_rank", "_similarity", "_distance")}
+"""What a query computes beside the columns, by names that no field has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,10 @@ class Table:
         self._links: dict[bool, Mapping[str, Link]] = {}
         self._gates = frozenset(name for name, one in self.columns.items() if one.field and one.field.read is not None)
         self._masked = tuple(name for name, one in self.columns.items() if not (one.field and one.field.hidden))
+
+    def column(self, name: str) -> Column:
+        """A column, or what a query computes beside them."""
+        return self.columns.get(name) or FOUND[name]
 
     def names(self, *, masked: bool) -> tuple[str, ...]:
         """The fields that exist for a caller: all, or (`masked`) all but the hidden ones."""

@@ -52,6 +52,29 @@ class Expand:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What was typed, taken apart: `words` for websearch_to_tsquery, `prefixes` for to_tsquery, `loose` for a look with typos.
+
+    `loose` holds a set of spellings for each word; when `tolerant`, a record matches that has something like one of each set.
+    """
+
+    words: str
+    prefixes: str
+    loose: tuple[tuple[str, ...], ...] = ()
+    tolerant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Around what to look: `target` as the column's type reads it; of a place also its degrees, and `within` in metres."""
+
+    field: str
+    target: str
+    within: float | None = None
+    centre: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class List:
     """A page of records. `sort` ends in `id`, so the order is total (`ordered` makes it so).
 
@@ -66,6 +89,8 @@ class List:
     fields: tuple[str, ...] | None = None
     count: Count = "none"
     expand: tuple[Expand, ...] = ()
+    search: Search | None = None
+    near: Near | None = None
 
 
 @dataclass(frozen=True, slots=True)

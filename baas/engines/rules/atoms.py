@@ -67,7 +67,7 @@ def alike(a: Value, b: Value) -> tuple[Value, Value] | None:
     """Both in one SQL type, in which `=` is the language's equality; None where they can never be equal."""
     kinds = {a.kind, b.kind}
     if "json" in kinds:
-        if kinds & {"timestamp", "duration"}:
+        if kinds & {"timestamp", "duration", "geo"}:
             return None
         return as_json(a), as_json(b)
     if kinds == {"ref", "string"}:

@@ -127,10 +127,17 @@ class Checker:
                 held, place = self._values((inner, index), scope)
                 return self._index(held, place, at)
             case syntax.ListOf(items, at):
-                nodes = self._values(items, scope)
+                nodes = tuple(self._listed(one) for one in self._values(items, scope))
                 return ListOf(list_of(_common(nodes)), at, nodes, *_known(nodes))
             case syntax.MapOf(entries, at):
                 return self._map(entries, at, scope)
+
+    def _listed(self, node: Node) -> Node:
+        """What a list or a map may hold: SQL has no lists of places that it can compare."""
+        if node.type.kind in ("geo", "vector"):
+            words = f"a list or map holds no value of type {node.type.kind}."
+            raise self._error(node.at, "type_mismatch", words, "Compare one by one, with ==.")
+        return node
 
     def condition(self, tree: syntax.Syntax, scope: Scope) -> Node:
         """A node where a truth value is needed; JSON counts when it is true or false."""
@@ -279,6 +286,8 @@ class Checker:
         match inner.type.kind:
             case "json" | "map" | "dyn":
                 return Key(JSON if inner.type is JSON else DYN, at, inner, name, inner.free, inner.fixed)
+            case "geo" if name in ("lat", "lon"):
+                return self._apply(f".{name}", (inner,), at, shown=name)
             case "ref":
                 return self._through(inner, name, at)
             case "row" if isinstance(inner, Loop):
@@ -380,7 +389,7 @@ class Checker:
 
     def _map(self, entries: Sequence[tuple[syntax.Syntax, syntax.Syntax]], at: int, scope: Scope) -> Node:
         keys = tuple(self.node(key, scope) for key, _ in entries)
-        held = tuple(self.node(value, scope) for _, value in entries)
+        held = tuple(self._listed(self.node(value, scope)) for _, value in entries)
         free, fixed = _known(keys + held)
         if not free:
             raise self._error(at, "not_allowed", "a map holds no record fields.")
@@ -720,6 +729,8 @@ def _common_of(types: Sequence[Type]) -> Type:
 
 
 def _may_equal(a: str, b: str) -> bool:
+    if "vector" in (a, b):
+        return "null" in (a, b)
     if a == b or "dyn" in (a, b):
         return True
     if "null" in (a, b):

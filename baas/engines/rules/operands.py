@@ -53,6 +53,8 @@ def _cast(value: Sql, kind: str) -> Sql:
             return sql("{}::bool", value)
         case "json":
             return sql("{}::jsonb", value)
+        case "geo":
+            return sql("{}::text::baas_rt.geo_point", value)
     raise ValueError(f"no value of kind {kind!r} reaches SQL")
 
 

@@ -15,6 +15,7 @@ from math import isfinite
 
 import msgspec
 
+from baas.base.places import Geo
 from baas.engines.rules import values
 from baas.engines.rules.check import check_syntax
 from baas.engines.rules.compile import Emitter, Leaf, value_parts
@@ -327,6 +328,8 @@ def _bound(value: object, *, as_json: bool, as_id: bool) -> tuple[str, object]:
             return "timestamp", value
         case timedelta():
             return "duration", values.microseconds(value)
+        case Geo():
+            return "geo", str(value)
         case list() | tuple():
             return _bound_list(list(value), as_json=as_json, as_id=as_id)
         case dict():

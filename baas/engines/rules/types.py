@@ -31,9 +31,10 @@ class Type(NamedTuple):
 STRING, INT, DOUBLE, DECIMAL, BOOL = Type("string"), Type("int"), Type("double"), Type("decimal"), Type("bool")
 TIMESTAMP, DURATION, JSON, NULL = Type("timestamp"), Type("duration"), Type("json"), Type("null")
 BYTES, MAP, AUTH, REF = Type("bytes"), Type("map"), Type("auth"), Type("ref")
+GEO, VECTOR = Type("geo"), Type("vector")
 DYN = Type("dyn")
 """Known only when the caller's values are: `$name`, lists of mixed types, values of a map."""
-_NAMED = {one.kind: one for one in (STRING, INT, DOUBLE, DECIMAL, BOOL, TIMESTAMP, DURATION, JSON)}
+_NAMED = {one.kind: one for one in (STRING, INT, DOUBLE, DECIMAL, BOOL, TIMESTAMP, DURATION, JSON, GEO, VECTOR)}
 NUMBERS = frozenset({"int", "double", "decimal"})
 TEXTS = frozenset({"string", "ref"})
 
@@ -66,8 +67,9 @@ def parse_type(text: str) -> Type:
 class RowField:
     """One field as rules see it. What is not `readable` does not exist for the author of this expression.
 
-    `type` is one of string int double decimal bool timestamp json list(T) ref(collection). Values of `ref` are uuid columns in
-    SQL and canonical lower-case strings in the language. Elements of a list are never null.
+    `type` is one of string int double decimal bool timestamp json geo vector list(T) ref(collection). Values of `ref` are uuid
+    columns in SQL and canonical lower-case strings in the language; of a vector it is only known whether there is one. Elements
+    of a list are never null.
     """
 
     type: str

@@ -13,6 +13,8 @@ from decimal import Context, Decimal, InvalidOperation
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from baas.base.places import Geo
+
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 EARLIEST = datetime(1, 1, 1, 0, 0, 0, 1, UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_998, UTC)
@@ -36,13 +38,14 @@ _KINDS: Mapping[type, str] = {
     timedelta: "duration",
     list: "list",
     tuple: "list",
+    Geo: "geo",
     dict: "map",
 }
 _NUMBERS = frozenset({"int", "double", "decimal"})
 
 
 def kind_of(value: object) -> str:
-    """The kind of a value: null bool int double decimal string bytes timestamp duration list map; "" for what is none of ours."""
+    """The kind of a value: null bool int double decimal string bytes timestamp duration geo list map, or ""."""
     return _KINDS.get(value.__class__, "")
 
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Action = Literal["list", "view", "create", "update", "delete"]
+Using = Literal["btree", "gist", "hnsw"]
 ACTIONS: tuple[Action, ...] = ("list", "view", "create", "update", "delete")
 SYSTEM_FIELDS = ("id", "rev", "created_at", "updated_at")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -36,11 +37,15 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Columns in order, `-name` for descending; `where` is a rule expression over the record's fields."""
+    """Columns in order, `-name` for descending; `where` is a rule expression over the record's fields.
+
+    `using`: a "gist" index is over one place, an "hnsw" one over one vector.
+    """
 
     fields: tuple[str, ...]
     unique: bool = False
     where: str | None = None
+    using: Using = "btree"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Literal
 
-from baas.engines.schema import names
+from baas.engines.schema import names, search
 from baas.engines.schema.collection import Collection, Field, Index
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.fields.base import CASTS, is_many
+from baas.engines.schema.fields.geo_point import as_point
 from baas.engines.schema.fields.relation import ON_DELETE, target
+from baas.engines.schema.fields.vector import operators
+from baas.infra.db.extensions import SCHEMA as EXTENSIONS
 from baas.infra.db.sql import Sql, ident, join, literal, sql
 
 Predicate = Callable[[Collection, Index], Sql]
@@ -22,11 +26,11 @@ Predicate = Callable[[Collection, Index], Sql]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A constraint or an index. Two pieces of one name with equal `key` are the same thing."""
+    """A constraint, an index, or a column that no field is. Two pieces of one name with equal `key` are the same thing."""
 
     name: str
     key: tuple[object, ...]
-    is_index: bool
+    kind: Literal["constraint", "index", "column"]
     create: Callable[[], Sql]
 
 
@@ -63,15 +67,19 @@ def alter(old: Collection, new: Collection, renames: Mapping[str, str], predicat
     lost = dropped(old, new, renames)
     left = _without(old, lost)
     moved = _renamed(left, renames)
-    before = {piece.name: piece for piece in _pieces(moved, predicate)}
+    left_pieces = {piece.name: piece.key for piece in _pieces(left, predicate)}
+    # What a lost column stood in goes before the column, also where a piece of that name comes back without it.
+    gone = [piece for piece in _pieces(old, predicate) if left_pieces.get(piece.name) != piece.key]
+    lost_names = {piece.name for piece in gone}
+    pairs = zip(_pieces(left, predicate), _pieces(moved, predicate), strict=True)
+    before = {piece.name: piece for earlier, piece in pairs if earlier.name not in lost_names}
     after = {piece.name: piece for piece in _pieces(new, predicate)}
     kept = {name for name, piece in after.items() if name in before and before[name].key == piece.key}
-    staying = {piece.name for piece in _pieces(left, predicate)}
     return [
-        *(_drop_piece(old, piece) for piece in _pieces(old, predicate) if piece.name not in staying),
+        *(_drop_piece(old, piece) for piece in reversed(gone)),
         *_alter_table(old, [sql("drop column {}", ident(field.name)) for field in lost]),
         *_rename(left, moved, renames, predicate),
-        *(_drop_piece(new, piece) for name, piece in before.items() if name not in kept),
+        *(_drop_piece(new, piece) for name, piece in reversed(before.items()) if name not in kept),
         *_alter_table(new, _column_changes(moved, new)),
         *(piece.create() for name, piece in after.items() if name not in kept),
     ]
@@ -165,7 +173,7 @@ def _alter_column(old: Field, new: Field) -> Iterator[Sql]:
 def _pieces(collection: Collection, predicate: Predicate) -> list[Piece]:
     """In an order that two collections of equal shape share, which is how renamed pieces are paired."""
     pieces = [piece for field in collection.fields for piece in _field_pieces(collection, field)]
-    return pieces + [_index_piece(collection, index, predicate) for index in collection.indexes]
+    return [*pieces, *(_index_piece(collection, index, predicate) for index in collection.indexes), *_search_pieces(collection)]
 
 
 def _field_pieces(collection: Collection, field: Field) -> Iterator[Piece]:
@@ -183,33 +191,46 @@ def _field_pieces(collection: Collection, field: Field) -> Iterator[Piece]:
         if not field.unique:
             name = names.foreign_key_index(collection, field)
             made = sql("create index {} on {} ({})", ident(name), table(collection), column)
-            yield Piece(name, (field.name,), True, lambda: made)
+            yield Piece(name, (field.name,), "index", lambda: made)
     elif linked is not None and "inverse" in field.options:
         # Who asks for the records that hold an id would else read them all.
         within = names.foreign_key_index(collection, field)
         yield Piece(
             within,
             (field.name, "gin"),
-            True,
+            "index",
             lambda: sql("create index {} on {} using gin ({})", ident(within), table(collection), column),
         )
 
 
 def _constraint(collection: Collection, name: str, body: Sql) -> Piece:
     made = sql("alter table {} add constraint {} {}", table(collection), ident(name), body)
-    return Piece(name, (body.render().text,), False, lambda: made)
+    return Piece(name, (body.render().text,), "constraint", lambda: made)
 
 
 def _index_piece(collection: Collection, index: Index, predicate: Predicate) -> Piece:
     name = names.index(collection, index)
 
     def make() -> Sql:
-        columns = join(", ", [_index_column(collection, one) for one in index.fields])
         start = sql("create unique index {}", ident(name)) if index.unique else sql("create index {}", ident(name))
-        made = sql("{} on {} ({})", start, table(collection), columns)
+        made = sql("{} on {} {}", start, table(collection), _indexed(collection, index))
         return made if index.where is None else sql("{} where {}", made, predicate(collection, index))
 
-    return Piece(name, (index.fields, index.unique, index.where), True, make)
+    return Piece(name, (index.fields, index.unique, index.where, *_metric(collection, index)), "index", make)
+
+
+def _indexed(collection: Collection, index: Index) -> Sql:
+    field = collection.field(index.fields[0])
+    if index.using == "gist" and field is not None:
+        return sql("using gist (({}))", as_point(ident(field.name)))
+    if index.using == "hnsw" and field is not None:
+        return sql("using hnsw ({} {})", ident(field.name), operators(field))
+    return sql("({})", join(", ", [_index_column(collection, one) for one in index.fields]))
+
+
+def _metric(collection: Collection, index: Index) -> tuple[object, ...]:
+    field = collection.field(index.fields[0]) if index.using == "hnsw" else None
+    return () if field is None else (field.options["metric"],)
 
 
 def _index_column(collection: Collection, name: str) -> Sql:
@@ -221,8 +242,29 @@ def _index_column(collection: Collection, name: str) -> Sql:
     return sql("{} desc nulls last", ident(name[1:])) if nullable else sql("{} desc", ident(name[1:]))
 
 
+def _search_pieces(collection: Collection) -> Iterator[Piece]:
+    """The column that a search looks at, its index, and the one that forgives typos."""
+    document = search.document(collection)
+    if document is None:
+        return
+    column = sql("{} tsvector generated always as ({}) stored", ident(search.COLUMN), document)
+    added = sql("alter table {} add column {}", table(collection), column)
+    yield Piece(search.COLUMN, (document.render().text,), "column", lambda: added)
+    name = names.search_index(collection)
+    made = sql("create index {} on {} using gin ({})", ident(name), table(collection), ident(search.COLUMN))
+    yield Piece(name, (document.render().text,), "index", lambda: made)
+    beginnings = search.beginnings(collection)
+    if beginnings is not None:
+        forgiving = names.typos_index(collection)
+        operators = ident(EXTENSIONS, "gin_trgm_ops")
+        index = sql("create index {} on {} using gin (({}) {})", ident(forgiving), table(collection), beginnings, operators)
+        yield Piece(forgiving, (beginnings.render().text,), "index", lambda: index)
+
+
 def _drop_piece(collection: Collection, piece: Piece) -> Sql:
-    if piece.is_index:
+    if piece.kind == "column":
+        return sql("alter table {} drop column {}", table(collection), ident(piece.name))
+    if piece.kind == "index":
         return sql("drop index {}", ident(collection.schema, piece.name))
     return sql("alter table {} drop constraint {}", table(collection), ident(piece.name))
 
@@ -261,9 +303,9 @@ def _rename(old: Collection, moved: Collection, renames: Mapping[str, str], pred
         list(renames.items()), lambda a, b: sql("alter table {} rename column {} to {}", table(old), ident(a), ident(b))
     )
     pairs = [(a, b.name) for a, b in zip(_pieces(old, predicate), _pieces(moved, predicate), strict=True) if a.name != b.name]
-    constraints = [(a.name, b) for a, b in pairs if not a.is_index]
+    constraints = [(a.name, b) for a, b in pairs if a.kind == "constraint"]
     yield from _by_way(constraints, lambda a, b: sql("alter table {} rename constraint {} to {}", table(old), ident(a), ident(b)))
-    indexes = [(a.name, b) for a, b in pairs if a.is_index]
+    indexes = [(a.name, b) for a, b in pairs if a.kind == "index"]
     yield from _by_way(indexes, lambda a, b: sql("alter index {} rename to {}", ident(old.schema, a), ident(b)))
 
 

@@ -9,9 +9,12 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from baas.base.errors import Fault, did_you_mean
-from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index, View
+from baas.engines.schema import search
+from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index, Using, View
 from baas.engines.schema.fields import KINDS, FieldFault, kind_named, kind_of
 from baas.engines.schema.fields.base import NAME, write_int64
+from baas.engines.schema.fields.vector import EXTENSION as VECTOR
+from baas.infra.db.extensions import missing as missing_extension
 
 MAX_COLLECTIONS = 500
 MAX_FIELDS = 200
@@ -27,7 +30,8 @@ _FLAGS = ("required", "unique", "hidden", "immutable", "readonly")
 _EXPRESSIONS = ("read", "validate")
 _FIELD_KEYS = ("name", "type", *_FLAGS, "default", *_EXPRESSIONS, "validate_message", "system", "renamed_from")
 _SAID_OF_A_VIEW = ("name", "type", "hidden", "read", "options", "system")
-_INDEX_KEYS = ("fields", "unique", "where")
+_INDEX_KEYS = ("fields", "unique", "where", "using")
+_OPTIONS = ("description", search.OPTION)
 _KEYS = ("name", "fields", "indexes", "rules", "options", "view")
 # Column names that PostgreSQL keeps for itself, our own, what answers put beside fields, and words of the rule language.
 RESERVED_FIELDS = frozenset(
@@ -229,15 +233,17 @@ def read_rules(value: object, old: Mapping[Action, str | None], faults: Faults) 
 
 
 def read_options(value: object, old: Mapping[str, object], faults: Faults) -> Mapping[str, object]:
-    """The collection's options: `description`, a text for people. A null removes it."""
+    """The collection's options: `description`, a text for people, and `search`. A null removes one."""
     given = value if isinstance(value, dict) else {}
     if not isinstance(value, dict):
         faults.add("/options", "wrong_type", "Must be an object.")
-    faults.unknown_keys("/options", given, ("description",))
+    faults.unknown_keys("/options", given, _OPTIONS)
     words = given.get("description")
     if words is not None and (not isinstance(words, str) or len(words) > MAX_DESCRIPTION_LENGTH):
         faults.add("/options/description", "wrong_type", f"Must be a string of at most {MAX_DESCRIPTION_LENGTH} characters.")
-    merged = {**old, **{key: given[key] for key in given if key == "description"}}
+    if given.get(search.OPTION) is not None:
+        given = {**given, search.OPTION: _read_search(given[search.OPTION], faults)}
+    merged = {**old, **{key: given[key] for key in given if key in _OPTIONS}}
     return MappingProxyType({key: one for key, one in merged.items() if one is not None})
 
 
@@ -294,6 +300,24 @@ def _read_view_change(body: Mapping[str, object], old: Collection, new: Collecti
     return new
 
 
+def _read_search(value: object, faults: Faults) -> Mapping[str, object]:
+    """How the fields marked `search` are searched: `language`, and `typos`, which is left open where nothing is said."""
+    at = pointer("/options", search.OPTION)
+    if not isinstance(value, dict):
+        faults.add(at, "wrong_type", "Must be an object.")
+        return {}
+    faults.unknown_keys(at, value, ("language", "typos"))
+    language, typos = value.get("language"), value.get("typos")
+    if language is not None and language not in search.LANGUAGES:
+        hint = did_you_mean(str(language), search.LANGUAGES)
+        words = f"Must be one of {', '.join(search.LANGUAGES)}." + (f" {hint}" if hint else "")
+        faults.add(pointer(at, "language"), "not_allowed", words)
+    if typos is not None and type(typos) is not bool:
+        faults.add(pointer(at, "typos"), "wrong_type", "Must be true or false.")
+    settled = {"language": language or search.DEFAULT_LANGUAGE, "typos": typos}
+    return {key: one for key, one in settled.items() if one is not None}
+
+
 def check_relations(collection: Collection, known: Mapping[str, object], body: Mapping[str, object], faults: Faults) -> None:
     """Every relation links to a collection that exists, this one included."""
     for field in collection.fields:
@@ -335,6 +359,33 @@ def _leading_to(name: str, collections: Mapping[str, Collection]) -> Iterator[Fi
         for field in one.fields:
             if field.options.get("inverse") is not None and field.options["to"] == name:
                 yield field
+
+
+def useful_extensions(body: Mapping[str, object]) -> tuple[str, ...]:
+    """The extensions that a collection of this body would use."""
+    given = body.get("fields")
+    entries = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
+    words = any(entry.get("search") for entry in entries) or "options" in body
+    vectors = any(entry.get("type") == VECTOR for entry in entries)
+    return (*((search.TRIGRAMS,) if words else ()), *((VECTOR,) if vectors else ()))
+
+
+def settle(collection: Collection, extensions: frozenset[str], body: Mapping[str, object], faults: Faults) -> Collection:
+    """The collection as a server with these extensions can keep it: typos are forgiven unless that is declined.
+
+    What needs an extension that is not there is a fault.
+    """
+    for field in collection.fields:
+        if field.type == VECTOR and VECTOR not in extensions and "fields" in body:
+            faults.add(pointer(place(body, field.name), "type"), "extension_missing", missing_extension(VECTOR))
+    options = collection.options.get(search.OPTION)
+    given = dict(options) if isinstance(options, Mapping) else {}
+    if given.get("typos") is True and search.TRIGRAMS not in extensions and "options" in body:
+        faults.add(pointer("/options", search.OPTION, "typos"), "extension_missing", missing_extension(search.TRIGRAMS))
+    if not search.searched(collection) or "typos" in given:
+        return collection
+    settled = {"language": search.DEFAULT_LANGUAGE, **given, "typos": search.TRIGRAMS in extensions}
+    return replace(collection, options=MappingProxyType({**collection.options, search.OPTION: settled}))
 
 
 def check_types(old: Collection, new: Collection, renames: Mapping[str, str], body: Mapping[str, object], faults: Faults) -> None:
@@ -432,11 +483,13 @@ def _stored_view(entry: Mapping[str, object] | None) -> View | None:
 
 
 def _stored_index(entry: Mapping[str, object]) -> Index:
-    return Index(tuple(cast("list[str]", entry["fields"])), bool(entry["unique"]), cast("str | None", entry["where"]))
+    using = cast("Using", entry.get("using", "btree"))
+    return Index(tuple(cast("list[str]", entry["fields"])), bool(entry["unique"]), cast("str | None", entry["where"]), using)
 
 
 def _index_json(index: Index) -> dict[str, object]:
-    return {"fields": list(index.fields), "unique": index.unique, "where": index.where}
+    shown = {"fields": list(index.fields), "unique": index.unique, "where": index.where}
+    return shown if index.using == "btree" else {**shown, "using": index.using}
 
 
 # Parts.
@@ -524,13 +577,25 @@ def _read_index(entry: object, collection: Collection, at: str, faults: Faults) 
     if not isinstance(names, list) or not 1 <= len(names) <= MAX_INDEX_FIELDS:
         faults.add(pointer(at, "fields"), "wrong_type", f"Must be a list of 1 to {MAX_INDEX_FIELDS} field names.")
         names = []
-    for number, fault in _index_field_faults(names, collection):
+    unique, where = _flag(entry, "unique", at, faults), _expression(entry.get("where"), pointer(at, "where"), faults)
+    using = _index_method(entry.get("using"), names, collection, unique=unique)
+    if entry.get("using") not in (None, using):
+        words = "Must be gist over one field of type geo_point, hnsw over one of type vector, both not unique, else btree."
+        faults.add(pointer(at, "using"), "not_allowed", words)
+    for number, fault in _index_field_faults(names, collection, using):
         faults.add(pointer(at, "fields", number), fault.code, fault.message)
-    where = _expression(entry.get("where"), pointer(at, "where"), faults)
-    return Index(tuple(str(name) for name in names), _flag(entry, "unique", at, faults), where)
+    return Index(tuple(str(name) for name in names), unique, where, using)
 
 
-def _index_field_faults(names: Sequence[object], collection: Collection) -> Iterator[tuple[int, FieldFault]]:
+def _index_method(wanted: object, names: Sequence[object], collection: Collection, *, unique: bool) -> Using:
+    """What serves the fields best: a place on its own is looked up by area, a vector by neighbourhood."""
+    field = collection.field(names[0]) if len(names) == 1 and isinstance(names[0], str) else None
+    if field is None or unique or (wanted == "btree" and field.type == "geo_point"):
+        return "btree"
+    return cast("Using", {"geo_point": "gist", "vector": "hnsw"}.get(field.type, "btree"))
+
+
+def _index_field_faults(names: Sequence[object], collection: Collection, using: Using) -> Iterator[tuple[int, FieldFault]]:
     seen = set()
     for number, name in enumerate(names):
         bare = name.removeprefix("-") if isinstance(name, str) else ""
@@ -540,6 +605,6 @@ def _index_field_faults(names: Sequence[object], collection: Collection) -> Iter
             yield number, FieldFault("unknown_field", "The collection has no such field." + (f" {hint}" if hint else ""))
         elif bare in seen:
             yield number, FieldFault("duplicate", "The index has this field already.")
-        elif field is not None and not kind_of(field).indexable(field):
+        elif field is not None and using == "btree" and not kind_of(field).indexable(field):
             yield number, FieldFault("not_indexable", f"A field of type {field.type} holding this cannot be indexed.")
         seen.add(bare)

@@ -31,9 +31,18 @@ def foreign_key_index(collection: Collection, field: Field) -> str:
     return _name(collection.name, field.name, "fkey_idx")
 
 
+def search_index(collection: Collection) -> str:
+    return _name(collection.name, "_search", "idx")
+
+
+def typos_index(collection: Collection) -> str:
+    return _name(collection.name, "_search", "typos_idx")
+
+
 def index(collection: Collection, one: Index) -> str:
     """Indexes over the same fields may differ in direction or condition, which a digest tells apart."""
-    digest = sha256(repr((one.fields, one.unique, one.where)).encode()).hexdigest()[:6]
+    parts = (one.fields, one.unique, one.where) if one.using == "btree" else (one.fields, one.where, one.using)
+    digest = sha256(repr(parts).encode()).hexdigest()[:6]
     return _name(collection.name, *(name.removeprefix("-") for name in one.fields), f"idx_{digest}")
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from baas.base.clock import Clock
 from baas.base.errors import Conflict, Fault, Invalid, NotFound
 from baas.base.ids import uuid7
+from baas.base.places import Geo
 from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
@@ -229,6 +230,8 @@ def _rule_value(column: Column, value: object) -> object:
         return str(value)
     if isinstance(value, list):
         return [str(item) for item in value]
+    if column.cast == "geo_point" and value is not None:
+        return Geo(value["lat"], value["lon"])  # type: ignore[index]
     if column.cast == "jsonb" and isinstance(value, str):
         return json.loads(value, parse_float=Decimal)
     return value

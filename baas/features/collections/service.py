@@ -15,6 +15,7 @@ from baas.features.collections import store, views
 from baas.features.collections.expressions import check_expressions
 from baas.features.collections.model import BrokenExpression, Impact
 from baas.infra.db.errors import ConstraintViolated
+from baas.infra.db.extensions import is_ready
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Transaction
 
@@ -42,9 +43,11 @@ class Collections:
 
         Raises Invalid with every fault, Conflict `already_exists`, `too_many_collections`, `breaks_rules`, `views_unavailable`.
         """
+        extensions = await self._extensions(body)
         async with self._change(project) as (tx, collections):
             faults = manifest.Faults()
             new = manifest.read_collection(body, schema=project.schema, faults=faults)
+            new = manifest.settle(new, extensions, body, faults)
             manifest.check_relations(new, collections, body, faults)
             manifest.check_inverses(new, collections, body, faults)
             if new.view is not None and not faults.found:
@@ -66,10 +69,12 @@ class Collections:
         their meaning, `breaks_views` with the views that read what changes, `does_not_fit` with counts when stored records stand
         against it, `confirm_required` when values would be lost and `may_lose_data` is false.
         """
+        extensions = await self._extensions(body)
         async with self._change(project) as (tx, collections):
             old = _known(collections, name)
             faults = manifest.Faults()
             new, renames = manifest.read_change(body, old, faults)
+            new = manifest.settle(new, extensions, body, faults)
             manifest.check_relations(new, collections, body, faults)
             manifest.check_inverses(new, collections, body, faults)
             if old.view is None:
@@ -106,6 +111,11 @@ class Collections:
         await store.run(tx, ddl.create(users, condition))
         await definitions.write(tx, users)
         await definitions.next_version(tx, project.schema)
+
+    async def _extensions(self, body: Mapping[str, object]) -> frozenset[str]:
+        """The extensions that this change has use for and may use; made on first use, where the login may."""
+        wanted = manifest.useful_extensions(body)
+        return frozenset([name for name in wanted if await is_ready(self._db, name)])
 
     @asynccontextmanager
     async def _change(self, project: Project) -> AsyncIterator[tuple[Transaction, Mapping[str, Collection]]]:

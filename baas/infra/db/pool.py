@@ -39,6 +39,10 @@ _SESSION = {
     "jit": "off",
     # Requests are many and small: workers for one of them start in milliseconds and take the processors of the others.
     "max_parallel_workers_per_gather": "0",
+    # Of extensions, and without effect where they are not: a word with one letter wrong is still like itself, and an index of
+    # vectors goes on looking, in order, until a rule has let enough of them through.
+    "pg_trgm.strict_word_similarity_threshold": "0.3",
+    "hnsw.iterative_scan": "strict_order",
 }
 
 

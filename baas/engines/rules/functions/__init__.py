@@ -9,6 +9,7 @@ from functools import cache
 from baas.engines.rules.functions.conversions import conversions
 from baas.engines.rules.functions.function import Function
 from baas.engines.rules.functions.numbers import decimal_functions, double_functions, integer_functions
+from baas.engines.rules.functions.places import place_functions
 from baas.engines.rules.functions.text import text_functions
 from baas.engines.rules.functions.times import time_functions, zone_names
 from baas.engines.rules.types import DYN, Type
@@ -36,6 +37,7 @@ FUNCTIONS: tuple[Function, ...] = (
     *decimal_functions(),
     *conversions(),
     *time_functions(),
+    *place_functions(),
     *_list_functions(),
     *zone_names(),
 )

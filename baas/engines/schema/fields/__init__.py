@@ -9,12 +9,14 @@ from baas.engines.schema.fields.decimal_ import DecimalKind
 from baas.engines.schema.fields.email import EmailKind
 from baas.engines.schema.fields.file import FileKind
 from baas.engines.schema.fields.float_ import FloatKind
+from baas.engines.schema.fields.geo_point import GeoPointKind
 from baas.engines.schema.fields.integer import IntKind
 from baas.engines.schema.fields.json_ import JsonKind
 from baas.engines.schema.fields.relation import RelationKind
 from baas.engines.schema.fields.select import SelectKind
 from baas.engines.schema.fields.text import TextKind
 from baas.engines.schema.fields.url import UrlKind
+from baas.engines.schema.fields.vector import VectorKind
 
 __all__ = ["KINDS", "FieldFault", "Kind", "Option", "kind_named", "kind_of"]
 
@@ -32,6 +34,8 @@ KINDS: tuple[Kind, ...] = (
     JsonKind(),
     RelationKind(),
     FileKind(),
+    GeoPointKind(),
+    VectorKind(),
 )
 _BY_NAME = {kind.name: kind for kind in KINDS}
 

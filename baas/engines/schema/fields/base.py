@@ -10,7 +10,9 @@ from baas.base.errors import Fault
 from baas.engines.schema.collection import Field
 from baas.infra.db.sql import Sql, sql
 
-Cast = Literal["text", "int8", "float8", "numeric", "bool", "date", "timestamptz", "jsonb", "uuid", "text[]", "uuid[]"]
+Cast = Literal[
+    "text", "int8", "float8", "numeric", "bool", "date", "timestamptz", "jsonb", "uuid", "text[]", "uuid[]", "geo_point", "vector"
+]
 """PostgreSQL's name for the type a cleaned value is bound as."""
 CASTS: Mapping[Cast, Sql] = {
     "text": sql("text"),
@@ -24,6 +26,9 @@ CASTS: Mapping[Cast, Sql] = {
     "uuid": sql("uuid"),
     "text[]": sql("text[]"),
     "uuid[]": sql("uuid[]"),
+    # By way of text, which the driver writes without asking the server what such a type is made of.
+    "geo_point": sql("text::baas_rt.geo_point"),
+    "vector": sql("text::baas_ext.vector"),
 }
 INT64 = (-(2**63), 2**63 - 1)
 SAFE = 2**53
@@ -53,7 +58,7 @@ class Option:
     """One option of a field type: `low` and `high` bound a number, or the length of a text or list."""
 
     name: str
-    type: Literal["int", "int64", "number", "bool", "text", "texts"]
+    type: Literal["int", "int64", "number", "bool", "text", "texts", "weight"]
     help: str
     low: int | None = None
     high: int | None = None
@@ -66,12 +71,16 @@ class Option:
             raise FieldFault("wrong_type", f"{self.name} must be {_OPTION_WORDS[self.type]}.")
         if self.choices and value not in self.choices:
             raise FieldFault("not_allowed", f"{self.name} must be one of {', '.join(self.choices)}.")
-        if self.type == "int64":
+        if self.type in ("int64", "weight"):
             return
         size = len(value) if isinstance(value, str | list) else value
         if (self.low is not None and size < self.low) or (self.high is not None and size > self.high):  # type: ignore[operator]
             what = f"The length of {self.name}" if isinstance(value, str | list) else self.name
             raise FieldFault("out_of_range", f"{what} must be {range_text(self.low, self.high)}.")
+
+
+SEARCH = Option("search", "weight", "Whether a full-text search looks at it: true, or its weight from A (most) to D.")
+"""The option of every kind whose values are words."""
 
 
 class Kind(ABC):
@@ -98,6 +107,8 @@ class Kind(ABC):
             except FieldFault as fault:
                 faults.append(FieldFault(fault.code, fault.message, at=f"/{option.name}"))
         given = {name: value for name, value in options.items() if value is not None}
+        if given.get(SEARCH.name) is False:
+            del given[SEARCH.name]
         if faults:
             return given, faults
         try:
@@ -113,6 +124,9 @@ class Kind(ABC):
         """Raises FieldFault when the options do not go with the flags of the field."""
         if field.unique and not self.indexable(field):
             raise FieldFault("not_indexable", f"A field of type {self.name} holding this cannot be unique.", at="/unique")
+        if SEARCH.name in field.options and (field.hidden or field.read is not None):
+            words = "A search would tell what is in a field that is hidden or has a read expression."
+            raise FieldFault("not_searchable", words, at=f"/{SEARCH.name}")
 
     def indexable(self, field: Field) -> bool:
         """Whether the column can stand in a btree index."""
@@ -158,7 +172,7 @@ class Kind(ABC):
 
     @abstractmethod
     def rule_type(self, field: Field) -> str:
-        """The type in the rule language: string int double decimal bool timestamp json, list(T), ref(collection)."""
+        """The type in the rule language: string int double decimal bool timestamp json geo vector, list(T), ref(collection)."""
 
     def rule_column(self, column: Sql, field: Field) -> Sql:
         """The column as rules compare it."""
@@ -240,6 +254,7 @@ _OPTION_TYPES = {
     "bool": lambda value: type(value) is bool,
     "text": lambda value: type(value) is str,
     "texts": lambda value: type(value) is list and all(type(item) is str for item in value),
+    "weight": lambda value: type(value) is bool or value in ("A", "B", "C", "D"),
 }
 _OPTION_WORDS = {
     "int": "a whole number",
@@ -248,4 +263,5 @@ _OPTION_WORDS = {
     "bool": "true or false",
     "text": "a string",
     "texts": "a list of strings",
+    "weight": "true, false, A, B, C or D",
 }

@@ -2,7 +2,7 @@
 
 from baas.base.emails import normal_email
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, clean_text
+from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, clean_text
 from baas.infra.db.sql import Sql, sql
 
 _MAX_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3 with its erratum 1690
@@ -15,6 +15,7 @@ class EmailKind(Kind):
     """
 
     name = "email"
+    options = (SEARCH,)
 
     def column_type(self, field: Field) -> Sql:
         return sql('text collate pg_catalog."C"')

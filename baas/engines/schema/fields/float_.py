@@ -39,14 +39,7 @@ class FloatKind(Kind):
         return join(" and ", bounds) if bounds else None
 
     def clean(self, field: Field, value: object) -> float:
-        if type(value) not in (int, float, Decimal):
-            raise FieldFault("wrong_type", "Must be a number.")
-        try:
-            number = float(value)  # type: ignore[arg-type]
-        except OverflowError:
-            number = float("inf")
-        if not isfinite(number):
-            raise FieldFault("out_of_range", "Must be a number that a double can hold.")
+        number = clean_double(value)
         low, high = _bounds(field)
         if (low is not None and number < low) or (high is not None and number > high):
             raise FieldFault("out_of_range", f"Must be {range_text(low, high)}.")
@@ -63,6 +56,19 @@ class FloatKind(Kind):
         if high is not None:
             schema["maximum"] = high
         return schema
+
+
+def clean_double(value: object) -> float:
+    """A finite double from a JSON number; raises FieldFault."""
+    if type(value) not in (int, float, Decimal):
+        raise FieldFault("wrong_type", "Must be a number.")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (OverflowError, ValueError):
+        number = float("inf")
+    if not isfinite(number):
+        raise FieldFault("out_of_range", "Must be a number that a double can hold.")
+    return number
 
 
 def _bounds(field: Field) -> tuple[float | None, float | None]:

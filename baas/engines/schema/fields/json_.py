@@ -7,7 +7,7 @@ from math import isfinite
 import msgspec
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Option, clean_text, whole
+from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, Option, clean_text, whole
 from baas.infra.db.sql import Sql, sql
 
 MAX_BYTES = 1 << 20
@@ -21,7 +21,7 @@ class JsonKind(Kind):
     """Any JSON value, stored as `jsonb`: the order of keys is not kept. A top-level `null` is the same as no value."""
 
     name = "json"
-    options = (Option("max_bytes", "int", "Largest size as compact JSON.", low=1, high=MAX_BYTES),)
+    options = (Option("max_bytes", "int", "Largest size as compact JSON.", low=1, high=MAX_BYTES), SEARCH)
 
     def indexable(self, field: Field) -> bool:
         return False

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from baas.engines.schema.collection import Field
 from baas.engines.schema.fields.base import (
     MAX_ITEMS,
+    SEARCH,
     Cast,
     FieldFault,
     Kind,
@@ -25,6 +26,7 @@ class SelectKind(Kind):
         Option("values", "texts", "What may be chosen, each up to 200 characters.", low=1, high=500, required=True),
         Option("many", "bool", "Whether the field holds a list."),
         Option("max", "int", "Most items of the list; above 1 it implies many.", low=1, high=MAX_ITEMS),
+        SEARCH,
     )
 
     def settle(self, options: dict[str, object]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Text of any language, ordered by code point."""
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Option, clean_text, whole
+from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, Option, clean_text, whole
 from baas.infra.db.sql import Sql, join, literal, sql
 
 
@@ -12,6 +12,7 @@ class TextKind(Kind):
     options = (
         Option("min", "int", "Fewest characters (Unicode code points).", low=0, high=1_000_000),
         Option("max", "int", "Most characters (Unicode code points).", low=1, high=1_000_000),
+        SEARCH,
     )
 
     def settle(self, options: dict[str, object]) -> dict[str, object]:

@@ -4,7 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, clean_text
+from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, clean_text
 from baas.infra.db.sql import Sql, sql
 
 _MAX_BYTES = 2048
@@ -15,6 +15,7 @@ class UrlKind(Kind):
     """An absolute `http` or `https` address, kept as it was sent. Other schemes (`javascript:`) never pass."""
 
     name = "url"
+    options = (SEARCH,)
 
     def column_type(self, field: Field) -> Sql:
         return sql('text collate pg_catalog."C"')

@@ -23,6 +23,7 @@ from baas.infra.db.embedded.address import Address, address_of, choose_address
 from baas.infra.db.embedded.child import Child, Start
 from baas.infra.db.embedded.conf import server_settings
 from baas.infra.db.embedded.engine import Engine, choose_engine, install, newer_engine
+from baas.infra.db.embedded.extensions import give_extensions
 from baas.infra.db.embedded.faults import ClusterFault, PortTaken, explain, last_lines
 from baas.infra.db.embedded.home import DATABASE, SERVER, SUPERUSER, move_in
 from baas.infra.db.embedded.host import HOST
@@ -226,6 +227,7 @@ class Cluster:
         connection = await asyncpg.connect(self.superuser_url(DATABASE), timeout=10)
         try:
             await settle_rights(connection, SERVER)
+            await give_extensions(connection, SERVER)
         finally:
             await connection.close(timeout=5)
 

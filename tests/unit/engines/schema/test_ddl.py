@@ -24,7 +24,9 @@ SAMPLES: tuple[tuple[Field, ...], ...] = (
         Field("f", "select", default="b", options={"values": ["a", "b"], "many": False}),
     ),
     (Field("f", "relation", options=RELATION), Field("f", "relation", options={**RELATION, "on_delete": "cascade"})),
-    (Field("f", "json"), Field("f", "json", default={"a": [1]})),
+    (Field("f", "json"), Field("f", "json", default={"a": [1]}), Field("f", "json", options={"search": "B"})),
+    (Field("f", "text", options={"search": True}), Field("f", "email", options={"search": "A"})),
+    (Field("f", "geo_point"), Field("f", "geo_point", default={"lat": 1.5, "lon": -2})),
     (Field("f", "datetime"), Field("f", "datetime", default="2026-11-20T10:31:07Z")),
 )
 

@@ -6,7 +6,7 @@ from baas.engines.schema import manifest
 from baas.engines.schema.fields import KINDS
 from baas.engines.schema.json_schema import create_schema, patch_schema, record_schema
 
-OPTIONS = {"select": {"values": ["a"]}, "relation": {"to": "users"}, "file": {"bucket": "b"}}
+OPTIONS = {"select": {"values": ["a"]}, "relation": {"to": "users"}, "file": {"bucket": "b"}, "vector": {"dimensions": 3}}
 FIELDS = [{"name": f"f_{kind.name}", "type": kind.name, **OPTIONS.get(kind.name, {})} for kind in KINDS]
 MORE = [
     {"name": "title", "type": "text", "required": True},

@@ -42,6 +42,7 @@ def test_a_manifest_and_the_store_give_the_same_collection() -> None:
         "select": {"values": ["a"], "many": True},
         "relation": {"to": "users"},
         "file": {"bucket": "b"},
+        "vector": {"dimensions": 3},
         "decimal": {"precision": 9, "scale": 2, "default": Decimal("1.25")},
         "json": {"default": {"a": [Decimal("1.5")]}},
         "int": {"default": 2**63 - 1, "min": -(2**63), "max": str(2**63 - 1)},
