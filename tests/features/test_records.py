@@ -37,15 +37,18 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     for alone. It looks on and changes nothing.
     """
     seen: list[Statement] = []
-    run = Transaction._run
 
-    async def watched(self: Transaction, method: Any, query: Any) -> Any:
-        statement = query if isinstance(query, Statement) else query.render()
-        if "_sessions" not in statement.text:
-            seen.append(statement)
-        return await run(self, method, query)
+    def watched(run: Any) -> Any:
+        async def watching(self: Database | Transaction, method: Any, query: Any) -> Any:
+            statement = query if isinstance(query, Statement) else query.render()
+            if "_sessions" not in statement.text:
+                seen.append(statement)
+            return await run(self, method, query)
 
-    monkeypatch.setattr(Transaction, "_run", watched)
+        return watching
+
+    monkeypatch.setattr(Transaction, "_run", watched(Transaction._run))
+    monkeypatch.setattr(Database, "_once", watched(Database._once))
     return seen
 
 

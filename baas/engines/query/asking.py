@@ -1,9 +1,9 @@
 """One request's side of a statement: who asks, when, and what the rules fold to with these facts in them."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import NamedTuple
 
 from baas.base.principal import Principal
 from baas.engines.query.table import USERS, Table
@@ -15,8 +15,7 @@ from baas.infra.db.sql import Sql, sql
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A condition with the caller's facts in it: `verdict` where no row can change it, `key` for what its text depends on."""
 
     key: Hashable
@@ -101,7 +100,7 @@ class Asking:
             return wanted
         gates = [self.may_read(table, name) for name in table.gated(name for root, name in rule.names if root == "record")]
         gates += [one for name, field in rule.entered if (other := table.other(name)) for one in self._ways(other, field)]
-        return replace(wanted, key=(wanted.key, *(gate.key for gate in gates if gate is not ALWAYS))) if gates else wanted
+        return wanted._replace(key=(wanted.key, *(gate.key for gate in gates if gate is not ALWAYS))) if gates else wanted
 
     def _ways(self, other: Table, field: str) -> Iterator[Judgement]:
         """What a client needs to enter another collection and to read a field there."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 Count = Literal["none", "estimate", "exact"]
@@ -10,8 +10,7 @@ Values = Mapping[str, object]
 """Field name -> the value as the driver binds it: what `schema/validate.py` makes of a body."""
 
 
-@dataclass(frozen=True, slots=True)
-class SortKey:
+class SortKey(NamedTuple):
     """One sort key: a field of the record, or of the one that the relations of `path` lead to, each from the one before.
 
     Absent values come last in both directions, unless `nulls_first`. Absent is also what the caller may not read.
@@ -93,8 +92,7 @@ class List:
     near: Near | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(NamedTuple):
     id: UUID
     fields: tuple[str, ...] | None = None
     expand: tuple[Expand, ...] = ()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,8 +50,7 @@ _MAX_SHAPES = 1_024
 _SAFE_INTEGER = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """An expression for one caller. `shape` decides the SQL text and keys caches; `values` fill its holes, by `Leaf.index`.
 
     `verdict` is True or False where no row can change it: True allows every row, False allows none.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 Kind = Literal["rule", "filter", "validation"]
@@ -112,8 +113,7 @@ class Env:
     collections: Mapping[str, RowType] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known before any row is read. `auth` is None for a guest, else `id`, `collection`, `claims` and its fields.
 
     `input` holds the keys the client sent. Numbers of JSON come as int and Decimal, ids as canonical strings, times aware.
@@ -123,7 +123,7 @@ class Facts:
     now: datetime
     action: str = ""
     via: str = "rest"
-    vars: Mapping[str, object] = field(default_factory=dict)
+    vars: Mapping[str, object] = MappingProxyType({})
     input: Mapping[str, object] | None = None
 
 

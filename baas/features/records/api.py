@@ -27,6 +27,7 @@ _PATH = "/v1/projects/{project}/collections/{collection}/records"
 _NO_STORE = (b"cache-control", b"no-store")
 _ETAG = re.compile(r'"([1-9][0-9]{0,18})"')
 _LONGEST_LINK = 4000
+_KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 _encode = msgspec.json.Encoder().encode
 
 Handle = Callable[["Call"], Awaitable[None]]
@@ -52,8 +53,8 @@ class Call(NamedTuple):
     async def body(self) -> object:
         return await read_json_body(self.scope, self.receive, limit=self.project.settings.limits.max_json_bytes)
 
-    async def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
-        await send_json(self.send, body, status, (_NO_STORE, *headers))
+    def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
+        return send_json(self.send, body, status, (_NO_STORE, *headers))
 
     async def empty(self, status: int, *headers: tuple[bytes, bytes]) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": [_NO_STORE, *headers]})
@@ -65,6 +66,7 @@ class RecordsApi:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._known: dict[bytes, Wanted] = {}
 
     def routes(self) -> tuple[Endpoint, ...]:
         return (
@@ -80,9 +82,20 @@ class RecordsApi:
         )
 
     async def list(self, call: Call) -> None:
-        wanted = _wanted_by_query(params.query(call.scope))
-        page = await self._records.list(call.project, call.principal, call.collection, wanted)
+        page = await self._records.list(call.project, call.principal, call.collection, self._wanted(call.scope))
         await call.answer(_page_json(page), 200, *_next_link(call.scope, page))
+
+    def _wanted(self, scope: Scope) -> Wanted:
+        """What the query string asks for. Clients ask the same again and again, so a short one is understood once."""
+        asked: bytes = scope["query_string"]
+        wanted = self._known.get(asked)
+        if wanted is None:
+            wanted = _wanted_by_query(params.query(scope))
+            if len(asked) <= _LONGEST_KEPT:
+                if len(self._known) >= _KEPT_QUERIES:
+                    self._known.clear()
+                self._known[asked] = wanted
+        return wanted
 
     async def query(self, call: Call) -> None:
         wanted = _wanted_by_body(as_object(await call.body()))
@@ -191,8 +204,9 @@ def _next_link(scope: Scope, page: Page) -> list[tuple[bytes, bytes]]:
         return []
     raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
     asked: bytes = scope["query_string"]
-    parts = [part for part in asked.split(b"&") if part and not part.startswith(b"cursor=")]
-    target = raw.partition(b"?")[0] + b"?" + b"&".join([*parts, b"cursor=" + page.next_cursor.encode()])
+    if b"cursor=" in asked:
+        asked = b"&".join(part for part in asked.split(b"&") if not part.startswith(b"cursor="))
+    target = b"%b?%b%bcursor=%b" % (raw.partition(b"?")[0], asked, b"&" if asked else b"", page.next_cursor.encode())
     if len(target) > _LONGEST_LINK:
         return []
     return [(b"link", b"<" + target.replace(b">", b"%3E") + b'>; rel="next"')]

@@ -15,6 +15,7 @@ from baas.engines.query.tree import SortKey
 from baas.features.records.model import Wanted
 
 _MAC_BYTES = 16
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEYS = msgspec.json.Decoder(tuple[str | None, ...])
 _encode = msgspec.json.Encoder().encode
 
@@ -25,12 +26,12 @@ class Cursors:
     """Seals and opens cursors under a key derived from the server's secret, so that every server opens what another sealed."""
 
     def __init__(self, secret: bytes) -> None:
-        self._key = hmac.digest(secret, b"records cursor 1", hashlib.sha256)
+        self._key = hmac.digest(secret, b"records cursor 2", hashlib.sha256)
 
     def seal(self, keys: Keys, query: bytes) -> str:
         """The cursor of a page of this query that ended at these sort keys."""
         payload = _encode(keys)
-        return base64.urlsafe_b64encode(self._mac(payload, query) + payload).rstrip(b"=").decode()
+        return binascii.b2a_base64(self._mac(payload, query) + payload, newline=False).translate(_URL_SAFE, b"=").decode()
 
     def open(self, cursor: str, query: bytes) -> Keys:
         """The sort keys. Raises BadRequest (`bad_cursor`) for what was not sealed by us for this very query."""
@@ -44,14 +45,14 @@ class Cursors:
         return _KEYS.decode(payload)
 
     def _mac(self, payload: bytes, query: bytes) -> bytes:
-        digest = hmac.digest(self._key, len(payload).to_bytes(8) + payload + query, hashlib.sha256)
-        return digest[:_MAC_BYTES]
+        # Keyed BLAKE2 (RFC 7693, section 2.9) costs half as much as HMAC.
+        return hashlib.blake2b(len(payload).to_bytes(8) + payload + query, digest_size=_MAC_BYTES, key=self._key).digest()
 
 
 def query_of(project: Project, principal: Principal, table: Table, keys: tuple[SortKey, ...], wanted: Wanted) -> bytes:
     """What a cursor belongs to: caller, collection, filter and order, and the types its keys are read back as."""
     order = [(key.field, key.descending, table.columns[key.field].cast) for key in keys]
-    whose = (str(project.id), principal.kind, principal.id)
+    whose = (project.key, principal.kind, principal.id)
     return _encode((whose, table.name, order, wanted.filter, wanted.vars))
 
 

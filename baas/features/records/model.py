@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from baas.engines.query.tree import Count
 from baas.engines.rules.parse import FILTER_LIMITS
@@ -32,8 +33,7 @@ class Wanted:
     count: Count = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """`items` is the JSON texts of the records with commas between them."""
 
     items: str
@@ -41,8 +41,7 @@ class Page:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A record as JSON text. Where the caller may not view what he wrote, `seen` is False and the text has the id alone.
 
     `rev` is None for a row of a view that shows none.

@@ -7,14 +7,13 @@ sql("select {} from {} where owner = {}", join(", ", columns), ident(schema, tab
 from collections.abc import Iterable
 from dataclasses import dataclass
 from string import Formatter
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 _FORMATTER = Formatter()
 _MAX_NAME_BYTES = 63
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """Text with `$1 … $n` and one value a hole, ready for the driver.
 
     `role`: it reads what a person's SQL gives, so the pool runs it as this role, which may read and nothing else.
