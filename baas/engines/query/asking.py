@@ -71,6 +71,11 @@ class Asking:
         self._auth = auth
         self._known: dict[Hashable, Judgement] = {}
 
+    @property
+    def has_record(self) -> bool:
+        """Whether the fields of the user's own record are among the facts."""
+        return self._auth is not None and "rev" in self._auth
+
     def judge(self, table: Table, action: Action) -> Judgement:
         """The rule of an action for this caller; what is locked is never true, nor what a key has no scope for."""
         if not self.judged:
@@ -101,6 +106,10 @@ class Asking:
         gates = [self.may_read(table, name) for name in table.gated(name for root, name in rule.names if root == "record")]
         gates += [one for name, field in rule.entered if (other := table.other(name)) for one in self._ways(other, field)]
         return wanted._replace(key=(wanted.key, *(gate.key for gate in gates if gate is not ALWAYS))) if gates else wanted
+
+    def condition(self, rule: Rule, values: Mapping[str, object], place: Hashable) -> Judgement:
+        """A client's expression over something else than records, such as groups of them."""
+        return self._fold(("filter", place), rule, "list", values)
 
     def _ways(self, other: Table, field: str) -> Iterator[Judgement]:
         """What a client needs to enter another collection and to read a field there."""

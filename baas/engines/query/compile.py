@@ -8,13 +8,18 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Literal
 
 from baas.engines.query import page
+from baas.engines.query.aggregate import Aggregate
 from baas.engines.query.answer import Shown, shown
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
+from baas.engines.query.expand import Node, expanded, find_nodes
+from baas.engines.query.export import Export, header, line
+from baas.engines.query.grouping import Grouping
+from baas.engines.query.order import Key, Order, order_of, shape_of, ways
 from baas.engines.query.references import Reference, references
 from baas.engines.query.rows import RowsOf, clients_rows, rows
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
-from baas.engines.query.tree import Count, Delete, Filter, Get, Insert, InsertMany, List, Put, Update, Values
+from baas.engines.query.tree import Count, Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, Update, Values
 from baas.engines.query.validations import Validation, new_row, validations
 from baas.engines.rules.rule import Rule
 from baas.engines.schema.collection import Action, Collection
@@ -35,6 +40,7 @@ class Compiler:
         self._texts: Kept[Template] = Kept(texts)
         # Clients write filters, so whoever wants can fill this: few are kept, and a lost one costs a hundred microseconds.
         self._filters: Kept[Rule] = Kept(filters)
+        self._nodes: Kept[tuple[Node, ...]] = Kept(filters)
         self._tables: Kept[Table] = Kept(tables)
 
     def table(self, collections: Mapping[str, Collection], name: str) -> Table | None:
@@ -53,16 +59,14 @@ class Compiler:
         masked = asking.masked
         return self._filters.get((table.key, masked, source), lambda: table.filter(source, masked=masked))
 
-    def open_names(self, table: Table, asking: Asking) -> tuple[str, ...]:
-        """The fields this caller may sort by: those he may read on every record."""
-        names = table.names(masked=asking.masked)
-        gated = table.gated(names) if asking.masked else ()
-        closed = {name for name in gated if asking.may_read(table, name).verdict is not True}
-        return tuple(name for name in names if name not in closed) if closed else names
+    def nodes(self, table: Table, expand: tuple[Expand, ...], asking: Asking) -> tuple[Node, ...]:
+        """The expansions with their names looked up; raises BadName and BadFilter."""
+        key = (table.key, asking.masked, asking.judged, expand)
+        return self._nodes.get(key, lambda: find_nodes(table, expand, asking, self.check_filter))
 
     def get(self, table: Table, tree: Get, asking: Asking) -> Statement:
         """`body` (JSON text) and `rev` of one record, no row when it is absent or invisible."""
-        view, show = asking.judge(table, "view"), shown(table, tree.fields, asking)
+        view, show = asking.judge(table, "view"), self._shown(table, tree, asking)
 
         def make() -> Template:
             conditions = _where([sql("r.id = {}::uuid", Slot("id"))], (view, rows(table, record="r")))
@@ -76,17 +80,45 @@ class Compiler:
         """One row: `items` (JSON texts with commas between, null for none), `more`, `key0…` (the last record's sort keys as
         text), `total` when counted. Raises RuleError for a bad filter.
         """
-        rule, show = asking.judge(table, "list"), shown(table, tree.fields, asking)
+        rule, show = asking.judge(table, "list"), self._shown(table, tree, asking)
         wanted = self._wanted(table, tree.filter, asking)
         nulls = None if tree.after is None else tuple(value is None for value in tree.after)
-        key = ("list", table.key, rule.key, wanted.key, show.key, tree.sort, tree.limit, nulls, tree.count)
+        order = shape_of(table, tree.sort, asking)
+        key = ("list", table.key, rule.key, wanted.key, show.key, tree.sort, order, tree.limit, nulls, tree.count)
 
         def make() -> Template:
             visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
-            return Template(_list(table, tree, nulls, visible, show))
+            order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
+            return Template(_list(table, tree, order, nulls=nulls, visible=visible, show=show))
 
         text = self._texts.get(key, make)
         return text.bind({} if tree.after is None else page.slots(tree.after), asking.leaves)
+
+    def aggregate(self, table: Table, grouping: Grouping, asking: Asking) -> Statement:
+        """One row: `items` (JSON texts of groups with commas between, null for none) and `more`. Raises RuleError."""
+        rule, wanted = asking.judge(table, "list"), self._wanted(table, grouping.filter, asking)
+        having = ALWAYS if grouping.having is None else asking.condition(grouping.having, grouping.vars, "having")
+        made = Aggregate(table, grouping, asking, having)
+
+        def make() -> Template:
+            return Template(made.sql(_where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))))
+
+        text = self._texts.get(("aggregate", table.key, rule.key, wanted.key, made.key), make)
+        return text.bind(made.slots, asking.leaves)
+
+    def export(self, table: Table, tree: Export, asking: Asking) -> tuple[Statement, str]:
+        """The statement of one text column, a record a row, and what stands before the first. Raises RuleError."""
+        rule, wanted = asking.judge(table, "list"), self._wanted(table, tree.filter, asking)
+        show = shown(table, tree.fields, asking)
+
+        def make() -> Template:
+            visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
+            text = line(show, tree.format, "r")
+            return Template(sql("select {} as line from {} r where {} order by {}", text, table.sql, visible, order.by("r")))
+
+        key = ("export", tree.format, table.key, rule.key, wanted.key, show.key, tree.sort, shape_of(table, tree.sort, asking))
+        return self._texts.get(key, make).bind({}, asking.leaves), header(show, tree.format)
 
     def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:
         """`body`, `rev` and `seen` (whether this caller may view it, else the body is the id alone); no row when refused."""
@@ -314,6 +346,12 @@ class Compiler:
         """The fields that `targets` of the three statements above speaks of, in its order."""
         return tuple(reference.column.name for reference in references(table, names, asking))
 
+    def _shown(self, table: Table, tree: Get | List, asking: Asking) -> Shown:
+        if not tree.expand:
+            return shown(table, tree.fields, asking)
+        nodes = self.nodes(table, tree.expand, asking)
+        return shown(table, tree.fields, asking, expanded(nodes, tree.expand, asking))
+
     def demands(
         self, table: Table, asking: Asking, action: Literal["create", "update"], changed: Iterable[str] | None = None
     ) -> tuple[Validation, ...]:
@@ -326,30 +364,17 @@ class Compiler:
         return asking.filter(table, self.check_filter(table, wanted.source, asking), wanted.vars)
 
 
-def _list(table: Table, tree: List, nulls: page.Nulls, visible: Sql, show: Shown) -> Sql:
-    here = visible if nulls is None else sql("{} and {}", visible, page.after(table, tree.sort, nulls, "r"))
-    keys = join("", (_last_key(table.columns[key.field], at, tree.limit) for at, key in enumerate(tree.sort)))
-    # The limit is a constant of the text: with a parameter the planner would guess a tenth of the table. The record beyond
-    # the limit only says that there is more; it is never turned into JSON.
-    return sql(
-        "select string_agg({}, ',') filter (where r._position <= {}) as items, count(*) > {} as more{}{}"
-        " from (select p.*, row_number() over () as _position from"
-        " (select r.* from {} r where {} order by {} limit {}) p) r",
-        show.json("r"),
-        literal(tree.limit),
-        literal(tree.limit),
-        keys,
-        _total(table, tree.count, visible),
-        table.sql,
-        here,
-        page.order_by(table, tree.sort, "r"),
-        literal(tree.limit + 1),
-    )
+def _list(table: Table, tree: List, order: Order, *, nulls: page.Nulls, visible: Sql, show: Shown) -> Sql:
+    here = visible if nulls is None else sql("{} and {}", visible, page.after(order, nulls, "r"))
+    last = (_last_key(key, tree.limit) for key in order.keys)
+    beside = sql("{}{}", join("", last), _total(table, tree.count, visible))
+    source = sql("{} r", table.sql)
+    return page.page(show.json("r"), "r", source=source, where=here, order=order.by("r"), limit=tree.limit, beside=beside)
 
 
-def _last_key(column: Column, at: int, limit: int) -> Sql:
-    name = ident(f"key{at}")
-    return sql(", max({}::text) filter (where r._position = {}) as {}", column.of("r"), literal(limit), name)
+def _last_key(key: Key, limit: int) -> Sql:
+    name = ident(f"key{key.position}")
+    return sql(", max(({})::text) filter (where r._position = {}) as {}", key.value("r"), literal(limit), name)
 
 
 def _total(table: Table, count: Count, visible: Sql) -> Sql:

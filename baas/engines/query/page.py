@@ -1,28 +1,48 @@
-"""Pages by keyset: the order, the place where the page before ended, and what comes after it."""
+"""Pages by keyset: the rows of a page as JSON texts, the place where the page before ended, and what comes after it."""
 
-from baas.engines.query.table import Column, Table
+from baas.engines.query.order import Key, Order
 from baas.engines.query.text import Slot
-from baas.engines.query.tree import SortKey
-from baas.infra.db.sql import Sql, join, sql
+from baas.infra.db.sql import Sql, ident, join, literal, sql
 
 Nulls = tuple[bool, ...] | None
 """Which keys of the last record were null, None for the first page: all that the text of a page depends on."""
 
 
-def order_by(table: Table, keys: tuple[SortKey, ...], alias: str) -> Sql:
-    """Null comes last in both directions; for a column without nulls nothing is said, so that an index serves both ways."""
-    return join(", ", (_one_order(table.columns[key.field], key, alias) for key in keys))
+def page(json: Sql, alias: str, *, source: Sql, where: Sql, order: Sql, limit: int, beside: Sql) -> Sql:
+    """A select of one row: `items` (the JSON texts of the rows with commas between, null for none), `more`, and what stands
+    `beside` them. The rows of `source`, and those that come out, have this alias.
+    """
+    name = ident(alias)
+    position = ident(alias, "_position")
+    # The limit is a constant of the text: with a parameter the planner would guess a tenth of the table. The record beyond
+    # the limit only says that there is more; it is never turned into JSON.
+    return sql(
+        "select string_agg({}, ',') filter (where {} <= {}) as items, count(*) > {} as more{}"
+        " from (select p.*, row_number() over () as _position from"
+        " (select {}.* from {} where {} order by {} limit {}) p) {}",
+        json,
+        position,
+        literal(limit),
+        literal(limit),
+        beside,
+        name,
+        source,
+        where,
+        order,
+        literal(limit + 1),
+        name,
+    )
 
 
-def after(table: Table, keys: tuple[SortKey, ...], nulls: tuple[bool, ...], alias: str) -> Sql:
+def after(order: Order, nulls: tuple[bool, ...], alias: str) -> Sql:
     """True for what comes after the record whose keys are in the slots `("after", position)`."""
-    columns = [table.columns[key.field] for key in keys]
-    if not any(column.nullable for column in columns) and len({key.descending for key in keys}) == 1:
+    keys = order.keys
+    if not any(key.nullable for key in keys) and len({key.descending for key in keys}) == 1:
         # One direction and no nulls is a comparison of rows, which a btree index answers with one descent.
-        ours = join(", ", (column.of(alias) for column in columns))
-        theirs = join(", ", (_slot(column, position) for position, column in enumerate(columns)))
+        ours = order.values(alias)
+        theirs = join(", ", (_slot(key) for key in keys))
         return sql("({}) < ({})", ours, theirs) if keys[0].descending else sql("({}) > ({})", ours, theirs)
-    return sql("({})", _after_from(0, columns, keys, nulls, alias))
+    return sql("({})", _after_from(0, keys, nulls, alias))
 
 
 def slots(values: tuple[str | None, ...]) -> dict[object, object]:
@@ -30,27 +50,27 @@ def slots(values: tuple[str | None, ...]) -> dict[object, object]:
     return {("after", position): value for position, value in enumerate(values)}
 
 
-def _one_order(column: Column, key: SortKey, alias: str) -> Sql:
-    if not key.descending:
-        return column.of(alias)
-    return sql("{} desc nulls last", column.of(alias)) if column.nullable else sql("{} desc", column.of(alias))
-
-
-def _after_from(at: int, columns: list[Column], keys: tuple[SortKey, ...], nulls: tuple[bool, ...], alias: str) -> Sql:
-    column = columns[at].of(alias)
-    last = at == len(keys) - 1
+def _after_from(at: int, keys: tuple[Key, ...], nulls: tuple[bool, ...], alias: str) -> Sql:
+    """True where this key comes later than that of the last record, or is equal to it and what follows comes later."""
+    key = keys[at]
+    value = key.value(alias)
+    rest = _after_from(at + 1, keys, nulls, alias) if at + 1 < len(keys) else None
     if nulls[at]:
-        return sql("false") if last else sql("{} is null and ({})", column, _after_from(at + 1, columns, keys, nulls, alias))
-    value = _slot(columns[at], at)
-    beyond = sql("{} < {}", column, value) if keys[at].descending else sql("{} > {}", column, value)
-    if columns[at].nullable:
-        beyond = sql("({} or {} is null)", beyond, column)
-    if last:
-        return beyond
-    return sql("{} or ({} = {} and ({}))", beyond, column, value, _after_from(at + 1, columns, keys, nulls, alias))
+        equal = sql("{} is null", value)
+        later = sql("{} is not null", value) if key.nulls_first else None
+    else:
+        last = _slot(key)
+        equal = sql("{} = {}", value, last)
+        later = sql("{} < {}", value, last) if key.descending else sql("{} > {}", value, last)
+        if key.nullable and not key.nulls_first:
+            later = sql("({} or {} is null)", later, value)
+    if rest is None:
+        return later or sql("false")
+    same = sql("{} and ({})", equal, rest)
+    return same if later is None else sql("{} or ({})", later, same)
 
 
-def _slot(column: Column, position: int) -> Sql:
+def _slot(key: Key) -> Sql:
     """A key travels as the text that PostgreSQL wrote for it, so it comes back as exactly the same value."""
-    hole = Slot(("after", position))
-    return column.typed(hole) if column.cast == "text" else column.typed(sql("{}::text", hole))
+    hole = Slot(("after", key.position))
+    return key.column.typed(hole) if key.column.cast == "text" else key.column.typed(sql("{}::text", hole))

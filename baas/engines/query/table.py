@@ -57,11 +57,15 @@ class Column:
 
     def json(self, alias: str) -> Sql:
         """What stands for the column in an answer."""
+        return self.json_of(self.of(alias))
+
+    def json_of(self, value: Sql) -> Sql:
+        """The same for any value of the column's type."""
         if self.kind is not None and self.field is not None:
-            return self.kind.to_json(self.of(alias), self.field)
+            return self.kind.to_json(value, self.field)
         if self.cast == "timestamptz":
-            return kind_of(_MOMENT).to_json(self.of(alias), _MOMENT)
-        return self.of(alias)
+            return kind_of(_MOMENT).to_json(value, _MOMENT)
+        return value
 
     def in_rules(self, column: Sql) -> Sql:
         """The column as a rule computes with it."""

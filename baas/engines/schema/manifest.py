@@ -35,7 +35,7 @@ _OPTIONS = ("description", search.OPTION)
 _KEYS = ("name", "fields", "indexes", "rules", "options", "view")
 # Column names that PostgreSQL keeps for itself, our own, what answers put beside fields, and words of the rule language.
 RESERVED_FIELDS = frozenset(
-    (*SYSTEM_FIELDS, "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "expand", "true", "false", "null", "in")
+    (*SYSTEM_FIELDS, "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "expand", "expand_more", "true", "false", "null", "in")
 )
 # In `users`: parts of a sign-up, and what `auth` has beside the fields of its record.
 _RESERVED_USER_FIELDS = frozenset(("password", "collection", "claims"))

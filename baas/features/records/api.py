@@ -8,12 +8,13 @@ from urllib.parse import quote
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baas.base.errors import BadRequest, Fault, Invalid, PreconditionFailed
+from baas.base.denial import Denial
+from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
-from baas.base.strict_json import loads
-from baas.engines.query.tree import Count
+from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
 from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, Page, Stored, Wanted
+from baas.features.records.query import COUNTS, selection_by_query, wanted_by_body, wanted_by_query
 from baas.features.records.service import Records
 from baas.infra.http import params
 from baas.infra.http.answers import send_json
@@ -21,14 +22,23 @@ from baas.infra.http.body import as_object, read_json_body
 from baas.infra.http.context import Context
 from baas.infra.http.routes import ANYONE, Body, Endpoint, Method
 
-_LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "count")
-_COUNTS = ("none", "estimate", "exact")
 _PATH = "/v1/projects/{project}/collections/{collection}/records"
 _NO_STORE = (b"cache-control", b"no-store")
 _ETAG = re.compile(r'"([1-9][0-9]{0,18})"')
 _LONGEST_LINK = 4000
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 _encode = msgspec.json.Encoder().encode
+
+_BY_RULE = frozenset({"rule_denied", "record_not_found", "unauthenticated"})
+_ACTIONS = {
+    "list": "list",
+    "query": "list",
+    "get": "view",
+    "create": "create",
+    "patch": "update",
+    "put": "update",
+    "delete": "delete",
+}
 
 Handle = Callable[["Call"], Awaitable[None]]
 
@@ -51,7 +61,14 @@ class Call(NamedTuple):
         return None
 
     async def body(self) -> object:
-        return await read_json_body(self.scope, self.receive, limit=self.project.settings.limits.max_json_bytes)
+        sent = await read_json_body(self.scope, self.receive, limit=self.project.settings.limits.max_json_bytes)
+        self.scope["baas.sent"] = sent
+        return sent
+
+    def denial(self, action: str) -> Denial:
+        """What was asked, for the operator who asks why it was refused."""
+        wanted = params.query(self.scope).get("filter")
+        return Denial(self.collection, action, self.record or None, self.scope.get("baas.sent"), wanted)
 
     def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
         return send_json(self.send, body, status, (_NO_STORE, *headers))
@@ -73,7 +90,8 @@ class RecordsApi:
             _endpoint("GET", "", self.list, "List records", query=_LIST_PARAMETERS, responses={200: _PAGE}),
             _endpoint("POST", "", self.create, "Create a record, or up to 1,000", request=_WRITE, responses={201: _RECORD}),
             _endpoint("POST", "/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
-            _endpoint("GET", "/{id}", self.get, "Get a record", query=_FIELDS_PARAMETER, responses={200: _RECORD, 304: None}),
+            _endpoint("POST", "/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
+            _endpoint("GET", "/{id}", self.get, "Get a record", query=_GET_PARAMETERS, responses={200: _RECORD, 304: None}),
             _endpoint("PATCH", "/{id}", self.patch, "Change fields of a record", request=_WRITE, responses={200: _RECORD}),
             _endpoint(
                 "PUT", "/{id}", self.put, "Create or replace a record", request=_WRITE, responses={200: _RECORD, 201: _RECORD}
@@ -90,6 +108,18 @@ class RecordsApi:
         asked: bytes = scope["query_string"]
         wanted = self._known.get(asked)
         if wanted is None:
+            wanted = wanted_by_query(params.query(scope))
+            if len(asked) <= _LONGEST_KEPT:
+                if len(self._known) >= _KEPT_QUERIES:
+                    self._known.clear()
+                self._known[asked] = wanted
+        return wanted
+
+    def _wanted(self, scope: Scope) -> Wanted:
+        """What the query string asks for. Clients ask the same again and again, so a short one is understood once."""
+        asked: bytes = scope["query_string"]
+        wanted = self._known.get(asked)
+        if wanted is None:
             wanted = _wanted_by_query(params.query(scope))
             if len(asked) <= _LONGEST_KEPT:
                 if len(self._known) >= _KEPT_QUERIES:
@@ -98,12 +128,23 @@ class RecordsApi:
         return wanted
 
     async def query(self, call: Call) -> None:
-        wanted = _wanted_by_body(as_object(await call.body()))
+        wanted = wanted_by_body(as_object(await call.body()))
         await call.answer(_page_json(await self._records.list(call.project, call.principal, call.collection, wanted)))
 
+    async def aggregate(self, call: Call) -> None:
+        asked = asked_by_body(as_object(await call.body()))
+        await call.answer(groups_json(await self._records.aggregate(call.project, call.principal, call.collection, asked)))
+
     async def get(self, call: Call) -> None:
-        fields = _names(params.query(call.scope).get("fields"), "fields")
-        stored = await self._records.get(call.project, call.principal, call.collection, call.record, fields)
+        values = params.query(call.scope)
+        fields, expand = selection_by_query(values)
+        stored = await self._records.get(
+            call.project, call.principal, call.collection, call.record, fields, expand, values.get("expand")
+        )
+        if expand:
+            # No ETag: the revision says nothing about the records that stand beside this one.
+            await call.answer(stored.body.encode())
+            return
         if stored.rev is None:
             await call.answer(stored.body.encode())
             return
@@ -154,10 +195,18 @@ class RecordsApi:
 
 
 def _app(handle: Handle) -> ASGIApp:
+    action = _ACTIONS.get(handle.__name__, "list")
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         context: Context = scope["baas.context"]
         path: Mapping[str, str] = scope["path_params"]
-        await handle(Call(context.project, context.principal, path["collection"], path.get("id", ""), scope, receive, send))
+        call = Call(context.project, context.principal, path["collection"], path.get("id", ""), scope, receive, send)
+        try:
+            await handle(call)
+        except (Forbidden, NotFound, Unauthenticated) as error:
+            if error.code in _BY_RULE and not call.principal.privileged:
+                error.denial = call.denial(str(error.facts.get("action", action)))
+            raise
 
     return app
 
@@ -218,113 +267,6 @@ def _page_json(page: Page) -> bytes:
     return b'{"items":[' + page.items.encode() + b'],"next_cursor":' + cursor + total + b"}"
 
 
-# What is asked for, from a query string or from a body.
-
-
-def _wanted_by_query(values: params.Query) -> Wanted:
-    if not values:
-        return Wanted()
-    text = values.get("vars")
-    given = {} if text is None else _vars(text)
-    count: Count = params.one_of(values, "count", _COUNTS, "none")  # type: ignore[assignment]
-    return Wanted(
-        filter=_filter(values.get("filter")),
-        vars=given,
-        sort=_names(values.get("sort"), "sort") or (),
-        limit=_limit(params.integer(values, "limit", DEFAULT_LIMIT, minimum=1)),
-        cursor=values.get("cursor"),
-        fields=_names(values.get("fields"), "fields"),
-        count=count,
-    )
-
-
-def _wanted_by_body(body: dict[str, object]) -> Wanted:
-    faults = [Fault(f"/{_escaped(name)}", "unknown_key", "There is no such key here.") for name in body if name not in _LIST]
-    for name, (kinds, words) in _BODY_TYPES.items():
-        value = body.get(name)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            faults.append(Fault(f"/{name}", "wrong_type", f"Must be {words}."))
-    for name in ("sort", "fields"):
-        value = body.get(name)
-        if isinstance(value, list) and not all(isinstance(one, str) for one in value):
-            faults.append(Fault(f"/{name}", "wrong_type", "Must be a list of strings."))
-    if body.get("count") is not None and body["count"] not in _COUNTS:
-        faults.append(Fault("/count", "not_allowed", f"Must be one of {', '.join(_COUNTS)}."))
-    limit = body.get("limit")
-    if isinstance(limit, int) and limit < 1:
-        faults.append(Fault("/limit", "out_of_range", "Must be at least 1."))
-    if faults:
-        raise Invalid("The query is wrong.", errors=faults)
-    return Wanted(
-        filter=_filter(body.get("filter")),  # type: ignore[arg-type]
-        vars=body.get("vars") or {},  # type: ignore[arg-type]
-        sort=_names(body.get("sort"), "sort") or (),
-        limit=_limit(limit if isinstance(limit, int) else DEFAULT_LIMIT),
-        cursor=body.get("cursor"),  # type: ignore[arg-type]
-        fields=_names(body.get("fields"), "fields"),
-        count=body.get("count") or "none",  # type: ignore[arg-type]
-    )
-
-
-def _vars(text: str) -> Mapping[str, object]:
-    try:
-        value = loads(text.encode("utf-8", "surrogatepass"))
-    except (BadRequest, Invalid) as error:
-        raise BadRequest(f"vars is not usable: {error.detail}", code="bad_parameter", parameter="vars") from None
-    if not isinstance(value, dict):
-        raise BadRequest("vars must be a JSON object.", code="bad_parameter", parameter="vars")
-    return value
-
-
-def _filter(text: str | None) -> str | None:
-    """Raises Invalid over the limit, BadRequest for a filter without text: to leave it out says the same and is no accident."""
-    if text is None:
-        return None
-    if len(text) > MAX_FILTER_LENGTH:
-        raise Invalid(
-            f"A filter may have at most {MAX_FILTER_LENGTH} characters.", code="limit_exceeded", limit=MAX_FILTER_LENGTH
-        )
-    if not text.strip():
-        raise BadRequest("The filter is empty.", code="bad_filter", position=0, line=1, column=1)
-    return text
-
-
-def _limit(limit: int) -> int:
-    if limit > MAX_LIMIT:
-        raise Invalid(
-            f"A page has at most {MAX_LIMIT} records.",
-            code="limit_exceeded",
-            limit=MAX_LIMIT,
-            errors=[Fault("/limit", "limit_exceeded", f"Must be at most {MAX_LIMIT}.")],
-        )
-    return limit
-
-
-def _names(value: object, parameter: str) -> tuple[str, ...] | None:
-    """`id,title` or `["id", "title"]`; None when it is not given."""
-    if value is None:
-        return None
-    names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(one, str) and one.strip() for one in names):
-        raise BadRequest(f"{parameter} must be names with commas between them.", code=f"bad_{parameter}", parameter=parameter)
-    return tuple(one.strip() for one in names)
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-_BODY_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
-    "filter": (str, "a string"),
-    "vars": (dict, "an object"),
-    "sort": ((str, list), "a string or a list of strings"),
-    "limit": (int, "a whole number"),
-    "cursor": (str, "a string"),
-    "fields": ((str, list), "a string or a list of strings"),
-    "count": (str, "a string"),
-}
-
-
 # The API document.
 
 
@@ -354,14 +296,21 @@ def _endpoint(
 _FIELDS_PARAMETER: Mapping[str, Mapping[str, object]] = {
     "fields": {"type": "string", "description": "Names with commas between them; everything readable when left out."},
 }
+_EXPAND_PARAMETER: Mapping[str, Mapping[str, object]] = {
+    "expand": {
+        "type": "string",
+        "description": "Dotted paths such as `author,comments.author`, or as text the object that `/query` takes.",
+    },
+}
+_GET_PARAMETERS = {**_FIELDS_PARAMETER, **_EXPAND_PARAMETER}
 _LIST_PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH, "description": "An expression over the fields of a record."},
     "vars": {"type": "string", "description": "A JSON object with the values of the $names in the filter."},
     "sort": {"type": "string", "description": "Field names with commas between them, `-` in front for descending."},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     "cursor": {"type": "string", "description": "next_cursor of the page before."},
-    **_FIELDS_PARAMETER,
-    "count": {"type": "string", "enum": list(_COUNTS), "default": "none", "description": "An estimate stops at 10,000."},
+    **_GET_PARAMETERS,
+    "count": {"type": "string", "enum": list(COUNTS), "default": "none", "description": "An estimate stops at 10,000."},
 }
 _RECORD = Body({"type": "object", "properties": {"id": {"type": "string", "format": "uuid"}}, "required": ["id"]})
 _WRITE = Body({"type": ["object", "array"]})
@@ -387,7 +336,7 @@ _QUERY = Body(
             "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
             "cursor": {"type": ["string", "null"]},
             "fields": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-            "count": {"type": "string", "enum": list(_COUNTS)},
+            "count": {"type": "string", "enum": list(COUNTS)},
         },
     }
 )

@@ -10,7 +10,7 @@ import msgspec
 from baas.base.errors import BadRequest
 from baas.base.principal import Principal
 from baas.base.project import Project
-from baas.engines.query.table import Table
+from baas.engines.query.reach import Way
 from baas.engines.query.tree import SortKey
 from baas.features.records.model import Wanted
 
@@ -49,11 +49,11 @@ class Cursors:
         return hashlib.blake2b(len(payload).to_bytes(8) + payload + query, digest_size=_MAC_BYTES, key=self._key).digest()
 
 
-def query_of(project: Project, principal: Principal, table: Table, keys: tuple[SortKey, ...], wanted: Wanted) -> bytes:
+def query_of(project: Project, principal: Principal, keys: tuple[SortKey, ...], ways: tuple[Way, ...], wanted: Wanted) -> bytes:
     """What a cursor belongs to: caller, collection, filter and order, and the types its keys are read back as."""
-    order = [(key.field, key.descending, table.columns[key.field].cast) for key in keys]
+    order = [(key.path, key.field, key.descending, key.nulls_first, way.column.cast) for key, way in zip(keys, ways, strict=True)]
     whose = (project.key, principal.kind, principal.id)
-    return _encode((whose, table.name, order, wanted.filter, wanted.vars))
+    return _encode((whose, ways[0].table.name, order, wanted.filter, wanted.vars))
 
 
 def _bad() -> BadRequest:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from baas.engines.query.tree import Count
+from baas.engines.query.tree import Count, Expand, SortKey
 from baas.engines.rules.parse import FILTER_LIMITS
 
 DEFAULT_LIMIT = 30
@@ -21,15 +21,17 @@ MAX_ROWS = 1000
 class Wanted:
     """A list as a client asks for it: names and expressions unchecked, types and limits right.
 
-    `sort` holds names with an optional `-` in front. `cursor` is the text of a `next_cursor`.
+    `cursor` is the text of a `next_cursor`, `expand_text` that of `expand` where it was one.
     """
 
     filter: str | None = None
     vars: Mapping[str, object] = field(default_factory=dict)
-    sort: tuple[str, ...] = ()
+    sort: tuple[SortKey, ...] = ()
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
     fields: tuple[str, ...] | None = None
+    expand: tuple[Expand, ...] = ()
+    expand_text: str | None = None
     count: Count = "none"
 
 
@@ -39,6 +41,14 @@ class Page(NamedTuple):
     items: str
     next_cursor: str | None
     total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """`items` is the JSON texts of the groups with commas between them; `more` that the limit left some out."""
+
+    items: str
+    more: bool
 
 
 class Stored(NamedTuple):

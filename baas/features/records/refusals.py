@@ -1,6 +1,7 @@
 """Why a call was refused, as errors that tell this caller nothing he may not know: invisible is absent, hidden never was."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from baas.base.errors import (
     BaasError,
@@ -13,6 +14,9 @@ from baas.base.errors import (
     NotFound,
     PreconditionFailed,
 )
+from baas.engines.query.expand import BadFilter
+from baas.engines.query.grouping import BadAggregate
+from baas.engines.query.reach import BadName
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Put
 from baas.engines.rules.types import RuleError
@@ -22,6 +26,7 @@ from baas.features.records.model import MAX_FAULTS, MAX_VAR_ITEMS
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Row
 
+_LONGEST_PATH = 200
 _ACTS: Mapping[Action, str] = {
     "list": "list these records",
     "view": "view this record",
@@ -63,6 +68,34 @@ def nothing_to_replace() -> PreconditionFailed:
     return PreconditionFailed("There is no such record to replace.")
 
 
+def bad_name(error: BadName, expand: str | None = None) -> BadRequest:
+    """A name that does not exist for this caller, with its `path`; `expand` is the text to find its `position` in."""
+    parameter = error.code.removeprefix("bad_")
+    path = ".".join(error.path)[:_LONGEST_PATH]
+    position = _position(expand, error.path) if error.code == "bad_expand" and expand is not None else None
+    place: dict[str, Any] = {} if position is None else {"position": position}
+    return BadRequest(error.message, code=error.code, hint=error.hint, parameter=parameter, path=path, **place)
+
+
+def _position(text: str, path: Sequence[str]) -> int | None:
+    """Where the last name of the path stands in a list of dotted paths, from 0; None in a text of another form."""
+    at = 0
+    for part in text.split(","):
+        start = at + len(part) - len(part.lstrip())
+        names = part.strip().split(".")
+        if names[: len(path)] == list(path):
+            return start + sum(len(name) + 1 for name in names[: len(path) - 1])
+        at += len(part) + 1
+    return None
+
+
+def bad_expand_filter(error: BadFilter) -> BadRequest:
+    """As `bad_filter`, with the path of the expansion."""
+    found = bad_filter(error.error)
+    found.facts |= {"parameter": "expand", "path": ".".join(error.path)}
+    return found
+
+
 def bad_filter(error: RuleError) -> BadRequest:
     """With the place: `position` from 0, `line` and `column` from 1, in characters; `fault` is the rule language's own code."""
     return BadRequest(
@@ -75,6 +108,12 @@ def bad_filter(error: RuleError) -> BadRequest:
         column=error.column,
         snippet=error.snippet,
     )
+
+
+def bad_aggregate(error: BadAggregate) -> BadRequest:
+    """Every fault with its pointer; those inside a text have their `position` in it too."""
+    first = error.faults[0]
+    return BadRequest(f"The aggregate is wrong: {first.message}", code="bad_aggregate", errors=error.faults)
 
 
 def check_vars(names: frozenset[tuple[str, str]], values: Mapping[str, object]) -> None:

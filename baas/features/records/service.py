@@ -4,7 +4,8 @@ Each call is one statement with the rule inside it. Only when that statement tou
 the refusals apart (`refusals.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
 from baas.base.clock import Clock
@@ -15,18 +16,25 @@ from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.engines.query.asking import Asking
 from baas.engines.query.compile import Compiler
+from baas.engines.query.expand import BadFilter, Node, check_records
+from baas.engines.query.export import Export, Format, ending
+from baas.engines.query.grouping import Asked, BadAggregate, Grouping
+from baas.engines.query.grouping import read as read_grouping
+from baas.engines.query.order import ways
+from baas.engines.query.reach import BadName, Way
 from baas.engines.query.table import Table
-from baas.engines.query.tree import Delete, Filter, Get, Insert, InsertMany, List, Put, SortKey, Update, ordered
+from baas.engines.query.tree import Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, Update, ordered
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.validate import Unfit, clean_create, clean_patch, immutable_names
 from baas.features.auth.service import Auth
 from baas.features.records import refusals
+from baas.features.records.aggregates import NO_ZONE
 from baas.features.records.cursors import Cursors, query_of
 from baas.features.records.demands import Demands
-from baas.features.records.model import MAX_FAULTS, MAX_ROWS, MAX_SORT_KEYS, Page, Stored, Wanted
-from baas.features.records.store import RecordStore
+from baas.features.records.model import MAX_FAULTS, MAX_ROWS, Groups, Page, Stored, Wanted
+from baas.features.records.store import Lines, RecordStore
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database
 
@@ -47,6 +55,7 @@ class Records:
         self._auth = auth
         self._clock = clock
         self._demands = Demands(compiler, self._store)
+        self._export_s, self._export_idle_s = settings.export_timeout_s, settings.export_idle_timeout_s
         self._cursors = Cursors(settings.secret_key.reveal().encode())
 
     @on_fresh_definitions
@@ -60,8 +69,12 @@ class Records:
         asking = await self._asking(project, principal, table, "list")
         _admit_list(table, asking)
         asking = await self._with_filter(project, table, asking, wanted)
-        keys = self._order(table, asking, wanted.sort)
-        query = query_of(project, principal, table, keys, wanted)
+        keys = ordered(wanted.sort)
+        with _in_words(wanted.expand_text):
+            found = ways(table, keys, asking)
+            nodes = self._compiler.nodes(table, wanted.expand, asking) if wanted.expand else ()
+        asking = await self._with_records_beside(project, asking, wanted.expand, nodes, found, around=wanted.limit)
+        query = query_of(project, principal, keys, found, wanted)
         tree = List(
             sort=keys,
             limit=wanted.limit,
@@ -69,6 +82,7 @@ class Records:
             after=None if wanted.cursor is None else self._cursors.open(wanted.cursor, query),
             fields=_projection(table, asking, wanted.fields),
             count=wanted.count,
+            expand=wanted.expand,
         )
         try:
             page, last = await self._store.page(self._compiler.list(table, tree, asking), len(keys))
@@ -77,14 +91,67 @@ class Records:
         return page if last is None else Page(page.items, self._cursors.seal(last, query), page.total)
 
     @on_fresh_definitions
-    async def get(
-        self, project: Project, principal: Principal, collection: str, record: str, fields: Sequence[str] | None = None
+    async def aggregate(self, project: Project, principal: Principal, collection: str, asked: Asked) -> Groups:
+        """Groups of the records that the list rule shows, and figures over them.
+
+        Raises as `list` does, and BadRequest (`bad_aggregate`) with every fault.
+        """
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "list")
+        _admit_list(table, asking)
+        if asked.time_zone is not None and not await self._store.knows_zone(asked.time_zone):
+            raise Invalid("The aggregate is wrong.", errors=[NO_ZONE])
+        try:
+            grouping = read_grouping(asked, table, asking)
+        except BadAggregate as error:
+            raise refusals.bad_aggregate(error) from None
+        asking = await self._with_filter(project, table, asking, asked, beside=grouping)
+        try:
+            return await self._store.groups(self._compiler.aggregate(table, grouping, asking))
+        except RuleError as error:
+            raise refusals.bad_filter(error) from None
+
+    @on_fresh_definitions
+    async def export(self, project: Project, principal: Principal, collection: str, wanted: Wanted, form: Format) -> Lines:
+        """Every record that the list rule shows, as lines of a file. Raises as `list` does, before the first line."""
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "list")
+        _admit_list(table, asking)
+        asking = await self._with_filter(project, table, asking, wanted)
+        keys = ordered(wanted.sort)
+        with _in_words(None):
+            found = ways(table, keys, asking)
+        asking = await self._with_records_beside(project, asking, (), (), found, around=0)
+        where = None if wanted.filter is None else Filter(wanted.filter, wanted.vars)
+        tree = Export(form, keys, where, _projection(table, asking, wanted.fields))
+        try:
+            statement, header = self._compiler.export(table, tree, asking)
+        except RuleError as error:
+            raise refusals.bad_filter(error) from None
+        return await self._store.lines(
+            statement, header=header, ending=ending(form), total_s=self._export_s, idle_s=self._export_idle_s
+        )
+
+    @on_fresh_definitions
+    async def get(  # noqa: PLR0917  what one record is asked by
+        self,
+        project: Project,
+        principal: Principal,
+        collection: str,
+        record: str,
+        fields: Sequence[str] | None = None,
+        expand: tuple[Expand, ...] = (),
+        expand_text: str | None = None,
     ) -> Stored:
-        """One record. Raises NotFound when it is absent or invisible, Forbidden when the view rule is locked."""
+        """One record. Raises NotFound when it is absent or invisible, Forbidden when the view rule is locked, and as `list`."""
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "view")
         _refuse_locked(table, asking, "view")
-        tree = Get(_record_id(record), _projection(table, asking, fields))
+        if expand:
+            with _in_words(expand_text):
+                nodes = self._compiler.nodes(table, expand, asking)
+            asking = await self._with_records_beside(project, asking, expand, nodes, (), around=1)
+        tree = Get(_record_id(record), _projection(table, asking, fields), expand)
         if asking.judge(table, "view").verdict is False:
             raise refusals.absent()
         stored = await self._store.record(self._compiler.get(table, tree, asking))
@@ -99,7 +166,7 @@ class Records:
         asking = await self._asking(project, principal, table, "create", sent=body)
         _refuse_locked(table, asking, "create")
         try:
-            values = _new_values(table, asking, body)
+            values = new_values(table, asking, body)
         except Unfit as error:
             raise await self._demands.with_faults_of_new(table, asking, error) from None
         values.setdefault("id", uuid7())
@@ -145,7 +212,7 @@ class Records:
         _refuse_locked(table, asking, "update")
         record_id = _record_id(record)
         try:
-            tree = Update(record_id, _changed_values(table, asking, body), rev)
+            tree = Update(record_id, changed_values(table, asking, body), rev)
         except Unfit as error:
             raise await self._demands.with_faults_of_change(table, asking, record_id, error) from None
         for _ in range(_TRIES):
@@ -185,7 +252,7 @@ class Records:
         if not only_new:
             _refuse_locked(table, asking, "update")
         body = _body_under_id(body, record_id)
-        values = _new_values(table, asking, body) | {"id": str(record_id)}
+        values = new_values(table, asking, body) | {"id": str(record_id)}
         if only_new:
             return await self._put_new(table, Insert(values), asking)
         replaces, fixed = _written_by_put(table, asking, body)
@@ -255,36 +322,46 @@ class Records:
             auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
         return Asking(principal, now=self._clock.now(), auth=auth, sent=sent)
 
-    async def _with_filter(self, project: Project, table: Table, asking: Asking, wanted: Wanted) -> Asking:
-        """The facts that the filter needs too. Raises BadRequest for a wrong one, and unless `vars` has exactly its names."""
-        if wanted.filter is None:
-            refusals.check_vars(frozenset(), wanted.vars)
-            return asking
-        try:
-            rule = self._compiler.check_filter(table, wanted.filter, asking)
-        except RuleError as error:
-            raise refusals.bad_filter(error) from None
-        refusals.check_vars(rule.names, wanted.vars)
-        needed = rule.needs_auth_record or table.needs_auth_record_beside(rule)
+    async def _with_filter(
+        self, project: Project, table: Table, asking: Asking, wanted: Wanted | Asked, *, beside: Grouping | None = None
+    ) -> Asking:
+        """The facts that the filter and what stands `beside` it need too.
+
+        Raises BadRequest for a wrong filter, and unless `vars` has exactly the names that are used.
+        """
+        names = frozenset() if beside is None else beside.names
+        needed = beside is not None and beside.needs_auth_record()
+        if wanted.filter is not None:
+            try:
+                rule = self._compiler.check_filter(table, wanted.filter, asking)
+            except RuleError as error:
+                raise refusals.bad_filter(error) from None
+            names |= rule.names
+            needed = needed or rule.needs_auth_record or table.needs_auth_record_beside(rule)
+        refusals.check_vars(names, wanted.vars)
         if needed and asking.principal.kind == "user" and not table.needs_auth_record("list"):
             return await self._facts(project, asking.principal, whole=True)
         return asking
 
-    def _order(self, table: Table, asking: Asking, wanted: Sequence[str]) -> tuple[SortKey, ...]:
-        if len(wanted) > MAX_SORT_KEYS:
-            raise Invalid(f"At most {MAX_SORT_KEYS} sort keys are allowed.", code="limit_exceeded", limit=MAX_SORT_KEYS)
-        names = self._compiler.open_names(table, asking)
-        keys: list[SortKey] = []
-        for one in wanted:
-            name = one.removeprefix("-")
-            if name not in names:
-                raise BadRequest(f"There is no field {name!r} to sort by.", code="bad_sort", hint=did_you_mean(name, names))
-            if not table.columns[name].sortable:
-                raise BadRequest(f"{name!r} holds lists or documents, which have no order.", code="bad_sort")
-            if any(key.field == name for key in keys):
-                raise BadRequest(f"{name!r} stands in the sort twice.", code="bad_sort")
-            keys.append(SortKey(name, one.startswith("-")))
-        return ordered(tuple(keys))
+    async def _with_records_beside(
+        self,
+        project: Project,
+        asking: Asking,
+        expand: tuple[Expand, ...],
+        nodes: tuple[Node, ...],
+        found: tuple[Way, ...],
+        *,
+        around: int,
+    ) -> Asking:
+        """The facts that expansions and sort keys need too. Raises Invalid when so many records `around` them are too many."""
+        if nodes:
+            check_records(nodes, around)
+            _check_values(nodes, expand)
+        if asking.principal.kind != "user" or asking.has_record:
+            return asking
+        if any(way.needs_auth_record() for way in found) or any(one.needs_auth_record() for node in nodes for one in node.walk()):
+            return await self._facts(project, asking.principal, whole=True)
+        return asking
 
     async def _put_new(self, table: Table, tree: Insert, asking: Asking) -> Stored:
         stored = None
@@ -320,6 +397,25 @@ class _refused:  # noqa: N801  reads as a word at its use
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ConstraintViolated):
             raise refusals.of_constraint(error, self._table, self._readable) from error
+
+
+@contextmanager
+def _in_words(expand: str | None) -> Iterator[None]:
+    """A wrong name leaves the block as an answer; `expand` is the text it may stand in."""
+    try:
+        yield
+    except BadName as error:
+        raise refusals.bad_name(error, expand) from None
+    except BadFilter as error:
+        raise refusals.bad_expand_filter(error) from None
+
+
+def _check_values(nodes: tuple[Node, ...], expand: tuple[Expand, ...]) -> None:
+    """Raises BadRequest unless each filter's `vars` have exactly its names."""
+    for node, one in zip(nodes, expand, strict=True):
+        if node.filter is not None and one.filter is not None:
+            refusals.check_vars(node.filter.names, one.filter.vars)
+        _check_values(node.nodes, one.expand)
 
 
 def _record_id(text: str) -> UUID:
@@ -360,12 +456,14 @@ def _projection(table: Table, asking: Asking, fields: Sequence[str] | None) -> t
     return tuple(dict.fromkeys(fields))
 
 
-def _new_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
+def new_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
+    """What a create stores. Raises Invalid with every fault."""
     _refuse_account_fields(table, asking, body)
     return clean_create(table.collection, body, privileged=not asking.masked)
 
 
-def _changed_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
+def changed_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
+    """What an update changes. Raises Invalid with every fault."""
     _refuse_account_fields(table, asking, body)
     return clean_patch(table.collection, body, privileged=not asking.masked)
 
@@ -388,7 +486,7 @@ def _all_new_values(table: Table, asking: Asking, bodies: Sequence[object]) -> t
             faults.append(Fault(f"/{at}", "not_an_object", "Must be an object."))
         else:
             try:
-                rows.append(_new_values(table, asking, body))
+                rows.append(new_values(table, asking, body))
             except Invalid as error:
                 faults += [Fault(f"/{at}{fault.pointer}", fault.code, fault.message) for fault in error.errors]
     if not faults and table.looks_at_input("create"):

@@ -1,8 +1,38 @@
 """Runs what the compiler made. The room writes no SQL of its own: a row that did not pass the compiler cannot leave here."""
 
-from baas.features.records.model import Page, Stored
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+from baas.features.records.model import Groups, Page, Stored
 from baas.infra.db.pool import Database, Row
-from baas.infra.db.sql import Statement
+from baas.infra.db.sql import Statement, sql
+from baas.infra.db.streaming import TextRows
+
+
+class Lines:
+    """The lines of an export, the first of them read already. Whoever has it must enter it: it gives the connection back."""
+
+    def __init__(self, held: AsyncExitStack, rows: TextRows, first: list[str], *, header: str, ending: str) -> None:
+        self._held = held
+        self._rows = rows
+        self._first = first
+        self._header, self._ending = header, ending
+
+    async def __aenter__(self) -> "Lines":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._held.__aexit__(kind, error, trace)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Bytes of the file."""
+        if self._header:
+            yield self._header.encode()
+        rows = self._first
+        while rows:
+            yield (self._ending.join(rows) + self._ending).encode()
+            rows = await self._rows.next()
 
 
 class RecordStore:
@@ -10,6 +40,7 @@ class RecordStore:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._zones: set[str] = set()
 
     async def record(self, statement: Statement) -> Stored | None:
         """What a get or a write answers; None when no row came."""
@@ -25,6 +56,29 @@ class RecordStore:
             raise AssertionError("an aggregate has one row")
         last = tuple(row[f"key{at}"] for at in range(keys)) if row["more"] else None
         return Page(row["items"] or "", None, row.get("total")), last
+
+    async def groups(self, statement: Statement) -> Groups:
+        """What an aggregate answers."""
+        row = await self._db.fetch_row(statement)
+        if row is None:
+            raise AssertionError("an aggregate has one row")
+        return Groups(row["items"] or "", row["more"])
+
+    async def lines(self, statement: Statement, *, header: str, ending: str, total_s: float, idle_s: float) -> Lines:
+        """Begin to read the lines of an export."""
+        async with AsyncExitStack() as stack:
+            rows = await stack.enter_async_context(self._db.text_rows(statement, total_s=total_s, idle_s=idle_s))
+            first = await rows.next()
+            return Lines(stack.pop_all(), rows, first, header=header, ending=ending)
+        raise AssertionError("the block returns or raises")
+
+    async def knows_zone(self, name: str) -> bool:
+        """Whether PostgreSQL has this time zone, asked once: its list need not be Python's, and a zone it lacks raises."""
+        if name not in self._zones:
+            if not await self._db.fetch_value(sql("select baas_rt.local(now(), {}::text) is not null", name)):
+                return False
+            self._zones.add(name)
+        return True
 
     async def items(self, statement: Statement) -> str | None:
         """The answer of a write of many; None when it was refused."""
