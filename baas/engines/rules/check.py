@@ -63,6 +63,17 @@ MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
 _MACROS = ("exists", "all", "filter", "map", "exists_one")
+# What functions and fields are called in other languages.
+_ELSEWHERE = {
+    **dict.fromkeys(("length", "len", "count"), "size"),
+    **dict.fromkeys(("toLowerCase", "lower", "tolower"), "lowerAscii"),
+    **dict.fromkeys(("toUpperCase", "upper", "toupper"), "upperAscii"),
+    **dict.fromkeys(("includes", "indexOf"), "contains"),
+    **dict.fromkeys(("any", "some"), "exists"),
+    **dict.fromkeys(("every", "forall"), "all"),
+    **dict.fromkeys(("match", "test", "regex"), "matches"),
+    "uid": "id",
+}
 _ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "timestamp", "duration", "bytes"})
 _JSON_EQUALS = frozenset({"string", "ref", "int", "double", "decimal", "bool", "list", "json", "map"})
 _JSON_ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "json"})
@@ -187,7 +198,10 @@ class Checker:
             raise self._error(
                 at, "unknown_name", f"{name!r} could be the row before or after.", f"Say record.{name} or next.{name}."
             )
-        raise self._error(at, "unknown_name", f"unknown name {name!r}.", self._meant(name, [*ROOTS, *scope]))
+        raise self._error(at, "unknown_name", f"unknown name {name!r}.", self._meant(name, [*self._roots(), *scope]))
+
+    def _roots(self) -> Sequence[str]:
+        return ROOTS if self._env.value is not None else [root for root in ROOTS if root != "value"]
 
     def _row(self, root: str) -> RowType | None:
         return self._env.record if root == "record" else self._env.next
@@ -198,7 +212,7 @@ class Checker:
             raise self._error(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
         found = self._field(row, Row(row_of(""), at, root), name, at)
         if found is None:
-            known = _readable(row) + ([*ROOTS, *beside] if beside is not None else [])
+            known = _readable(row) + ([*self._roots(), *beside] if beside is not None else [])
             raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
         return found
 
@@ -292,7 +306,8 @@ class Checker:
                 return self._through(inner, name, at)
             case "row" if isinstance(inner, Loop):
                 return self._of_entered(inner, name, at)
-        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no field {name!r}.")
+        hint = f"Say size({'…' if not isinstance(inner, Column) else inner.name})." if _ELSEWHERE.get(name) == "size" else None
+        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no field {name!r}.", hint)
 
     def _index(self, inner: Node, index: Node, at: int) -> Node:
         known = _known((inner, index))
@@ -410,16 +425,17 @@ class Checker:
             counted = self._counted(target or args[0], scope)
             if counted is not None:
                 return counted
+        called = f".{name}" if target is not None else name
+        if called not in NAMES:
+            self._unknown_function(called, name, at)
         nodes = self._values((target, *args) if target is not None else args, scope)
         if name == "matches" and len(nodes) == 2:
             nodes = (nodes[0], self._pattern(args[-1]))
         if target is not None and len(nodes) == 2 and nodes[0].type is TIMESTAMP and f".{name}" in NAMES:
             nodes = (nodes[0], self._zone(nodes[1]))
-        return self._apply(f".{name}" if target is not None else name, nodes, at, shown=name)
+        return self._apply(called, nodes, at, shown=name)
 
     def _apply(self, name: str, args: tuple[Node, ...], at: int, *, shown: str) -> Node:
-        if name not in NAMES:
-            self._unknown_function(name, shown, args, at)
         found = overloads(name, tuple(arg.type.kind for arg in args))
         if not found:
             self._no_overload(name, shown, args, at)
@@ -460,7 +476,7 @@ class Checker:
                     arg.at, "type_mismatch", "a list of record fields joins with nothing.", "Use in, exists, all or size."
                 )
 
-    def _unknown_function(self, name: str, shown: str, args: tuple[Node, ...], at: int) -> NoReturn:
+    def _unknown_function(self, name: str, shown: str, at: int) -> NoReturn:
         method = name.startswith(".")
         if (name[1:] if method else f".{name}") in NAMES:
             usage = f"{shown}(x)" if method else f"x.{shown}(…)"
@@ -480,6 +496,8 @@ class Checker:
         hint = f"It takes {'; '.join(takes)}."
         if any(arg.type is JSON for arg in args):
             hint = f"Convert the JSON value first: int(…), double(…), string(…). {hint}"
+        elif name == ".contains" and args[0].type.kind == "list":
+            hint = "For an element of a list say `x in list`."
         elif {arg.type.kind for arg in args} == {"int", "double"}:
             hint = "Convert one side: double(…) or int(…)."
         raise self._error(at, "type_mismatch", f"`{shown}` does not take {given}.", hint)
@@ -663,7 +681,8 @@ class Checker:
         return RuleError(self._source, at, code, message, hint)
 
     def _meant(self, name: str, known: Sequence[str]) -> str | None:
-        close = get_close_matches(name, known, n=1, cutoff=0.6)
+        usual = _ELSEWHERE.get(name)
+        close = [usual] if usual in known else get_close_matches(name, known, n=1, cutoff=0.6)
         return f"Did you mean {close[0]!r}?" if close else None
 
     def _what(self, node: Node) -> str:
@@ -769,6 +788,8 @@ def _conversion(left: Type | None, right: Type | None) -> str | None:
         return 'Say timestamp("2024-01-31T00:00:00Z").'
     if "json" in kinds and "timestamp" in kinds:
         return "Say timestamp(…) of the JSON value."
+    if "auth" in kinds:
+        return "Say auth.id, or auth == null."
     if "list" in kinds:
         return "For an element of a list say `x in list`."
     return None

@@ -148,7 +148,14 @@ _INSTEAD = {
     "not": "!",
     "NOT": "!",
     "IN": "in",
+    "is": "==",
+    "IS": "==",
+    "~": "matches",
+    "like": "contains",
+    "LIKE": "contains",
 }
+# No field can have such a name, so they can only be the constants of another language.
+_WORDS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false", "None": "null", "Null": "null", "NULL": "null"}
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\n\f]+|//[^\n]*)+)
@@ -159,7 +166,7 @@ _TOKEN = re.compile(
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<variable>\$[A-Za-z_][A-Za-z0-9_]*)
     |(?P<quoted>`[A-Za-z0-9_.\-/ ]+`)
-    |(?P<op>===|!==|&&|\|\||==|!=|<=|>=|<>|[-+*/%!<>?:.,()\[\]{}=&|])""",
+    |(?P<op>===|!==|&&|\|\||==|!=|<=|>=|<>|[-+*/%!<>?:.,()\[\]{}=&|~])""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:([abfnrtv\\?\"'`])|([0-3][0-7]{2})|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|)")
@@ -267,6 +274,8 @@ class _Parser:
 
     def _unexpected(self, token: _Token, what: str) -> RuleError:
         instead = _INSTEAD.get(token.text)
+        if token.text in ("not", "NOT") and self._tokens[self._tokens.index(token) + 1].text in ("in", "IN"):
+            instead = "!(x in list)"
         if instead:
             return self._error(token.at, f"{token.text!r} is not an operator.", f"Did you mean {instead!r}?")
         if token.kind == "end":
@@ -394,10 +403,11 @@ class _Parser:
             return self._made(Literal(_CONSTANTS[token.text], token.at), token.at)
         if token.text in RESERVED:
             raise self._error(token.at, f"{token.text!r} is a reserved word.", f"A field of that name is `record.{token.text}`.")
-        if token.text in ("not", "NOT") and self._tokens[self._next].text != "(":
+        if token.text in ("not", "NOT", "in"):
             raise self._unexpected(token, "a value")
-        if token.text == "in":
-            raise self._unexpected(token, "a value")
+        if token.text in _WORDS:
+            words = f"{token.text!r} is not a constant."
+            raise self._error(token.at, words, f"Did you mean {_WORDS[token.text]!r}?")
         if self._accept("("):
             return self._made(Call(None, token.text, self._until(")"), token.at), token.at)
         return self._made(Name(token.text, token.at), token.at)

@@ -101,6 +101,13 @@ def test_comments_quoted_names_variables_and_trailing_commas_parse() -> None:
         ("not a", "!"),
         ("a & b", "&&"),
         ("a IN b", "in"),
+        ("a NOT IN b", "!(x in list)"),
+        ("not (a)", "!"),
+        ("a is null", "=="),
+        ("a ~ 'x'", "matches"),
+        ("a LIKE 'x'", "contains"),
+        ("a == None", "null"),
+        ("a == True", "true"),
     ],
 )
 def test_an_operator_of_another_language_names_the_right_one(source: str, hint: str) -> None:
