@@ -33,6 +33,9 @@ from baas.features.projects.service import Founder, Projects
 from baas.features.projects.sweeper import Sweeper
 from baas.features.records.api import RecordsApi
 from baas.features.records.service import Records
+from baas.features.rules.api import RulesApi
+from baas.features.rules.denials import Denials
+from baas.features.rules.service import Rules
 from baas.infra.blobs.base import BlobStore
 from baas.infra.blobs.disk import DiskStore
 from baas.infra.crypto.passwords import Passwords
@@ -72,6 +75,8 @@ class _Rooms:
     auth: Auth
     collections: Collections
     records: Records
+    denials: Denials
+    rules: Rules
     files: Files
     hosting: Hosting
 
@@ -106,9 +111,11 @@ async def open_server(
         rooms = _rooms(settings, db, invalidations, passwords, blobs)
         await invalidations.start()
         closing.push_async_callback(invalidations.stop)
-        sweeper = Sweeper(blobs, rooms.projects, (rooms.auth.sweep, rooms.files.sweep, rooms.hosting.sweep))
+        sweeper = Sweeper(blobs, rooms.projects, (rooms.auth.sweep, rooms.denials.sweep, rooms.files.sweep, rooms.hosting.sweep))
         await sweeper.start()
         closing.push_async_callback(sweeper.stop)
+        await rooms.denials.start()
+        closing.push_async_callback(rooms.denials.stop)
         app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects)
 
@@ -134,16 +141,20 @@ def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passw
     auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box)
     collections = Collections(db, catalog, invalidations)
     records = Records(db, catalog, compiler, auth, clock, settings)
+    denials = Denials(db, catalog, clock)
+    rules = Rules(db, catalog, compiler, auth, denials, clock)
     files = Files(db, blobs, catalog, compiler, auth, invalidations, clock, settings)
     hosting = Hosting(db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch")
     # The users' table first: the accounts' part of a new project watches over it.
     founders += [collections.found_project, auth.found_project]
     projects.on_dropped += [files.forget_project, hosting.forget_project]
-    return _Rooms(projects, Keys(db, invalidations), operators, catalog, auth, collections, records, files, hosting)
+    keys = Keys(db, invalidations)
+    return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting)
 
 
 def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, lifecycle: Lifecycle, log: Log) -> ASGIApp:
     metrics = Metrics()
+    metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     apis = (
         RecordsApi(rooms.records),
@@ -151,6 +162,7 @@ def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, l
         UsersApi(rooms.auth),
         FilesApi(rooms.files, blobs),
         CollectionsApi(rooms.collections),
+        RulesApi(rooms.rules, rooms.collections),
         HostingApi(rooms.hosting, settings),
         ProjectsApi(rooms.projects),
         KeysApi(rooms.keys),
@@ -168,4 +180,5 @@ def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, l
         hosting=SiteApp(rooms.hosting, blobs),
         log=log,
         metrics=metrics,
+        denied=rooms.denials.note,
     )

@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from baas.base.denial import Denial
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -42,6 +44,8 @@ class BaasError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     default_code: ClassVar[str] = "internal"
+    denial: Denial | None = None
+    """Set where a rule refused: what operators may ask about afterwards. Never part of the answer."""
 
     def __init__(
         self,

@@ -92,14 +92,15 @@ async def test_a_collection_is_a_table_an_operator_would_have_written(project: P
 
 async def test_what_is_shown_is_what_was_sent_with_defaults_written_out(project: ProjectUnderTest) -> None:
     """GET, the list, the schema and the answer to POST agree, and POST takes its own answer."""
-    made = await project.collection("posts", [TITLE, OWNER], {"list": "true"}, options={"description": "Words"})
+    rules: dict[str, str | None] = {"list": "true", "view": "true"}
+    made = await project.collection("posts", [TITLE, OWNER], rules, options={"description": "Words"})
     one = await project.operator.get("collections/posts")
     listed = await project.operator.get("collections")
     schema = await project.operator.get("schema")
 
     assert made == one.json() == listed.json()["items"][0] == schema.json()["collections"][0]
     assert ["posts", "users"] == [item["name"] for item in listed.json()["items"]]
-    assert {"list": "true", "view": None, "create": None, "update": None, "delete": None} == made["rules"]
+    assert {**rules, "create": None, "update": None, "delete": None} == made["rules"]
     assert {
         "name": "owner", "type": "relation", "required": False, "unique": False, "hidden": False, "immutable": False,
         "readonly": False, "default": None, "read": None, "validate": None, "validate_message": None,
@@ -376,7 +377,7 @@ async def test_a_field_can_become_wider_and_nothing_else(
 async def test_a_change_that_breaks_expressions_is_refused_with_the_list(project: ProjectUnderTest) -> None:
     """Of this collection and of any other; changed in the same request, they are no obstacle."""
     await change(project, "users", fields=[{"name": "role", "type": "text"}])
-    await project.collection("posts", [TITLE, NUMBER], {"list": "auth.role == record.title", "view": "record.n > 1"})
+    await project.collection("posts", [TITLE, NUMBER], {"list": "auth.role != null && auth.role == record.title", "view": "record.n > 1"})
     here = await change(project, "posts", fields=[TITLE])
     there = await change(project, "users", fields=[])
     both = await change(project, "posts", fields=[TITLE], rules={"view": None})

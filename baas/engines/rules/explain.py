@@ -25,6 +25,7 @@ Wanted = tuple[str, str, str]
 _MACROS = ("exists", "all", "filter", "map", "exists_one")
 _MOST_CHARS = 200  # of a value that is shown
 _MOST_ITEMS = 20
+_MOST_REASONS = 3
 _SAFE_INTEGER = 2**53
 
 
@@ -302,30 +303,32 @@ class Neighbours:
 
 
 def reason(found: Found) -> str:
-    """Why the whole is not true (or that it is), by the part that decided it."""
-    if found.failure is None and found.value is True:
+    """Why the whole is not true (or that it is), by the parts that decided it."""
+    if _is(found, True):
         return f"`{found.part.text}` is true."
     decisive = _decisive(found)
-    if decisive.failure is not None:
-        return f"`{decisive.part.text}` has no value: {decisive.failure}."
-    said = note(decisive)
-    return f"`{decisive.part.text}` is {show(decisive.value)}" + (f": {said}." if said else ".")
+    words = "; ".join(_why(one) for one in decisive[:_MOST_REASONS])
+    return f"{words}; …" if len(decisive) > _MOST_REASONS else f"{words}."
 
 
-def _decisive(found: Found) -> Found:
-    """Down to the smallest part that explains why this is not true."""
+def _why(found: Found) -> str:
+    if found.failure is not None:
+        return f"`{found.part.text}` has no value: {found.failure}"
+    said = note(found)
+    return f"`{found.part.text}` is {show(found.value)}" + (f": {said}" if said else "")
+
+
+def _decisive(found: Found) -> list[Found]:
+    """Down to the smallest parts that explain why this is not true: one of an `&&`, every one of an `||`."""
+    against = [one for one in found.parts if not _is(one, True)]
     match found.part.kind:
-        case "and" | "or":
-            against = [one for one in found.parts if not _is(one, True)]
-            failing = [one for one in against if one.failure is not None]
-            falsehoods = [one for one in against if one.failure is None]
-            first = (falsehoods or failing) if found.part.kind == "and" else (failing or falsehoods)
-            return _decisive(first[0]) if first else found
-        case "choice" if found.parts and found.parts[0].failure is not None:
+        case "and" if against:
+            return _decisive(next((one for one in against if one.failure is None), against[0]))
+        case "or" if against:
+            return [part for one in against for part in _decisive(one)]
+        case "choice" | "not" if found.parts and found.parts[0].failure is not None:
             return _decisive(found.parts[0])
-        case "not":
-            return _decisive(found.parts[0]) if found.parts and found.parts[0].failure is not None else found
-    return found
+    return [found]
 
 
 def _is(found: Found, value: bool) -> bool:
@@ -340,9 +343,10 @@ def note(found: Found) -> str | None:
         return found.failure
     if found.value is False and found.part.kind == "compare" and found.part.operator in ("==", "!="):
         return _sides(found)
-    if found.value is False and found.part.kind == "in" and len(found.parts) == 2:
-        item, held = found.parts
-        return f"{show(held.value)} has no {show(item.value)}"
+    if found.value is False and found.part.kind == "in":
+        if len(found.parts) == 2:
+            return f"{show(found.parts[1].value)} has no {show(found.parts[0].value)}"
+        return _sides(found)
     return None
 
 

@@ -3,6 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from baas.base.project import Project
+from baas.engines.schema.collection import Collection
 from baas.engines.schema.fields import KINDS
 from baas.engines.schema.manifest import MAX_VIEW_LENGTH, as_json
 from baas.features.collections.service import Collections
@@ -109,14 +111,20 @@ class CollectionsApi:
         """Make a collection."""
         project = Context.of(request).project
         made = await self._collections.create(project, await _body(request))
-        return created(as_json(made), location=f"/v1/projects/{project.name}/collections/{made.name}")
+        shown = await self._with_warnings(project, made)
+        return created(shown, location=f"/v1/projects/{project.name}/collections/{made.name}")
 
     async def change(self, request: Request) -> Response:
         """Change a collection."""
         may_lose_data = _confirmed(request)
         project, name = Context.of(request).project, request.path_params["collection"]
         changed = await self._collections.change(project, name, await _body(request), may_lose_data=may_lose_data)
-        return json_response(as_json(changed))
+        return json_response(await self._with_warnings(project, changed))
+
+    async def _with_warnings(self, project: Project, one: Collection) -> dict[str, object]:
+        """The definition, and `warnings` when its rules are right and still give cause to some."""
+        found = await self._collections.lint(project, one.name)
+        return {**as_json(one), **({"warnings": [advice.as_json() for advice in found]} if found else {})}
 
     async def delete(self, request: Request) -> Response:
         """Delete a collection."""
@@ -127,7 +135,9 @@ class CollectionsApi:
 
 
 async def _body(request: Request) -> dict[str, object]:
-    return await read_object(request, limit=Context.of(request).project.settings.limits.max_json_bytes)
+    body = await read_object(request, limit=Context.of(request).project.settings.limits.max_json_bytes)
+    body.pop("warnings", None)  # of an answer that is sent back as it came
+    return body
 
 
 def _confirmed(request: Request) -> bool:

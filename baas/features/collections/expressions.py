@@ -8,7 +8,8 @@ from types import MappingProxyType
 from baas.base.errors import Fault
 from baas.engines.query.conditions import check_condition
 from baas.engines.query.table import check_validation, rule_env
-from baas.engines.rules.rule import Rule, RuleError, check
+from baas.engines.rules.lint import check_access
+from baas.engines.rules.rule import Rule, RuleError
 from baas.engines.schema.collection import ACTIONS, Collection
 from baas.engines.schema.manifest import place, pointer
 from baas.features.collections.model import BrokenExpression
@@ -65,7 +66,7 @@ def _rules(collection: Collection, collections: Mapping[str, Collection], body: 
             at = pointer("/rules", action)
             given = at if isinstance(sent, dict) and action in sent else None
             env = rule_env(collection, action, collections)
-            yield _Expression(collection.name, at, given, partial(check, source, env))
+            yield _Expression(collection.name, at, given, partial(check_access, source, env))
 
 
 def _reads(collection: Collection, collections: Mapping[str, Collection], body: Mapping[str, object]) -> Iterator[_Expression]:
@@ -74,7 +75,7 @@ def _reads(collection: Collection, collections: Mapping[str, Collection], body: 
             at = pointer("/fields", number, "read")
             given = pointer(place(body, field.name), "read") if "fields" in body else None
             env = rule_env(collection, "view", collections)
-            yield _Expression(collection.name, at, given, partial(check, field.read, env))
+            yield _Expression(collection.name, at, given, partial(check_access, field.read, env))
 
 
 def _validations(

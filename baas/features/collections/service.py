@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
 from baas.base.project import Project
+from baas.engines.query.advice import Advice, advise
 from baas.engines.query.conditions import condition
 from baas.engines.schema import ddl, manifest
 from baas.engines.schema import store as definitions
@@ -37,6 +38,14 @@ class Collections:
     async def get(self, project: Project, name: str) -> Collection:
         """One collection. Raises NotFound."""
         return await self._catalog.get(project, name)
+
+    async def lint(self, project: Project, name: str | None = None) -> Sequence[Advice]:
+        """The warnings about one collection, or about all of them. Raises NotFound."""
+        if name is not None:
+            await self._catalog.get(project, name)
+        collections = await self._catalog.collections(project)
+        wanted = (one for one in collections.values() if name in (None, one.name))
+        return [advice for one in wanted for advice in advise(one, collections)]
 
     async def create(self, project: Project, body: Mapping[str, object]) -> Collection:
         """Make a collection and its table, or its view, from a manifest.

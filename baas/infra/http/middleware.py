@@ -18,7 +18,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from baas.base.errors import Misdirected, NotFound, RequestTimeout, TooManyRequests, Unauthenticated, Unavailable
+from baas.base.errors import BaasError, Misdirected, NotFound, RequestTimeout, TooManyRequests, Unauthenticated, Unavailable
 from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
@@ -36,6 +36,9 @@ from baas.infra.observe.metrics import Metrics
 
 SiteOfHost = Callable[[str], Awaitable[tuple[Project, str | None] | None]]
 """Project and site of a Host name that is not the server's own, from memory; None when nobody claims it."""
+
+Denied = Callable[[Project, Principal, str, BaasError], None]
+"""Told of every refusal by a rule, with the request's id, at once and without waiting."""
 
 _API = "/v1/"
 _PROJECTS = "/v1/projects/"
@@ -119,6 +122,7 @@ class Edge:
         hosting: ASGIApp,
         log: Log,
         metrics: Metrics,
+        denied: Denied | None = None,
     ) -> None:
         self._router = router
         self._settings = settings
@@ -128,6 +132,7 @@ class Edge:
         self._hosting = hosting
         self._log = log
         self._metrics = metrics
+        self._denied = denied
         self._own_hosts = own_hosts(settings)
         self._proxies = Proxies(settings.trusted_proxies)
         self._headers = SecurityHeaders(settings.url)
@@ -319,6 +324,8 @@ class Edge:
             )
         if exchange.status:
             return
+        if isinstance(error, BaasError) and error.denial is not None and self._denied is not None and exchange.project:
+            self._denied(exchange.project, exchange.principal, exchange.request_id, error)
         await send_problem(exchange.send, error, request_id=exchange.request_id, instance=_shown_path(scope))
 
     def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:

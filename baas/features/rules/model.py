@@ -1,0 +1,192 @@
+"""The room's values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from baas.base.clock import rfc3339
+from baas.engines.rules.explain import Found
+from baas.engines.schema.collection import Action
+
+MAX_CASES = 500
+MAX_TEST_ROWS = 1_000
+Verdict = Literal["allow", "deny", "depends"]
+"""`depends`: no record was named, and the rule asks for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether `user` (an id, None for a guest) may do this. `claims` stand for those of his token."""
+
+    collection: str
+    action: Action
+    record: str | None = None
+    user: str | None = None
+    input: Mapping[str, object] | None = None
+    claims: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that a rule refused, as it was stored. `input` lacks hidden fields and is None when it was too long to keep."""
+
+    request_id: str
+    at: datetime
+    status: int
+    code: str
+    collection: str
+    action: Action
+    record: str | None
+    principal_kind: str
+    principal_id: str | None
+    schema_version: int
+    input: Mapping[str, object] | None
+    input_rows: int | None
+    filter: str | None
+
+    def as_json(self, *, values: bool) -> dict[str, object]:
+        """For an answer; without `values`, without what the caller sent."""
+        principal = {"kind": self.principal_kind, "id": self.principal_id}
+        shown = {
+            "request_id": self.request_id,
+            "at": rfc3339(self.at),
+            "status": self.status,
+            "code": self.code,
+            "collection": self.collection,
+            "action": self.action,
+            "id": self.record,
+            "principal": principal,
+            "schema_version": self.schema_version,
+            "input_rows": self.input_rows,
+        }
+        return shown | {"input": self.input, "filter": self.filter} if values else shown
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a rule came to for one caller and one record.
+
+    `found` is None where the action is locked or there is no such record. `status` and `code` are what the caller is answered.
+    `memory`: whether the evaluator in memory agrees with the database, or was not run because too many other records matter.
+    """
+
+    question: Question
+    source: str | None
+    verdict: Verdict
+    hint: str
+    status: int
+    code: str | None
+    found: Found | None
+    sql: str
+    args: Sequence[object]
+    memory: Literal["agrees", "disagrees", "not_run"]
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test of a rule. `expect` is allow, deny, or for a list the labels of the records that it must show.
+
+    `user` and `record` are labels of rows, or ids.
+    """
+
+    name: str
+    collection: str
+    action: Action
+    expect: str | tuple[str, ...]
+    user: str | None = None
+    record: str | None = None
+    input: Mapping[str, object] | None = None
+    claims: Mapping[str, object] = field(default_factory=dict)
+    rows: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a case ended. `got` is in the words of `expect`; `reason` says why, or what stood in the way of asking at all.
+
+    `disagreement` is set where the two evaluators do not say the same, which fails the case whatever was expected.
+    """
+
+    case: Case
+    passed: bool
+    got: str | tuple[str, ...] | None
+    reason: str | None = None
+    disagreement: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        case = self.case
+        shown: dict[str, object] = {
+            "name": case.name,
+            "collection": case.collection,
+            "action": case.action,
+            "passed": self.passed,
+            "expected": _expectation(case.expect),
+            "got": None if self.got is None else _expectation(self.got),
+        }
+        optional = {"reason": self.reason, "disagreement": self.disagreement}
+        return shown | {name: value for name, value in optional.items() if value is not None}
+
+
+def _expectation(value: str | tuple[str, ...]) -> object:
+    return value if isinstance(value, str) else {"rows": list(value)}
+
+
+@dataclass(slots=True)
+class Branch:
+    """A part of a rule that can go either way, and how often each was seen."""
+
+    text: str
+    start: int
+    true: int = 0
+    false: int = 0
+    failed: int = 0
+
+    def count(self, found: Found) -> None:
+        if found.failure is not None:
+            self.failed += 1
+        elif found.value is True:
+            self.true += 1
+        else:
+            self.false += 1
+
+    def as_json(self) -> dict[str, object]:
+        return {"text": self.text, "start": self.start, "true": self.true, "false": self.false, "error": self.failed}
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The branches of one rule that the cases asked."""
+
+    collection: str
+    action: Action
+    source: str
+    branches: Mapping[int, Branch]
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "collection": self.collection,
+            "action": self.action,
+            "rule": self.source,
+            "branches": [branch.as_json() for branch in self.branches.values()],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All cases, what they covered, and the rules (`collection.action`) that none of them asked."""
+
+    outcomes: Sequence[Outcome]
+    coverage: Sequence[Coverage]
+    untested: Sequence[str]
+
+    def as_json(self) -> dict[str, object]:
+        failed = sum(1 for one in self.outcomes if not one.passed)
+        return {
+            "passed": len(self.outcomes) - failed,
+            "failed": failed,
+            "cases": [one.as_json() for one in self.outcomes],
+            "coverage": [one.as_json() for one in self.coverage],
+            "untested": list(self.untested),
+        }
