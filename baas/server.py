@@ -32,6 +32,7 @@ from baas.features.projects.operators import Operators
 from baas.features.projects.service import Founder, Projects
 from baas.features.projects.sweeper import Sweeper
 from baas.features.records.api import RecordsApi
+from baas.features.records.exports import ExportsApi
 from baas.features.records.service import Records
 from baas.features.rules.api import RulesApi
 from baas.features.rules.denials import Denials
@@ -158,6 +159,7 @@ def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, l
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     apis = (
         RecordsApi(rooms.records),
+        ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
         FilesApi(rooms.files, blobs),

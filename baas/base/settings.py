@@ -150,6 +150,7 @@ class Settings:
 
     db_pool_size: int = setting(10, "Database connections of each process.", at_least=2, at_most=500)
     max_concurrent: int = setting(64, "Requests at work in each process.", at_least=1)
+    max_exports: int = setting(2, "Exports under way at once in each process; each holds a database connection.", at_least=1)
     max_queue: int = setting(128, "Requests that wait for their turn before 503.", at_least=0)
     queue_wait_s: float = setting(1.0, "Longest wait for a turn.", unit="seconds", at_least=0)
 
@@ -169,6 +170,10 @@ class Settings:
     body_idle_timeout_s: float = setting(15.0, "Longest silence within a body.", unit="seconds", at_least=0.1)
     request_timeout_s: float = setting(30.0, "Longest request.", unit="seconds", at_least=1)
     upload_timeout_s: float = setting(600.0, "Longest upload.", unit="seconds", at_least=1)
+    export_timeout_s: float = setting(300.0, "Longest export.", unit="seconds", at_least=1)
+    export_idle_timeout_s: float = setting(
+        30.0, "An export is cut when its client takes nothing for so long.", unit="seconds", at_least=1
+    )
     drain_timeout_s: float = setting(25.0, "Requests at work get this long when the server stops.", unit="seconds", at_least=0)
 
     access_token_s: int = setting(900, "Life of an access token.", unit="seconds", at_least=30, at_most=_DAY_S)

@@ -76,7 +76,12 @@ class Aggregate:
     def _order(self) -> Sql:
         columns = {one.name: one for one in self._grouping.columns}
         keys = [
-            sql("{} desc nulls last" if one.descending else "{} asc nulls last", self._output(columns[one.name]))
+            sql(
+                "{} {} {}",
+                self._output(columns[one.name]),
+                sql("desc") if one.descending else sql("asc"),
+                sql("nulls first") if one.nulls_first else sql("nulls last"),
+            )
             for one in self._grouping.order
         ]
         return join(", ", keys or [sql("1")])

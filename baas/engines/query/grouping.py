@@ -114,10 +114,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One sort key among the columns of the answer. Absent values come last in both directions."""
+    """One sort key among the columns of the answer. Absent values come last in both directions, unless `nulls_first`."""
 
     name: str
     descending: bool = False
+    nulls_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,14 +342,14 @@ class _Reader:
         names = [*(one.name for one in keys), *(one.name for one in figures)]
         order: list[Order] = []
         for at, text in enumerate(self._asked.sort):
-            name = text.removeprefix("-")
+            name, nulls_first = _without_nulls(text.removeprefix("-"))
             if name not in names:
                 words = f"The answer has no {name!r} to sort by."
                 self._fault(f"/sort/{at}", "unknown_field", words, hint=did_you_mean(name, names))
             elif any(one.name == name for one in order):
                 self._fault(f"/sort/{at}", "duplicate", f"{name!r} stands in the sort twice.")
             else:
-                order.append(Order(name, text.startswith("-")))
+                order.append(Order(name, text.startswith("-"), nulls_first))
         if len(self._asked.sort) > MAX_KEYS:
             self._fault("/sort", "too_many", f"At most {MAX_KEYS} sort keys.")
         sorted_by = {one.name for one in order}
@@ -367,6 +368,13 @@ class _Reader:
             facts = error.as_dict()
             self._fault("/having", error.code, error.message, **{k: v for k, v in facts.items() if k not in ("code", "message")})
             return None
+
+
+def _without_nulls(text: str) -> tuple[str, bool]:
+    """`total:nulls_first` as the name and the place of nulls, as in the sort of a list."""
+    if text.endswith(":nulls_first"):
+        return text.removesuffix(":nulls_first"), True
+    return text.removesuffix(":nulls_last"), False
 
 
 def _escaped(name: str) -> str:

@@ -115,18 +115,6 @@ class RecordsApi:
                 self._known[asked] = wanted
         return wanted
 
-    def _wanted(self, scope: Scope) -> Wanted:
-        """What the query string asks for. Clients ask the same again and again, so a short one is understood once."""
-        asked: bytes = scope["query_string"]
-        wanted = self._known.get(asked)
-        if wanted is None:
-            wanted = _wanted_by_query(params.query(scope))
-            if len(asked) <= _LONGEST_KEPT:
-                if len(self._known) >= _KEPT_QUERIES:
-                    self._known.clear()
-                self._known[asked] = wanted
-        return wanted
-
     async def query(self, call: Call) -> None:
         wanted = wanted_by_body(as_object(await call.body()))
         await call.answer(_page_json(await self._records.list(call.project, call.principal, call.collection, wanted)))

@@ -3,7 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import asyncpg
@@ -13,6 +13,7 @@ from baas.infra.db.errors import LOST, translate
 from baas.infra.db.lending import Lending
 from baas.infra.db.restricted import refuse_written
 from baas.infra.db.sql import Sql, Statement
+from baas.infra.db.streaming import TextRows, text_rows
 
 Row = Mapping[str, Any]
 """One row, by column name; the driver gives more, nobody needs it."""
@@ -173,6 +174,17 @@ class Database:
                 raise
             with _translated():
                 await block.commit()
+
+    @asynccontextmanager
+    async def text_rows(self, query: Sql | Statement, *, total_s: float, idle_s: float) -> AsyncIterator[TextRows]:
+        """The rows of a statement of one text column, in pieces and of one moment; the connection is held meanwhile."""
+        statement = query.render() if isinstance(query, Sql) else query
+        async with AsyncExitStack() as stack:
+            if statement.role is not None:
+                await stack.enter_async_context(self._readers.turn())
+            connection = await stack.enter_async_context(self._acquire())
+            with _translated():
+                yield await stack.enter_async_context(text_rows(connection, statement, total_s=total_s, idle_s=idle_s))
 
     async def _once(self, ask: Ask, query: Sql | Statement) -> Any:
         statement = query.render() if isinstance(query, Sql) else query
