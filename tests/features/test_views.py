@@ -167,7 +167,7 @@ async def test_a_definition_says_what_is_wrong_with_it(project: ProjectUnderTest
     assert await faults(ok, fields=[relation], rules={"create": "true"}) == {"/rules/create": "not_allowed"}
     assert await faults(ok, fields=[relation], indexes=[{"fields": ["author"]}]) == {"/indexes": "not_allowed"}
     assert await faults(ok, fields=[{**relation, "required": True}]) == {"/fields/0/required": "not_allowed"}
-    assert await faults(ok, fields=[{"name": "author", "type": "int"}]) == {"/fields/0/type": "type_mismatch"}
+    assert await faults(ok, fields=[{"name": "author", "type": "int"}]) == {"/fields/0/type": "wrong_column_type"}
     assert await faults(ok, fields=[relation, {"name": "no", "type": "int"}]) == {"/fields/1/name": "unknown_column"}
     assert await faults(ok) == {"/view/sql": "unknown_type"}
     assert await faults("select title from posts") == {"/view/sql": "no_id"}

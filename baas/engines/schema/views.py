@@ -252,7 +252,7 @@ def _field(column: _Column, said: Field | None, body: Mapping[str, object], *, k
             return said
         if not keep:
             words = f"The column is of type {column.type}, which a field of type {said.type} cannot show."
-            return Fault(place(body, said.name) + "/type", "type_mismatch", words)
+            return Fault(place(body, said.name) + "/type", "wrong_column_type", words)
     kind = _DERIVED.get(column.type) or ("json" if column.type.startswith("_") else None)
     if kind is not None:
         return Field(column.name, kind)
@@ -265,7 +265,7 @@ def _system_faults(columns: Sequence[_Column]) -> Sequence[Fault]:
     if types.get("id") != "uuid":
         return [Fault(_AT, "no_id", "A view needs a column id of type uuid, of which no two rows have the same.")]
     return [
-        Fault(_AT, "type_mismatch", f"Column {name!r} must be of type {cast}.")
+        Fault(_AT, "wrong_column_type", f"Column {name!r} must be of type {cast}.")
         for name, cast in _SYSTEM_CASTS.items()
         if name in types and types[name] not in _FITS[cast]
     ]

@@ -11,6 +11,9 @@ from baas.infra.http.routes import Body, Endpoint
 Json = dict[str, object]
 _RECORDS = re.compile(r"(?P<before>.*/collections/)\{[a-z][a-z0-9_]*\}/records(?P<rest>.*)")
 
+_READS = ("/query", "/aggregate")
+"""What is asked by a body and reads: all that a view has beside GET."""
+
 
 def live_endpoints(endpoints: Iterable[Endpoint], collections: Iterable[Collection]) -> Iterator[Endpoint]:
     """The endpoints of a project; those of records appear per collection, under its name, in place of the general ones."""
@@ -21,7 +24,8 @@ def live_endpoints(endpoints: Iterable[Endpoint], collections: Iterable[Collecti
             yield endpoint
             continue
         for collection in named:
-            yield _of_collection(endpoint, collection, match["before"], match["rest"])
+            if collection.view is None or endpoint.method == "GET" or match["rest"] in _READS:
+                yield _of_collection(endpoint, collection, match["before"], match["rest"])
 
 
 def live_schemas(collections: Iterable[Collection]) -> dict[str, Json]:
@@ -30,8 +34,9 @@ def live_schemas(collections: Iterable[Collection]) -> dict[str, Json]:
     for collection in sorted(collections, key=lambda one: one.name):
         name = collection.name
         schemas[name] = record_schema(collection)
-        schemas[f"{name}.create"] = create_schema(collection)
-        schemas[f"{name}.patch"] = patch_schema(collection)
+        if collection.view is None:
+            schemas[f"{name}.create"] = create_schema(collection)
+            schemas[f"{name}.patch"] = patch_schema(collection)
         schemas[f"{name}.page"] = _page(name)
     return schemas
 

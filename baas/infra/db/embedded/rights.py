@@ -51,7 +51,7 @@ do $$
 declare risky regprocedure;
 begin
     for risky in select oid from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname = any ('{{{names}}}')
-        and coalesce(has_function_privilege('public', oid, 'execute'), true)
+        and has_function_privilege('public', oid, 'execute')  -- what is the superuser's alone stays so
     loop
         execute format('grant execute on function %s to {login}', risky);
         execute format('revoke execute on function %s from public', risky);
