@@ -9,14 +9,16 @@ from typing import Literal
 
 from baas.engines.query import page
 from baas.engines.query.aggregate import Aggregate
-from baas.engines.query.answer import Shown, shown
+from baas.engines.query.answer import Beside, Shown, shown
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.expand import Node, expanded, find_nodes
 from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
+from baas.engines.query.nearness import Nearness, Told
 from baas.engines.query.order import Key, Order, order_of, shape_of, ways
 from baas.engines.query.references import Reference, references
 from baas.engines.query.rows import RowsOf, clients_rows, rows
+from baas.engines.query.search import Found
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
 from baas.engines.query.tree import Count, Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, Update, Values
@@ -83,16 +85,22 @@ class Compiler:
         rule, show = asking.judge(table, "list"), self._shown(table, tree, asking)
         wanted = self._wanted(table, tree.filter, asking)
         nulls = None if tree.after is None else tuple(value is None for value in tree.after)
-        order = shape_of(table, tree.sort, asking)
-        key = ("list", table.key, rule.key, wanted.key, show.key, tree.sort, order, tree.limit, nulls, tree.count)
+        order, found = shape_of(table, tree.sort, asking), _found(table, tree)
+        sought = tuple(one.key for one in found)
+        key = ("list", table.key, rule.key, wanted.key, sought, show.key, tree.sort, order, tree.limit, nulls, tree.count)
 
         def make() -> Template:
-            visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            conditions = [one.condition("r") for one in found]
+            visible = _where(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
-            return Template(_list(table, tree, order, nulls=nulls, visible=visible, show=show))
+            source = sql("{} r", _with_found(table, found))
+            return Template(_list(table, tree, order, nulls=nulls, visible=visible, show=show, source=source))
 
         text = self._texts.get(key, make)
-        return text.bind({} if tree.after is None else page.slots(tree.after), asking.leaves)
+        slots = {} if tree.after is None else page.slots(tree.after)
+        for one in found:
+            slots.update(one.slots())
+        return text.bind(slots, asking.leaves)
 
     def aggregate(self, table: Table, grouping: Grouping, asking: Asking) -> Statement:
         """One row: `items` (JSON texts of groups with commas between, null for none) and `more`. Raises RuleError."""
@@ -347,10 +355,12 @@ class Compiler:
         return tuple(reference.column.name for reference in references(table, names, asking))
 
     def _shown(self, table: Table, tree: Get | List, asking: Asking) -> Shown:
-        if not tree.expand:
-            return shown(table, tree.fields, asking)
-        nodes = self.nodes(table, tree.expand, asking)
-        return shown(table, tree.fields, asking, expanded(nodes, tree.expand, asking))
+        beside: Beside | None = None
+        if tree.expand:
+            beside = expanded(self.nodes(table, tree.expand, asking), tree.expand, asking)
+        if isinstance(tree, List) and tree.near is not None:
+            beside = Told(beside)
+        return shown(table, tree.fields, asking, beside)
 
     def demands(
         self, table: Table, asking: Asking, action: Literal["create", "update"], changed: Iterable[str] | None = None
@@ -364,11 +374,27 @@ class Compiler:
         return asking.filter(table, self.check_filter(table, wanted.source, asking), wanted.vars)
 
 
-def _list(table: Table, tree: List, order: Order, *, nulls: page.Nulls, visible: Sql, show: Shown) -> Sql:
+Sought = tuple[Found | Nearness, ...]
+
+
+def _found(table: Table, tree: List) -> Sought:
+    """What the query computes beside the columns, and the conditions that go with it."""
+    search = () if tree.search is None else (Found(table, tree.search),)
+    return search if tree.near is None else (*search, Nearness(table, tree.near))
+
+
+def _with_found(table: Table, found: Sought) -> Sql:
+    """The table, with what is computed as columns. PostgreSQL sees through it, so an index on the expression still serves."""
+    if not found:
+        return table.sql
+    columns = join(", ", (sql("{} as {}", one.expression("t"), ident(one.column.name)) for one in found))
+    return sql("(select t.*, {} from {} t)", columns, table.sql)
+
+
+def _list(table: Table, tree: List, order: Order, *, nulls: page.Nulls, visible: Sql, show: Shown, source: Sql) -> Sql:
     here = visible if nulls is None else sql("{} and {}", visible, page.after(order, nulls, "r"))
     last = (_last_key(key, tree.limit) for key in order.keys)
     beside = sql("{}{}", join("", last), _total(table, tree.count, visible))
-    source = sql("{} r", table.sql)
     return page.page(show.json("r"), "r", source=source, where=here, order=order.by("r"), limit=tree.limit, beside=beside)
 
 

@@ -1,10 +1,12 @@
 """What is near: places around a place, vectors around a vector. The distance is a column of the row, and nearest comes first."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from math import asin, cos, degrees, pi, radians, sin
 
 from baas.base.errors import BadRequest, did_you_mean
 from baas.base.places import RADIUS
+from baas.engines.query.answer import Beside
 from baas.engines.query.table import FOUND, Column, Table
 from baas.engines.query.text import Slot
 from baas.engines.query.tree import Near
@@ -111,6 +113,22 @@ class Nearness:
         for number, (west, south, east, north) in enumerate(self._boxes):
             boxes["box", number] = f"(({west},{south}),({east},{north}))"
         return {"near": self._near.target, "within": self._near.within, **boxes}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The distance beside the fields of a record, before whatever else stands there."""
+
+    rest: Beside | None
+
+    @property
+    def key(self) -> Hashable:
+        return ("distance", None if self.rest is None else self.rest.key)
+
+    def members(self, alias: str) -> Sql:
+        """Never null: records without a distance are not near."""
+        distance = sql("""'"_distance":' || {}::text""", DISTANCE.of(alias))
+        return distance if self.rest is None else sql("{} || ',' || {}", distance, self.rest.members(alias))
 
 
 def boxes(lat: float, lon: float, metres: float) -> tuple[Box, ...]:

@@ -61,6 +61,9 @@ def ways(table: Table, keys: Iterable[SortKey], asking: Asking, *, code: str = "
     """Where the keys lead. Raises BadName for what does not exist for this caller, and for what has no order."""
     found = []
     for key in keys:
+        if key.computed:
+            found.append(Way(table, (), table.column(key.field)))
+            continue
         way = find_way(table, (*key.path, key.field), asking, code=code)
         if not way.column.sortable:
             raise BadName(code, (*key.path, key.field), f"{key.field!r} holds lists or documents, which have no order.")

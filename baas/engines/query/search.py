@@ -67,9 +67,9 @@ def sought(table: Table, text: str | None) -> tuple[Search | None, ...]:
 
 def best_first(wanted: Search | None, near: Near | None) -> tuple[SortKey, ...]:
     """The order where no other is asked for: nearest, then best, then by id."""
-    keys = [SortKey(FOUND["_distance"].name)] if near is not None else []
+    keys = [SortKey(FOUND["_distance"].name, computed=True)] if near is not None else []
     if wanted is not None:
-        keys.append(SortKey((SIMILARITY if wanted.tolerant else RANK).name, descending=True))
+        keys.append(SortKey((SIMILARITY if wanted.tolerant else RANK).name, descending=True, computed=True))
     return ordered(tuple(keys))
 
 

@@ -130,7 +130,7 @@ class Table:
 
     def read(self, name: str) -> Rule | None:
         """The checked `read` expression of a field, None when whoever sees the record may read it."""
-        field = self.columns[name].field
+        field = self.column(name).field
         if field is None or field.read is None:
             return None
         if name not in self._reads:

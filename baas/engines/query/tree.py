@@ -13,13 +13,15 @@ Values = Mapping[str, object]
 class SortKey(NamedTuple):
     """One sort key: a field of the record, or of the one that the relations of `path` lead to, each from the one before.
 
-    Absent values come last in both directions, unless `nulls_first`. Absent is also what the caller may not read.
+    Absent values come last in both directions, unless `nulls_first`. Absent is also what the caller may not read. What is
+    `computed` is no field: the query makes it, as the rank of a search.
     """
 
     field: str
     descending: bool = False
     path: tuple[str, ...] = ()
     nulls_first: bool = False
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

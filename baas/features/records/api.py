@@ -13,7 +13,7 @@ from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
-from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, Page, Stored, Wanted
+from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, MAX_SEARCH_LENGTH, Page, Stored, Wanted
 from baas.features.records.query import COUNTS, selection_by_query, wanted_by_body, wanted_by_query
 from baas.features.records.service import Records
 from baas.infra.http import params
@@ -291,7 +291,14 @@ _EXPAND_PARAMETER: Mapping[str, Mapping[str, object]] = {
     },
 }
 _GET_PARAMETERS = {**_FIELDS_PARAMETER, **_EXPAND_PARAMETER}
+_SEARCH = 'Words that must be there, the last one by its beginning; "phrases"; -words that must not. Best first without sort.'
+_NEAR = (
+    'A place {"field", "lat", "lon", "within"?: metres} or a vector {"field", "vector"}; nearest first without sort. Every item'
+    " has its `_distance`."
+)
 _LIST_PARAMETERS: Mapping[str, Mapping[str, object]] = {
+    "search": {"type": "string", "maxLength": MAX_SEARCH_LENGTH, "description": _SEARCH},
+    "near": {"type": "string", "description": f"{_NEAR} As JSON."},
     "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH, "description": "An expression over the fields of a record."},
     "vars": {"type": "string", "description": "A JSON object with the values of the $names in the filter."},
     "sort": {"type": "string", "description": "Field names with commas between them, `-` in front for descending."},
@@ -319,6 +326,8 @@ _QUERY = Body(
         "additionalProperties": False,
         "properties": {
             "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH},
+            "search": {"type": "string", "maxLength": MAX_SEARCH_LENGTH, "description": _SEARCH},
+            "near": {"type": "object", "description": _NEAR},
             "vars": {"type": "object"},
             "sort": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
             "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},

@@ -11,7 +11,7 @@ from baas.base.errors import BadRequest
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.engines.query.reach import Way
-from baas.engines.query.tree import SortKey
+from baas.engines.query.tree import Near, Search, SortKey
 from baas.features.records.model import Wanted
 
 _MAC_BYTES = 16
@@ -20,6 +20,7 @@ _KEYS = msgspec.json.Decoder(tuple[str | None, ...])
 _encode = msgspec.json.Encoder().encode
 
 Keys = tuple[str | None, ...]
+Sought = tuple[Search | None, Near | None]
 
 
 class Cursors:
@@ -49,11 +50,13 @@ class Cursors:
         return hashlib.blake2b(len(payload).to_bytes(8) + payload + query, digest_size=_MAC_BYTES, key=self._key).digest()
 
 
-def query_of(project: Project, principal: Principal, keys: tuple[SortKey, ...], ways: tuple[Way, ...], wanted: Wanted) -> bytes:
-    """What a cursor belongs to: caller, collection, filter and order, and the types its keys are read back as."""
+def query_of(  # noqa: PLR0917  all that a cursor depends on
+    project: Project, principal: Principal, keys: tuple[SortKey, ...], ways: tuple[Way, ...], wanted: Wanted, found: Sought
+) -> bytes:
+    """What a cursor belongs to: caller, collection, filter, search and order, and the types its keys are read back as."""
     order = [(key.path, key.field, key.descending, key.nulls_first, way.column.cast) for key, way in zip(keys, ways, strict=True)]
     whose = (project.key, principal.kind, principal.id)
-    return _encode((whose, ways[0].table.name, order, wanted.filter, wanted.vars))
+    return _encode((whose, ways[0].table.name, order, wanted.filter, wanted.vars, found))
 
 
 def _bad() -> BadRequest:

@@ -11,6 +11,7 @@ DEFAULT_LIMIT = 30
 MAX_LIMIT = 500
 MAX_SORT_KEYS = 8
 MAX_FILTER_LENGTH = FILTER_LIMITS.characters
+MAX_SEARCH_LENGTH = 1000
 MAX_VAR_ITEMS = 200
 MAX_FAULTS = 100
 """A problem lists no more."""
@@ -33,6 +34,8 @@ class Wanted:
     expand: tuple[Expand, ...] = ()
     expand_text: str | None = None
     count: Count = "none"
+    search: str | None = None
+    near: Mapping[str, object] | None = None
 
 
 class Page(NamedTuple):

@@ -9,10 +9,10 @@ from baas.base.strict_json import loads
 from baas.engines.query.expand import MAX_DEPTH, check_size
 from baas.engines.query.expand import MAX_LIMIT as MAX_EXPANDED
 from baas.engines.query.tree import Count, Expand, Filter, SortKey
-from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, MAX_SORT_KEYS, Wanted
+from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, MAX_SEARCH_LENGTH, MAX_SORT_KEYS, Wanted
 from baas.infra.http import params
 
-LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "expand", "count")
+LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "expand", "count", "search", "near")
 COUNTS = ("none", "estimate", "exact")
 _NULLS = {"nulls_first": True, "nulls_last": False}
 _EXPANSION = ("filter", "vars", "sort", "limit", "fields", "expand")
@@ -25,6 +25,8 @@ _BODY_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "fields": ((str, list), "a string or a list of strings"),
     "expand": ((str, list, dict), "a string, a list of strings or an object"),
     "count": (str, "a string"),
+    "search": (str, "a string"),
+    "near": (dict, "an object"),
 }
 
 Selection = tuple[tuple[str, ...] | None, tuple[Expand, ...]]
@@ -36,7 +38,7 @@ def wanted_by_query(values: params.Query) -> Wanted:
     if not values:
         return Wanted()
     text = values.get("vars")
-    given = {} if text is None else _vars(text)
+    given = {} if text is None else _object(text, "vars")
     count: Count = params.one_of(values, "count", COUNTS, "none")  # type: ignore[assignment]
     fields, expand = selection_by_query(values)
     return Wanted(
@@ -49,6 +51,8 @@ def wanted_by_query(values: params.Query) -> Wanted:
         expand=expand,
         expand_text=values.get("expand"),
         count=count,
+        search=_search(values.get("search")),
+        near=None if (around := values.get("near")) is None else _object(around, "near"),
     )
 
 
@@ -85,6 +89,8 @@ def wanted_by_body(body: dict[str, object]) -> Wanted:
         expand=expand,
         expand_text=body["expand"] if isinstance(body.get("expand"), str) else None,  # type: ignore[arg-type]
         count=body.get("count") or "none",  # type: ignore[arg-type]
+        search=_search(body.get("search")),  # type: ignore[arg-type]
+        near=body.get("near"),  # type: ignore[arg-type]
     )
 
 
@@ -263,19 +269,31 @@ def _faults(body: Mapping[str, object], known: Sequence[str], place: str) -> lis
     return faults
 
 
-def _vars(text: str) -> Mapping[str, object]:
-    value = _json(text, "vars")
+def _object(text: str, parameter: Literal["vars", "near"]) -> Mapping[str, object]:
+    value = _json(text, parameter)
     if not isinstance(value, dict):
-        raise BadRequest("vars must be a JSON object.", code="bad_parameter", parameter="vars")
+        raise BadRequest(f"{parameter} must be a JSON object.", code="bad_parameter", parameter=parameter)
     return value
 
 
-def _json(text: str, parameter: Literal["vars", "expand"]) -> object:
+def _json(text: str, parameter: Literal["vars", "expand", "near"]) -> object:
     try:
         return loads(text.encode("utf-8", "surrogatepass"))
     except (BadRequest, Invalid) as error:
         detail = f"{parameter} is not usable: {error.detail}"
         raise BadRequest(detail, code="bad_parameter", parameter=parameter) from None
+
+
+def _search(text: str | None) -> str | None:
+    """Raises Invalid over the limit, BadRequest for a search without text, as for a filter."""
+    if text is None:
+        return None
+    if len(text) > MAX_SEARCH_LENGTH:
+        words = f"A search may have at most {MAX_SEARCH_LENGTH} characters."
+        raise Invalid(words, code="limit_exceeded", limit=MAX_SEARCH_LENGTH)
+    if not text.strip():
+        raise BadRequest("The search is empty.", code="bad_search", parameter="search")
+    return text
 
 
 def _filter(text: str | None) -> str | None:

@@ -14,6 +14,7 @@ from baas.base.ids import uuid7
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.engines.query import nearness
 from baas.engines.query.asking import Asking
 from baas.engines.query.compile import Compiler
 from baas.engines.query.expand import BadFilter, Node, check_records
@@ -22,8 +23,9 @@ from baas.engines.query.grouping import Asked, BadAggregate, Grouping
 from baas.engines.query.grouping import read as read_grouping
 from baas.engines.query.order import ways
 from baas.engines.query.reach import BadName, Way
+from baas.engines.query.search import best_first, sought
 from baas.engines.query.table import Table
-from baas.engines.query.tree import Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, Update, ordered
+from baas.engines.query.tree import Delete, Expand, Filter, Get, Insert, InsertMany, List, Near, Put, Search, Update, ordered
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
@@ -63,18 +65,37 @@ class Records:
         """One page of the records that the list rule shows.
 
         Raises NotFound for no such collection, Forbidden or Unauthenticated when no record can be shown, BadRequest
-        (`bad_filter`, `bad_sort`, `bad_fields`, `bad_cursor`), Invalid over a limit.
+        (`bad_filter`, `bad_sort`, `bad_fields`, `bad_cursor`, `bad_search`, `bad_near`), Invalid over a limit.
+
+        A search that finds nothing is asked once more with tolerance for typos, where the collection has an index for that.
         """
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "list")
         _admit_list(table, asking)
         asking = await self._with_filter(project, table, asking, wanted)
-        keys = ordered(wanted.sort)
+        near = None if wanted.near is None else nearness.read(table, _open_names(table, asking), wanted.near)
+        for search in (searches := sought(table, wanted.search)):
+            last = search is searches[-1]
+            try:
+                page = await self._page(project, table, asking, wanted, search, near)
+            except BadRequest as error:
+                if last or error.code != "bad_cursor":
+                    raise
+                continue  # the cursor is of the search with tolerance for typos
+            if last or page.items or wanted.cursor is not None:
+                return page
+        raise AssertionError("there is a last one")
+
+    async def _page(  # noqa: PLR0917  what a page depends on
+        self, project: Project, table: Table, asking: Asking, wanted: Wanted, search: Search | None, near: Near | None
+    ) -> Page:
+        principal = asking.principal
+        keys = ordered(wanted.sort) if wanted.sort else best_first(search, near)
         with _in_words(wanted.expand_text):
             found = ways(table, keys, asking)
             nodes = self._compiler.nodes(table, wanted.expand, asking) if wanted.expand else ()
         asking = await self._with_records_beside(project, asking, wanted.expand, nodes, found, around=wanted.limit)
-        query = query_of(project, principal, keys, found, wanted)
+        query = query_of(project, principal, keys, found, wanted, (search, near))
         tree = List(
             sort=keys,
             limit=wanted.limit,
@@ -83,6 +104,8 @@ class Records:
             fields=_projection(table, asking, wanted.fields),
             count=wanted.count,
             expand=wanted.expand,
+            search=search,
+            near=near,
         )
         try:
             page, last = await self._store.page(self._compiler.list(table, tree, asking), len(keys))
@@ -416,6 +439,12 @@ def _check_values(nodes: tuple[Node, ...], expand: tuple[Expand, ...]) -> None:
         if node.filter is not None and one.filter is not None:
             refusals.check_vars(node.filter.names, one.filter.vars)
         _check_values(node.nodes, one.expand)
+
+
+def _open_names(table: Table, asking: Asking) -> tuple[str, ...]:
+    """The fields that this caller may read on every record."""
+    names = table.names(masked=asking.masked)
+    return tuple(name for name in names if asking.may_read(table, name).verdict is True)
 
 
 def _record_id(text: str) -> UUID:
