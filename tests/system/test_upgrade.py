@@ -20,7 +20,7 @@ from baas.infra.db.embedded import layout
 from baas.infra.db.embedded.cluster import Cluster
 from baas.infra.db.embedded.engine import Engine, choose_engine, install, newer_engine
 from baas.infra.db.embedded.faults import ClusterFault, InUse
-from baas.infra.db.embedded.upgrade import upgrade
+from baas.infra.db.embedded.upgrade import OldDatabase, remove_old, upgrade
 from tests.support.process import ServerProcess, free_port, get, post, postgres_of, run, running, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -268,8 +268,8 @@ def test_too_little_space_is_said_before_anything_begins(filled: Path, older: En
     assert databases(filled) == [str(older.major)]
 
 
-def test_it_needs_the_folder_for_itself_and_the_old_programs(folder: Path, filled: Path) -> None:
-    """A server that runs, and data of a major that is not installed, are said in words."""
+def test_it_needs_the_folder_for_itself_and_the_old_programs(folder: Path, filled: Path, older: Engine) -> None:
+    """A server that runs, and data of a major that is not installed, are said in words; the database in use is never removed."""
     lock = layout.claim(filled)
     try:
         with pytest.raises(InUse, match="in use by another server"):
@@ -282,3 +282,5 @@ def test_it_needs_the_folder_for_itself_and_the_old_programs(folder: Path, fille
         upgrade(folder / "fourteen")
     with pytest.raises(ClusterFault, match="There is no data folder"):
         upgrade(folder / "nowhere")
+    with pytest.raises(ClusterFault, match="is in use"):
+        remove_old(filled, OldDatabase(older.major, filled / "pg" / str(older.major), 0))
