@@ -423,7 +423,6 @@ async def test_what_a_call_does_not_know_it_refuses(project: ProjectUnderTest) -
     await project.collection("posts", TITLE)
     place = f"collections/posts/records/{(await project.operator.create('posts', {'title': 'One'}))['id']}"
     for method, path, name in (
-        ("GET", "collections/posts/records", "expand"),
         ("GET", "collections/posts/records", "search"),
         ("GET", "collections/posts/records", "offset"),
         ("POST", "collections/posts/records", "fields"),
