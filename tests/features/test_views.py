@@ -222,7 +222,8 @@ async def test_every_type_of_column_becomes_a_field(project: ProjectUnderTest) -
 async def test_a_definition_can_be_sent_back(project: ProjectUnderTest) -> None:
     """What GET shows makes the same view in another project, and changes nothing as a PATCH."""
     await blog(project)
-    shown = await made(project, "totals", COUNTS, rules={"list": "true"}, options={"description": "Per author"})
+    rules = {"list": "true", "view": "true"}
+    shown = await made(project, "totals", COUNTS, rules=rules, options={"description": "Per author"})
 
     assert (await project.operator.get("collections/totals")).json() == shown
     again = await project.operator.patch("collections/totals", json=shown)
@@ -340,3 +341,71 @@ async def test_the_reader_goes_with_its_project(project: ProjectUnderTest, db: D
     gone = await project.operator.delete(project.operator.base, params={"confirm": project.name})
     assert gone.status_code == 204, gone.text
     assert not await exists()
+
+
+async def test_aggregates_export_and_expand_work_on_a_view(project: ProjectUnderTest) -> None:
+    """Every door that reads records reads a view, under its rules and as its reader."""
+    ids = await blog(project)
+    fields = [{"name": "author", "type": "relation", "to": "authors"}]
+    rules = {"list": "record.public", "view": "record.public"}
+    await made(project, "open", "select id, title, score, author, public from posts", fields=fields, rules=rules)
+    await project.operator.patch("collections/authors", json={"rules": {"list": "true", "view": "true"}})
+
+    asked = {"group_by": ["author"], "select": {"n": "count()", "total": "sum(score)"}}
+    groups = await project.anonymous.post("collections/open/records/aggregate", json=asked)
+    assert groups.json()["items"] == [{"author": ids["ann"], "n": 2, "total": "11.00"}]
+    whole = await project.operator.post("collections/open/records/aggregate", json={"select": {"n": "count()"}})
+    assert whole.json()["items"] == [{"n": 3}]
+    wanted = {"format": "csv", "fields": "title", "sort": "title"}
+    export = await project.anonymous.get("collections/open/records/export", params=wanted)
+    assert export.text.replace('"', "").split() == ["title", "A", "B"]
+    rows = await project.anonymous.list("open", expand="author", sort="title", limit=1)
+    assert rows[0]["expand"]["author"]["name"] == "Ann"
+    sorted_by_author = await project.operator.list("open", sort="author.name,-title")
+    assert [row["title"] for row in sorted_by_author] == ["B", "A", "C"]
+
+
+async def test_an_export_of_a_view_that_fails_is_a_409(project: ProjectUnderTest) -> None:
+    """Before anything is sent, as a list is."""
+    await project.collection("words", [{"name": "word", "type": "text"}])
+    await made(project, "numbers", "select id, word::int as n from words", rules={"list": "true"})
+    await project.operator.create("words", {"word": "secret word"})
+
+    for path in ("export", "aggregate"):
+        body = {"select": {"n": "sum(n)"}}
+        asked = {"json": body} if path == "aggregate" else {"params": {"format": "ndjson"}}
+        method = "POST" if path == "aggregate" else "GET"
+        answer = await project.anonymous.request(method, f"collections/numbers/records/{path}", **asked)
+        assert (answer.status_code, answer.json()["code"]) == (409, "view_failed"), answer.text
+        assert "secret" not in answer.text
+
+
+async def test_the_api_document_shows_a_view_as_read_only(project: ProjectUnderTest) -> None:
+    """No writing of it, no bodies for writing; its fields, and of the four system fields those it has."""
+    await blog(project)
+    await made(project, "totals", COUNTS)
+    document = (await project.operator.get("openapi.json")).json()
+
+    mine = {path: item for path, item in document["paths"].items() if "/collections/totals/records" in path}
+    verbs = {"get", "post", "put", "patch", "delete"}
+    methods = {path.partition("/records")[2]: sorted(set(item) & verbs) for path, item in mine.items()}
+    assert methods.pop("") == ["get"]
+    assert methods.pop("/query") == ["post"]
+    assert methods.pop("/{id}") == ["get"]
+    assert not {method for rest, found in methods.items() for method in found if rest not in ("/aggregate",)} - {"get"}
+    schemas = document["components"]["schemas"]
+    assert sorted(schemas["totals"]["properties"]) == ["best", "id", "name", "posts"]
+    assert "totals.create" not in schemas
+    assert "posts.create" in schemas
+
+
+async def test_rules_over_a_view_can_be_explained(project: ProjectUnderTest) -> None:
+    """The probe of a row reads it as the reader too."""
+    await blog(project)
+    await made(project, "open", "select id, title, public from posts", rules={"list": "record.public", "view": "record.public"})
+    row = next(one for one in await project.operator.list("open") if not one["public"])
+
+    asked = {"collection": "open", "action": "view", "id": row["id"], "as": None}
+    answer = await project.operator.post("rules/explain", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["verdict"], answer.json()["memory"]) == ("deny", "agrees")

@@ -181,14 +181,12 @@ class Table:
         return self._tables(name)
 
     def links(self, *, masked: bool) -> Mapping[str, Link]:
-        """The ways to other records by name; `masked` leaves out hidden relations. None lead into a view or out of one."""
+        """The ways to other records by name; `masked` leaves out hidden relations. None lead into a view."""
         if masked not in self._links:
             self._links[masked] = {link.name: link for link in self._found_links(masked=masked)}
         return self._links[masked]
 
     def _found_links(self, *, masked: bool) -> Iterator[Link]:
-        if self.collection.view is not None:
-            return  # its reader may not read what it could lead to
         for name in self.names(masked=masked):
             column = self.columns[name]
             target = self.target(column)

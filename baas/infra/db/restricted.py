@@ -4,8 +4,8 @@ Functions in a view run with the rights of whoever runs the statement, so the ro
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -63,6 +63,16 @@ async def ask(connection: Any, question: Ask, statement: Statement) -> Any:
         raise
     await _roll_back(connection)
     return answer
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Driver errors of statements that run as a reader leave the block as ours."""
+    try:
+        yield
+    except Exception as error:
+        _raise_ours(error)
+        raise
 
 
 async def ask_inside(connection: Any, question: Ask, statement: Statement) -> Any:
