@@ -63,6 +63,7 @@ class Server:
     invalidations: Invalidations
     operators: Operators
     projects: Projects
+    denials: Denials
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ async def open_server(
         await rooms.denials.start()
         closing.push_async_callback(rooms.denials.stop)
         app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log)
-        yield Server(app, db, invalidations, rooms.operators, rooms.projects)
+        yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials)
 
 
 def _passwords(settings: Settings) -> Passwords:

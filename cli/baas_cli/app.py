@@ -73,6 +73,7 @@ def build() -> "typer.Typer":
         operators,
         projects,
         records,
+        rules,
         serve,
         settings,
         sites,
@@ -85,7 +86,7 @@ def build() -> "typer.Typer":
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (dev.dev, serve.serve, login.login, login.logout, login.status, login.version, sites.deploy):
+    for command in (dev.dev, serve.serve, login.login, login.logout, login.status, login.version, sites.deploy, rules.explain):
         app.command()(command)
     for name, group in {
         "config": config.app,
@@ -95,6 +96,7 @@ def build() -> "typer.Typer":
         "keys": keys.app,
         "collections": collections.app,
         "records": records.app,
+        "rules": rules.app,
         "users": users.app,
         "buckets": buckets.app,
         "files": files.app,

@@ -38,6 +38,23 @@ def read_lines(given: str) -> Iterator[dict[str, object]]:
             yield from _objects(file, given)
 
 
+def read_document(given: str) -> dict[str, object]:
+    """A YAML file (or JSON, which is YAML) that holds one object; `-` is stdin.
+
+    Scalars mean what they mean in JSON: `yes`, `12:30` and `2024-01-31` are texts. A key stands once, and nothing refers to
+    another place of the file, so a small file cannot unfold into a huge one.
+
+    Raises:
+        Usage: it is none, with the line. OSError: the file cannot be read.
+    """
+    from baas_cli.yaml_document import BadDocument, loads
+
+    try:
+        return loads(_text_of(given))
+    except BadDocument as error:
+        raise Usage(f"{_named(given)} cannot be read: {error}.") from error
+
+
 def read_pairs(pairs: Iterable[str]) -> dict[str, object]:
     """`name=value` as a mapping; a value that is JSON is that (`3`, `true`, `["a"]`), any other is a text.
 

@@ -75,6 +75,10 @@ class Output:
         """Plain data, such as a file's content in UTF-8 or a manifest."""
         _print(text)
 
+    def show_lines(self, lines: Iterable[str]) -> None:
+        """Data laid out for people; nothing in it can steer the terminal."""
+        _print(_visible("\n".join(lines), lines=True))
+
     def show_bytes(self, piece: bytes) -> None:
         """Data as it is."""
         sys.stdout.buffer.write(piece)

@@ -144,6 +144,10 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, databas
     listed = await step("records list", "todos", "--filter", "n == $n", "--var", "n=4", "--sort", "-n")
     assert ["\x1b[31mred"] == [item["title"] for item in listed["items"]]
     assert {"collection": "todos", "created": 2} == await step("records import", "todos", "todos.jsonl")
+    assert "deny" == (await step("explain", "view", "todos/RECORD"))["verdict"]
+    assert [] == (await step("rules lint", "users"))["items"]
+    (tmp_path / "cases.yaml").write_text("cases:\n- {collection: todos, action: list, expect: {rows: []}}\n")
+    assert 1 == (await step("rules test", "cases.yaml"))["passed"]
     await step("records delete", "todos", "RECORD")
     await step("collections delete", "todos", "--allow-data-loss")
     await step("users create", "ada@example.com", "--password-stdin", stdin="correct horse\n", keep="USER")

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from baas.infra.db.pool import Database
+from baas.infra.db.sql import ident, sql
+from baas.server import Server
 from tests.support.callers import Caller, ProjectUnderTest
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -127,3 +130,291 @@ async def test_a_hint_says_in_words_what_decided(cards: ProjectUnderTest, rule: 
 
     assert said["hint"] == hint
     assert said["memory"] == "agrees"
+
+
+async def test_a_path_is_shown_hop_by_hop_and_a_loop_by_its_elements(cards: ProjectUnderTest) -> None:
+    ada, bob = await cards.user(), await cards.user()
+    rule = "record.team.parent.owner == auth.id || record.team.cards.exists(c, c.stars > 2)"
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"delete": rule}})).status_code == 200
+    top = await cards.operator.create("teams", {"owner": ada.id})
+    team = await cards.operator.create("teams", {"owner": bob.id, "parent": top["id"]})
+    for stars in (1, 2, None):
+        await cards.operator.create("cards", {"title": "x", "owner": ada.id, "team": team["id"], "stars": stars})
+    card = await cards.operator.create("cards", {"title": "y", "owner": ada.id, "team": team["id"], "stars": 0})
+
+    said = await explained(cards.operator, "cards", "delete", id=card["id"], as_=bob.id)
+
+    parts = texts(said["tree"])
+    assert parts["record.team"]["value"] == team["id"]
+    assert parts["record.team.parent"]["value"] == top["id"]
+    assert parts["record.team.parent.owner"]["value"] == ada.id
+    loop = parts["record.team.cards.exists(c, c.stars > 2)"]
+    assert loop["elements"] == {"true": 0, "false": 3, "error": 1}
+    assert "value" not in loop
+    assert (said["verdict"], said["memory"]) == ("deny", "agrees")
+
+
+async def test_without_a_record_only_the_caller_is_judged(cards: ProjectUnderTest) -> None:
+    ada = await cards.user()
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"delete": "auth.id == record.owner"}})).is_success
+
+    depends = await explained(cards.operator, "cards", "delete", as_=ada.id)
+    guest = await explained(cards.operator, "cards", "delete")
+    listed = await explained(cards.operator, "cards", "list")
+    absent = await explained(cards.operator, "cards", "delete", as_=ada.id, id=NOBODY)
+    locked = await explained(cards.operator, "teams", "view", id=NOBODY)
+
+    assert depends["verdict"] == "depends"
+    assert (guest["verdict"], guest["answer"]["status"]) == ("deny", 404)
+    assert "nobody is signed in" in guest["hint"]
+    assert (listed["verdict"], listed["answer"]) == ("deny", {"status": 401, "code": "unauthenticated"})
+    assert (absent["verdict"], absent["hint"]) == ("deny", "There is no record with this id.")
+    assert (locked["verdict"], locked["tree"], locked["answer"]["code"]) == ("deny", None, "rule_denied")
+
+
+async def test_the_input_is_checked_as_a_write_checks_it(cards: ProjectUnderTest) -> None:
+    ada = await cards.user()
+    bad = {"collection": "cards", "action": "create", "as": ada.id, "input": {"title": 3, "pin": "x", "stars": 2**70}}
+    answer = await cards.operator.post("rules/explain", json=bad)
+    direct = await ada.post("collections/cards/records", json=bad["input"])
+
+    assert answer.status_code == direct.status_code == 422
+    assert [(one["pointer"], one["code"]) for one in answer.json().get("errors", [])] == [
+        (f"/input{one['pointer']}" if one["pointer"] else one["pointer"], one["code"]) for one in direct.json().get("errors", [])
+    ]
+
+
+# Refused calls
+
+
+async def test_a_refused_call_is_explained_by_its_request_id(cards: ProjectUnderTest) -> None:
+    """403 and 404 of every door, by the id of the answer; the caller himself learns no more than before."""
+    ada, bob = await cards.user(), await cards.user()
+    card = await cards.operator.create("cards", {"title": "One", "owner": ada.id})
+    path = f"collections/cards/records/{card['id']}"
+    calls = [
+        (bob, "GET", path, None, "view", 404),
+        (bob, "PATCH", path, {"title": "Two"}, "update", 404),
+        (bob, "DELETE", path, None, "delete", 403),
+        (bob, "POST", "collections/cards/records", {"title": "x", "owner": ada.id}, "create", 403),
+        (cards.anonymous, "GET", "collections/cards/records?filter=stars%20>%203", None, "list", 401),
+    ]
+    for caller, method, where, body, action, status in calls:
+        answer = await caller.request(method, where, **({} if body is None else {"json": body}))
+        assert answer.status_code == status, answer.text
+        assert "denial" not in answer.text
+        found = await cards.operator.post("rules/explain", json={"request": answer.headers["x-request-id"]})
+        assert found.status_code == 200, found.text
+        said = found.json()
+        assert (said["action"], said["as"], said["verdict"]) == (action, caller.id or None, "deny")
+        assert said["denial"]["input"] == body
+        assert said["denial"]["status"] == status == said["answer"]["status"]
+    assert said["denial"]["filter"] == "stars > 3"
+
+
+async def test_a_refusal_is_known_to_those_who_may_ask_and_in_its_own_project_alone(
+    cards: ProjectUnderTest, operator: Caller
+) -> None:
+    bob = await cards.user()
+    answer = await bob.get(f"collections/cards/records/{NOBODY}")
+    question = {"request": answer.headers["x-request-id"]}
+    other = await operator.post("projects", json={"name": f"{cards.name}-b"})
+    assert other.status_code == 201
+
+    assert 404 == (await operator.post(f"projects/{cards.name}-b/rules/explain", json=question)).status_code
+    assert "refusal_not_found" == (await cards.operator.post("rules/explain", json={"request": "no such"})).json()["code"]
+    for caller, status in ((bob, 403), (cards.anonymous, 401), (await cards.key("records"), 403)):
+        for method, path in (("POST", "rules/explain"), ("POST", "rules/test"), ("GET", "rules/lint")):
+            body = {"json": question} if method == "POST" else {}
+            assert status == (await caller.request(method, path, **body)).status_code
+    assert 200 == (await (await cards.key("schema")).post("rules/explain", json=question)).status_code
+    assert 401 == (await operator.request("POST", f"projects/{cards.name}-b/rules/explain", headers={
+        "authorization": f"Bearer {(await cards.key('schema')).token}"}, json=question)).status_code  # fmt: skip
+
+
+async def test_a_key_that_may_not_read_records_sees_no_values(cards: ProjectUnderTest) -> None:
+    """Neither of the record nor of the account nor of what a refused caller sent."""
+    ada, bob = await cards.user(), await cards.user()
+    card = await cards.operator.create("cards", {"title": "secret title", "owner": ada.id, "meta": {"k": "secret meta"}})
+    rule = "record.title == 'x' || record.meta.k in ['a'] || auth.email == record.title"
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"update": rule}})).status_code == 200
+    refused = await bob.patch(f"collections/cards/records/{card['id']}", json={"title": "sent title"})
+    key, open_key = await cards.key("schema"), await cards.key("schema", "records", "users")
+    question = {"request": refused.headers["x-request-id"]}
+
+    closed, opened = [await one.post("rules/explain", json=question) for one in (key, open_key)]
+
+    for secret in ("secret title", "secret meta", "sent title", bob.email):
+        assert secret in opened.text
+        assert secret not in closed.text
+    assert closed.json()["verdict"] == "deny"
+    assert closed.json()["values"] == "withheld"
+
+
+async def test_refusals_are_bounded_and_swept(cards: ProjectUnderTest, db: Database, server: Server) -> None:
+    """Hidden fields are not kept, nor what is long; a day later all is gone."""
+    bob = await cards.user()
+    long = {"title": "x", "owner": NOBODY, "meta": {"k": "y" * 20_000}}
+    answer = await bob.post("collections/cards/records", json=long, headers={"x-request-id": "mine"})
+    assert answer.status_code == 403
+    first = await cards.operator.post("rules/explain", json={"request": answer.headers["x-request-id"]})
+    assert first.status_code == 422, "the input was too long to keep, so it cannot be asked again"
+    table = ident(cards.schema, "_denials")
+    stored = await db.fetch_row(sql("select * from {}", table))
+    assert stored is not None
+    assert stored["input"] is None
+    assert (
+        await db.fetch_value(
+            sql("select relpersistence::text from pg_class where oid = {}::regclass", f"{cards.schema}._denials")
+        )
+        == "u"
+    )
+    await db.execute(sql("update {} set at = now() - interval '25 hours'", table))
+    await server.denials.sweep(await server.projects.find(cards.name))  # type: ignore[arg-type]
+    assert await db.fetch_value(sql("select count(*) from {}", table)) == 0
+
+
+HOSTILE = [
+    {"request": "a\u0000b"}, {"request": 3}, {"request": "x", "action": "view"}, {"request": "' or 1=1 --"}, {},
+    {"collection": "cards"}, {"collection": "cards", "action": "drop"}, {"collection": "cards; drop", "action": "view"},
+    {"collection": "cards", "action": "view", "id": "x"}, {"collection": "cards", "action": "view", "id": "x" * 5000},
+    {"collection": "cards", "action": "view", "as": "x"}, {"collection": "cards", "action": "view", "as": NOBODY},
+    {"collection": "cards", "action": "view", "as": {"a": 1}}, {"collection": "cards", "action": "view", "claims": {"a": 1}},
+    {"collection": "cards", "action": "view", "input": {}}, {"collection": "cards", "action": "create", "input": [1]},
+    {"collection": "a\u0000b", "action": "view"}, {"collection": "_denials", "action": "view", "id": NOBODY},
+    {"collection": "cards", "action": "create", "input": {"title": "a" * 900_000, "owner": NOBODY, "zz": 1}},
+    {"collection": "cards", "action": "view", "id": NOBODY, "more": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=range(len(HOSTILE)))
+async def test_a_bad_question_is_the_askers_fault(cards: ProjectUnderTest, body: dict[str, Any]) -> None:
+    answer = await cards.operator.post("rules/explain", json=body)
+
+    assert 400 <= answer.status_code < 500, answer.text
+    assert len(answer.text) < 5_000
+
+
+# Lints
+
+
+async def test_saves_answer_with_warnings_and_r003_stops_them(cards: ProjectUnderTest) -> None:
+    warned = await cards.operator.patch("collections/cards", json={"rules": {"update": "record.owner == auth.id"}})
+    again = await cards.operator.patch("collections/cards", json=warned.json())
+    fields = [{"name": "team", "type": "relation", "to": "teams"}]
+    users = await cards.operator.get("collections/users")
+    assert (await cards.operator.patch("collections/users", json={"fields": [*users.json()["fields"], *fields]})).is_success
+    refused = await cards.operator.patch("collections/cards", json={"rules": {"view": "record.team == auth.team"}})
+    narrowed = "record.team != null && record.team == auth.team"
+    accepted = await cards.operator.patch("collections/cards", json={"rules": {"view": narrowed}})
+    listed = await cards.operator.get("rules/lint", params={"collection": "cards"})
+
+    assert [("R006", "/rules/update")] == [
+        (one["code"], one["pointer"]) for one in warned.json()["warnings"] if one["code"] == "R006"
+    ]
+    assert again.status_code == 200, "an answer can be sent back as it came"
+    assert (422, "R003", "/rules/view") == (
+        refused.status_code, refused.json()["errors"][0]["code"], refused.json()["errors"][0]["pointer"],
+    )  # fmt: skip
+    assert accepted.status_code == 200
+    assert {"R006", "R007", "R009"} <= {one["code"] for one in listed.json()["items"]}
+    assert 404 == (await cards.operator.get("rules/lint", params={"collection": "none"})).status_code
+
+
+async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: ProjectUnderTest) -> None:
+    """R003 is looked for in every rule that a change of fields touches."""
+    team = {"name": "team", "type": "relation", "to": "teams", "required": True}
+    users = (await cards.operator.get("collections/users")).json()["fields"]
+    assert (await cards.operator.patch("collections/users", json={"fields": [*users, {**team, "required": False}]})).is_success
+    await cards.operator.post(
+        "collections", json={"name": "docs", "fields": [team], "rules": {"view": "record.team == auth.team"}}
+    )
+    answer = await cards.operator.patch("collections/docs", json={"fields": [{**team, "required": False}]})
+
+    assert (409, "breaks_rules") == (answer.status_code, answer.json()["code"])
+    assert ["R003"] == [one["code"] for one in answer.json()["broken"]]
+
+
+# Tests
+
+
+def suite(*cases: dict[str, Any], **rows: Any) -> dict[str, Any]:
+    base = {"users": [{"id": "ada"}, {"id": "bob"}], "cards": [{"id": "c1", "title": "One", "owner": "ada"}]}
+    return {"rows": {**base, **rows}, "cases": list(cases)}
+
+
+async def test_cases_run_on_rows_of_their_own(cards: ProjectUnderTest, db: Database) -> None:
+    """Labels for ids, in any order and in circles; nothing is stored; what was not seen is told."""
+    rows = {
+        "teams": [{"id": "sub", "owner": "bob", "parent": "top"}, {"id": "top", "owner": "ada", "parent": "sub"}],
+        "cards": [{"id": "c1", "title": "One", "owner": "ada", "team": "sub"}, {"id": "c2", "title": "Two", "owner": "bob"}],
+    }
+    change = {"collection": "cards", "action": "update", "id": "c1"}
+    answer = await cards.operator.post("rules/test", json=suite(
+        {**change, "name": "own", "auth": "ada", "input": {"title": "x"}, "expect": "allow"},
+        {**change, "name": "given away", "auth": "ada", "input": {"owner": "bob"}, "expect": "deny"},
+        {**change, "name": "wrong on purpose", "auth": "bob", "input": {}, "expect": "allow"},
+        {"collection": "cards", "action": "list", "auth": "bob", "expect": {"rows": ["c2", "c1"]}},
+        {"collection": "cards", "action": "list", "auth": "ada", "id": "c2", "expect": "deny"},
+        {"collection": "cards", "action": "list", "expect": {"rows": []}},
+        {"collection": "cards", "action": "create", "auth": "ada", "input": {"title": "", "owner": "ada"}, "expect": "deny"},
+        {"collection": "cards", "action": "delete", "auth": "ada", "id": "c1", "expect": "deny"},
+        {"collection": "cards", "action": "view", "auth": "bob", "id": "c3", "expect": "allow",
+         "rows": {"cards": [{"id": "c3", "title": "x", "owner": "bob"}]}},
+        {"collection": "cards", "action": "view", "auth": "bob", "id": "c3", "expect": "deny"},
+        {"collection": "cards", "action": "create", "auth": "ada", "input": {"pin": "x"}, "expect": "deny"},
+        **rows,
+    ))  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    report = answer.json()
+
+    assert [one["passed"] for one in report["cases"]] == [True, True, False, *[True] * 7, False]
+    assert "is false" in report["cases"][2]["reason"]
+    assert "/pin" in report["cases"][-1]["reason"]
+    assert (report["passed"], report["failed"]) == (9, 2)
+    update = next(one for one in report["coverage"] if one["action"] == "update")
+    seen = {one["text"]: (one["true"], one["false"], one["error"]) for one in update["branches"]}
+    assert seen["record.owner == auth.id"] == (2, 1, 0)
+    assert seen["next.owner == record.owner"] == (2, 1, 0)
+    assert report["untested"] == []
+    assert await db.fetch_value(sql("select count(*) from {}", ident(cards.schema, "cards"))) == 0
+    assert await db.fetch_value(sql("select count(*) from pg_namespace where nspname like 't\\_%'")) == 0
+
+
+BAD_SUITES = [
+    {}, {"cases": []}, {"cases": "x"}, {"cases": [3]}, {"cases": [{}]}, {"rows": [], "cases": [{}]},
+    {"cases": [{"collection": "none", "action": "list", "expect": {"rows": []}}]},
+    {"cases": [{"collection": "cards", "action": "view", "expect": "allow"}]},
+    {"cases": [{"collection": "cards", "action": "list", "expect": "allow"}]},
+    {"cases": [{"collection": "cards", "action": "view", "id": "c", "expect": {"rows": []}}]},
+    {"cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "maybe"}]},
+    {"cases": [{"collection": "cards", "action": "view", "id": "c", "input": {}, "expect": "deny"}]},
+    {"cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}] * 501},
+    {"rows": {"none": [{}]}, "cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}]},
+    {"rows": {"cards": [{"title": 3}]}, "cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}]},
+    {"rows": {"cards": [{"title": "a", "owner": NOBODY}]},
+     "cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}]},
+    {"rows": {"users": [{"email": "a@b.example"}] * 2},
+     "cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}]},
+    {"rows": {"users": [{}] * 1001}, "cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}]},
+    {"rows": {"users": [{"id": "a\u0000"}]}, "cases": [{"collection": "cards", "action": "view", "id": "c", "expect": "deny"}]},
+    {"rows": {"users": [{"id": "'; drop schema public"}]},
+     "cases": [{"collection": "cards", "action": "view", "id": {"a": 1}, "expect": "deny"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BAD_SUITES, ids=range(len(BAD_SUITES)))
+async def test_bad_cases_are_refused_with_their_place(cards: ProjectUnderTest, body: dict[str, Any]) -> None:
+    answer = await cards.operator.post("rules/test", json=body)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json().get("errors") or answer.json()["code"] == "nul"
+
+
+async def test_a_label_may_be_any_text(cards: ProjectUnderTest) -> None:
+    strange = "'; drop table users; --"
+    case = {"collection": "cards", "action": "view", "auth": strange, "id": "c", "expect": "allow"}
+    rows = {"users": [{"id": strange, "email": "a@b.example"}], "cards": [{"id": "c", "title": "x", "owner": strange}]}
+    answer = await cards.operator.post("rules/test", json={"rows": rows, "cases": [case]})
+
+    assert answer.json()["passed"] == 1, answer.text

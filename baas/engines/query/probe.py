@@ -57,8 +57,9 @@ class Probe:
         self._asking = asking
         self._values = values or {}
         self._changed = tuple(name for name in table.columns if name in self._values and name not in _SYSTEM)
+        # Only conditions: a value need not have SQL of its own (the records that a path leads to have none).
         self._folded: dict[int, tuple[Part, Folded]] = {
-            one.number: (one, one.rule.fold(facts)) for one in part.walk() if not one.rule.tree.free
+            one.number: (one, one.rule.fold(facts)) for one in part.walk() if one.is_condition and not one.rule.tree.free
         }
         self._asked: set[int] = set()
         # The id leads to the records that point to this one.
@@ -137,14 +138,13 @@ class Probe:
         made: list[Sql] = []
         spent = 0
         for number, (part, folded) in self._folded.items():
-            rails = self._rails_of(part, folded) if part.is_condition else []
+            rails = self._rails_of(part, folded)
             size = sum(len(rail.render().text) for rail in rails)
             if number and spent + size > _MAX_BYTES:
                 continue
             spent += size
             made += rails
-            if rails:
-                self._asked.add(number)
+            self._asked.add(number)
         return made
 
     def _rails_of(self, part: Part, folded: Folded) -> list[Sql]:

@@ -47,8 +47,8 @@ class Part:
 
     @property
     def is_condition(self) -> bool:
-        """Whether it is true, false or a failure; else it is a value."""
-        return self.rule.tree.type.kind == "bool"
+        """Whether it is true, false or a failure; else it is a value. The whole is one even where it reads JSON."""
+        return self.number == 0 or self.rule.tree.type.kind == "bool"
 
     def walk(self) -> "Iterator[Part]":
         """The part and those below it, parents first."""

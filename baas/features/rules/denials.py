@@ -114,7 +114,9 @@ class Denials:
 
 def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
     denial = noted.denial
-    body, rows = denial.sent, None
+    body, rows, wanted = denial.sent, None, denial.filter
+    if denial.action == "list":
+        body, wanted = None, body["filter"] if isinstance(body, dict) and isinstance(body.get("filter"), str) else wanted
     if isinstance(body, list):
         rows = len(body)
         body = body[0] if body else None
@@ -131,7 +133,7 @@ def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
         schema_version=collection.version if collection is not None else 0,
         input=_kept(body, collection),
         input_rows=rows,
-        filter=_text(denial.filter),
+        filter=_text(wanted),
     )
 
 

@@ -80,7 +80,7 @@ async def sweep_refusals(db: Queries, schema: str) -> int:
     table = _refusals(schema)
     return await db.execute(
         sql(
-            "delete from {} where id in (select id from {} where at < now() - {}"
+            "delete from {} where id in (select id from {} where at < now() - {}::interval"
             " or id <= (select max(id) from {}) - {} order by id limit 20000)",
             table,
             table,

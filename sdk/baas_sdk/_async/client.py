@@ -12,6 +12,7 @@ from baas_sdk._async.auth import AsyncAuth, AsyncUsers
 from baas_sdk._async.credentials import AsyncCredentials
 from baas_sdk._async.files import AsyncBucket
 from baas_sdk._async.records import AsyncCollection
+from baas_sdk._async.rules import AsyncRules
 from baas_sdk._async.sites import AsyncSites
 from baas_sdk._async.transport import AsyncTransport, Call
 from baas_sdk.errors import ConfigError
@@ -58,6 +59,7 @@ class AsyncClient:
         self.auth = AsyncAuth(transport)
         self.users = AsyncUsers(transport)
         self.collections = AsyncCollections(transport)
+        self.rules = AsyncRules(transport)
         self.buckets = AsyncBuckets(transport)
         self.sites = AsyncSites(transport)
         self.keys = AsyncKeys(transport)

@@ -13,6 +13,7 @@ from baas_sdk._sync.auth import Auth, Users
 from baas_sdk._sync.credentials import Credentials
 from baas_sdk._sync.files import Bucket
 from baas_sdk._sync.records import Collection
+from baas_sdk._sync.rules import Rules
 from baas_sdk._sync.sites import Sites
 from baas_sdk._sync.transport import Transport, Call
 from baas_sdk.errors import ConfigError
@@ -59,6 +60,7 @@ class Client:
         self.auth = Auth(transport)
         self.users = Users(transport)
         self.collections = Collections(transport)
+        self.rules = Rules(transport)
         self.buckets = Buckets(transport)
         self.sites = Sites(transport)
         self.keys = Keys(transport)

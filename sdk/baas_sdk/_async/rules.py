@@ -1,0 +1,68 @@
+"""What rules say and why, for operators and keys with the scope `schema`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from baas_sdk._async.transport import AsyncTransport
+from baas_sdk.retry import Repeat
+
+
+class AsyncRules:
+    """Explains, lints and tests the rules of the project."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def explain(
+        self,
+        collection: str,
+        action: str,
+        record_id: str | None = None,
+        *,
+        as_user: str | None = None,
+        input: Mapping[str, object] | None = None,  # noqa: A002  the language's word
+        claims: Mapping[str, object] | None = None,
+    ) -> dict[str, Any]:
+        """Whether the user with this id (None: a guest) may do this now, part by part of the rule, with the values.
+
+        Raises:
+            NotFound: no such collection or user. Invalid: a write with this input would be refused whatever the rule says.
+        """
+        body = {"collection": collection, "action": action, "id": record_id, "as": as_user, "input": input, "claims": claims}
+        return await self._post("explain", body)
+
+    async def explain_request(self, request_id: str) -> dict[str, Any]:
+        """The same about a call that a rule refused; `denial` tells of the call.
+
+        Raises:
+            NotFound: no refused call with this request id is kept.
+        """
+        return await self._post("explain", {"request": request_id})
+
+    async def lint(self, collection: str | None = None) -> list[dict[str, Any]]:
+        """Every warning about the rules of the project, or of one collection.
+
+        Raises:
+            NotFound: no such collection.
+        """
+        params = {} if collection is None else {"collection": collection}
+        answer = await self._transport.json("GET", self._path("lint"), params=params)
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    async def test(
+        self, cases: Sequence[Mapping[str, object]], rows: Mapping[str, Sequence[Mapping[str, object]]] | None = None
+    ) -> dict[str, Any]:
+        """Runs cases against the rules over rows of their own; nothing is stored.
+
+        Raises:
+            Invalid: every fault of rows and cases, with its place.
+        """
+        return await self._post("test", {"rows": rows or {}, "cases": cases})
+
+    async def _post(self, name: str, body: Mapping[str, object]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._transport.json("POST", self._path(name), body, repeat=Repeat.SAFE)
+        return answer
+
+    def _path(self, name: str) -> str:
+        return self._transport.options.path_of(f"rules/{name}")

@@ -1,0 +1,133 @@
+"""`baas explain` and `baas rules`: what people read, and the exit codes of scripts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.features.test_cli import Terminal, baas, here  # noqa: F401  fixtures
+from tests.support.callers import ProjectUnderTest
+
+CASES = """
+# Whose card is it?
+rows:
+  users: [{id: ada}, {id: bob}]
+  cards:
+  - {id: c1, title: yes, owner: ada}      # a text here, as in JSON
+cases:
+- {name: mine, collection: cards, action: view, auth: ada, id: c1, expect: allow}
+- {name: not mine, collection: cards, action: view, auth: bob, id: c1, expect: deny}
+"""
+FAILING = CASES.replace("expect: deny", "expect: allow")
+
+
+@pytest.fixture
+async def cards(here: Terminal, project: ProjectUnderTest) -> ProjectUnderTest:  # noqa: F811  the fixture
+    rules: dict[str, str | None] = {
+        "view": "record.owner == auth.id || record.title == 'open'",
+        "update": "record.owner == auth.id",
+    }
+    await project.collection("cards", rules=rules)
+    return project
+
+
+async def test_a_denial_is_explained_to_people(here: Terminal, cards: ProjectUnderTest) -> None:  # noqa: F811  the fixture
+    ada, bob = await cards.user(), await cards.user()
+    card = await cards.operator.create("cards", {"title": "\x1b[31mOne", "owner": ada.id})
+    path = f"cards/{card['id']}"
+
+    told = await here("explain", "update", path, "--as", bob.email, "--input", '{"title": "x"}')
+    refused = await bob.patch(f"collections/cards/records/{card['id']}", json={"title": "x"})
+    again = await here("explain", "--request", refused.headers["x-request-id"])
+    allowed = await here.ok("explain", "update", path, "--as", ada.id, "--input", "{}")
+    guest = await here("explain", "view", path)
+
+    assert 0 == told.code, told.err
+    lines = told.out.splitlines()
+    assert lines[0] == "DENY  cards.update  record.owner == auth.id"
+    assert lines[1].split() == ["record.owner", "==", "auth.id", "false", f'"{ada.id}"', "≠", f'"{bob.id}"']
+    assert f'why:    `record.owner == auth.id` is false: "{ada.id}" ≠ "{bob.id}".' in lines
+    assert "answer: 404 record_not_found" in lines
+    assert f'        $1 = "{bob.id}"' in lines
+    assert again.out.splitlines()[0] == lines[0]
+    assert f"by user {bob.id}, answered 404 record_not_found" in again.out
+    assert "allow" == allowed["verdict"]
+    assert "\x1b" not in guest.out
+    assert "\\x1b[31mOne" in guest.out
+
+
+async def test_questions_that_are_none(here: Terminal, cards: ProjectUnderTest) -> None:  # noqa: F811  the fixture
+    assert 2 == (await here("explain")).code
+    assert 2 == (await here("explain", "view")).code
+    assert 2 == (await here("explain", "view", "cards", "--request", "x")).code
+    assert 2 == (await here("explain", "view", "cards", "--as", "nobody@example.com")).code
+    assert 3 == (await here("explain", "view", "nothing")).code
+    assert 3 == (await here("explain", "--request", "nothing")).code
+    assert 1 == (await here("explain", "view", "cards/x")).code
+    assert 0 == (await here("explain", "view", "cards")).code
+
+
+async def test_warnings_are_told_with_their_spot(here: Terminal, cards: ProjectUnderTest) -> None:  # noqa: F811  the fixture
+    told, quiet = await here("rules", "lint"), await here("rules", "lint", "cards", "-q")
+
+    assert 0 == told.code
+    assert "R006  cards/rules/update" in told.out
+    assert "      record.owner == auth.id\n" in told.out
+    assert "      fix: Mark the field 'owner' as immutable" in told.out
+    assert "R006" in quiet.out.splitlines()
+    assert "✓ Nothing to warn of." in (await here("rules", "lint", "users")).err
+
+
+async def test_cases_pass_or_fail_with_an_exit_code(here: Terminal, cards: ProjectUnderTest, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "good.yaml").write_text(CASES)
+    (tmp_path / "bad.yaml").write_text(FAILING)
+
+    good, bad = await here("rules", "test", "good.yaml"), await here("rules", "test", "good.yaml", "bad.yaml")
+    machine = await here("rules", "test", "bad.yaml", "--json")
+
+    assert (0, 1, 1) == (good.code, bad.code, machine.code), good.err
+    assert "✓ 2 passed, 0 failed" in good.err
+    assert "never true  cards.view  record.title == 'open'" in good.out
+    assert "not asked  cards.update" in good.out
+    assert "✗ bad.yaml: not mine (cards.view)" in bad.out
+    assert '    expected "allow", got "deny"' in bad.out
+    assert "✗ 3 passed, 1 failed" in bad.err
+    report = machine.json
+    assert [(one["file"], one["passed"]) for one in report["cases"]] == [("bad.yaml", True), ("bad.yaml", False)]
+    assert json.dumps(report["coverage"])
+
+
+BROKEN = {
+    "a: 1\na: 2\n": "line 2 has the key 'a' for the second time",
+    "rows: {u: &x [1]}\ncases: *x\n": "line 2 refers to another place",
+    "- 1\n": "it holds no object",
+    "{1: 2}\n": "line 1 has a key that is no text",
+    "a: [\n": "line 2",
+    "!!python/object/apply:os.system ['true']\n": "constructor",
+    "[" * 100: "nested more than 50",
+    "cases: []\nextra: 1\n": "has a key that is not known: extra",
+    "a: \x01\n": "it is no YAML",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+async def test_a_file_that_cannot_be_read_is_said_so(here: Terminal, tmp_path: Path, text: str) -> None:  # noqa: F811
+    (tmp_path / "cases.yaml").write_text(text)
+    done = await here("rules", "test", "cases.yaml")
+
+    assert 2 == done.code
+    assert BROKEN[text] in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_scalars_mean_what_they_mean_in_json(here: Terminal, cards: ProjectUnderTest, tmp_path: Path) -> None:  # noqa: F811
+    """YAML's own readings of `no`, `12:30`, `2024-01-31` and `010` are how such files go wrong."""
+    fields = [{"name": name, "type": "text"} for name in "abcd"] + [{"name": "n", "type": "int"}]
+    rule = "next.a == 'no' && next.b == '12:30' && next.c == '2024-01-31' && next.d == '010' && next.n == -3"
+    await cards.collection("words", fields=fields, rules={"create": rule})
+    (tmp_path / "w.yaml").write_text(
+        "cases: [{collection: words, action: create, input: {a: no, b: 12:30, c: 2024-01-31, d: 010, n: -3}, expect: allow}]"
+    )
+    done = await here("rules", "test", "w.yaml")
+
+    assert 0 == done.code, done.out + done.err
