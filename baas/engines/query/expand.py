@@ -26,9 +26,10 @@ from baas.infra.db.sql import Sql, ident, join, literal, sql
 
 MAX_DEPTH = 3
 MAX_PATHS = 10
-DEFAULT_LIMIT = 30
+DEFAULT_LIMITS = (30, 10, 5)
+"""Of a list, of a list in a list, and of one in that: they multiply."""
 MAX_LIMIT = 500
-MAX_RECORDS = 50_000
+MAX_RECORDS = 100_000
 """The most records that one answer could hold, expansions at their limits included."""
 
 CheckFilter = Callable[[Table, str, Asking], Rule]
@@ -103,11 +104,9 @@ def check_records(nodes: tuple[Node, ...], around: int) -> None:
         )
 
 
-def find_nodes(
-    table: Table, expand: tuple[Expand, ...], asking: Asking, check_filter: CheckFilter, path: tuple[str, ...] = ()
-) -> tuple[Node, ...]:
+def find_nodes(table: Table, expand: tuple[Expand, ...], asking: Asking, check_filter: CheckFilter) -> tuple[Node, ...]:
     """The expansions with their names looked up. Raises BadName for what does not exist for this caller, BadFilter."""
-    return tuple(_find_node(table, one, asking, check_filter, (*path, one.name)) for one in expand)
+    return _Finder(asking, check_filter).find(table, expand, (), 0)
 
 
 def expanded(
@@ -119,27 +118,55 @@ def expanded(
     return Expansions(tuple(_fold(node, one, asking, (*path, one.name)) for node, one in zip(nodes, expand, strict=True)))
 
 
-def _find_node(table: Table, expand: Expand, asking: Asking, check_filter: CheckFilter, path: tuple[str, ...]) -> Node:
-    link = table.links(masked=asking.masked).get(expand.name)
-    if link is None or not _open(link, asking):
-        known = [one.name for one in table.links(masked=asking.masked).values() if _open(one, asking)]
-        raise unknown(f"bad_{expand.source}", path, known)
-    if not link.many and (expand.sort or expand.limit is not None):
-        raise BadName("bad_expand", path, f"{expand.name!r} is one record; sort and limit are for lists.")
-    target = link.target
-    for name in expand.fields or ():
-        if name not in target.names(masked=asking.masked):
-            raise unknown("bad_fields", (*path, name), target.names(masked=asking.masked))
-    try:
-        rule = None if expand.filter is None else check_filter(target, expand.filter.source, asking)
-    except RuleError as error:
-        raise BadFilter(path, error) from None
-    try:
-        found = ways(target, expand.sort, asking)
-    except BadName as error:
-        raise BadName(error.code, (*path, *error.path), error.message, error.hint) from None
-    limit = min(DEFAULT_LIMIT if expand.limit is None else expand.limit, MAX_LIMIT)
-    return Node(table, link, expand.fields, rule, found, limit, find_nodes(target, expand.expand, asking, check_filter, path))
+class _Finder:
+    """Looks up names for one kind of caller. `path` leads to where the names are, through so many `lists`."""
+
+    def __init__(self, asking: Asking, check_filter: CheckFilter) -> None:
+        self._asking = asking
+        self._check_filter = check_filter
+
+    def find(self, table: Table, expand: tuple[Expand, ...], path: tuple[str, ...], lists: int) -> tuple[Node, ...]:
+        return tuple(self._one(table, one, (*path, one.name), lists) for one in expand)
+
+    def _one(self, table: Table, expand: Expand, path: tuple[str, ...], lists: int) -> Node:
+        link = self._link(table, expand, path)
+        self._check_fields(link.target, expand.fields or (), path)
+        return Node(
+            table,
+            link,
+            expand.fields,
+            self._filter(link.target, expand, path),
+            self._ways(link.target, expand, path),
+            min(DEFAULT_LIMITS[lists] if expand.limit is None else expand.limit, MAX_LIMIT),
+            self.find(link.target, expand.expand, path, lists + link.many),
+        )
+
+    def _link(self, table: Table, expand: Expand, path: tuple[str, ...]) -> Link:
+        links = table.links(masked=self._asking.masked)
+        link = links.get(expand.name)
+        if link is None or not _open(link, self._asking):
+            raise unknown(f"bad_{expand.source}", path, [one.name for one in links.values() if _open(one, self._asking)])
+        if not link.many and (expand.sort or expand.limit is not None):
+            raise BadName("bad_expand", path, f"{expand.name!r} is one record; sort and limit are for lists.")
+        return link
+
+    def _check_fields(self, target: Table, fields: Sequence[str], path: tuple[str, ...]) -> None:
+        known = target.names(masked=self._asking.masked)
+        for name in fields:
+            if name not in known:
+                raise unknown("bad_fields", (*path, name), known)
+
+    def _filter(self, target: Table, expand: Expand, path: tuple[str, ...]) -> Rule | None:
+        try:
+            return None if expand.filter is None else self._check_filter(target, expand.filter.source, self._asking)
+        except RuleError as error:
+            raise BadFilter(path, error) from None
+
+    def _ways(self, target: Table, expand: Expand, path: tuple[str, ...]) -> tuple[Way, ...]:
+        try:
+            return ways(target, expand.sort, self._asking)
+        except BadName as error:
+            raise BadName(error.code, (*path, *error.path), error.message, error.hint) from None
 
 
 def _open(link: Link, asking: Asking) -> bool:

@@ -14,6 +14,7 @@ from baas.infra.http import params
 
 LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "expand", "count", "search", "near")
 COUNTS = ("none", "estimate", "exact")
+_LONGEST_NAME = 100
 _NULLS = {"nulls_first": True, "nulls_last": False}
 _EXPANSION = ("filter", "vars", "sort", "limit", "fields", "expand")
 _BODY_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -116,7 +117,7 @@ def _sort_key(text: str) -> SortKey:
     dotted, colon, nulls = text.removeprefix("-").partition(":")
     if colon and nulls not in _NULLS:
         hint = f"It is {' or '.join(_NULLS)}."
-        raise BadRequest(f"{nulls[:63]!r} says nothing about nulls.", code="bad_sort", hint=hint, parameter="sort")
+        raise BadRequest(f"{nulls[:_LONGEST_NAME]!r} says nothing about nulls.", code="bad_sort", hint=hint, parameter="sort")
     *path, name = dotted.split(".")
     return SortKey(name, descending, tuple(path), _NULLS.get(nulls, False))
 
@@ -331,4 +332,5 @@ def _names(value: object, parameter: str) -> tuple[str, ...] | None:
 
 
 def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    """The name in a pointer, cut: an answer must not be as long as the longest request."""
+    return name[:_LONGEST_NAME].replace("~", "~0").replace("/", "~1")
