@@ -11,8 +11,11 @@ def server_settings(more: Mapping[str, object]) -> str:
     """The text of `baas.conf`; `more` wins over ours. Statements and values stay out of the log: they are users' data."""
     values: dict[str, object] = {
         "listen_addresses": "''",
-        "shared_buffers": f"{max(128, min(HOST.memory_bytes() // _MIB // 4, 512))}MB",
+        # Idle memory grows with both: what describes the pages is made at the start, and log buffers are filled ahead.
+        "shared_buffers": f"{max(128, min(HOST.memory_bytes() // _MIB // 4, 256))}MB",
+        "wal_buffers": "4MB",
         "wal_level": "logical",
+        "max_logical_replication_workers": 0,
         "max_wal_size": "1GB",
         "jit": "off",
         "timezone": "'UTC'",
