@@ -50,6 +50,12 @@ POINTED = (
     'has(record.j.a) || has(record.j.b) || record.j["a"] == null || record.j[0] == "a"',
     'record.s < record.sn && record.s >= "İ" && record.owner < record.s',
     "record.at.getHours('Europe/Berlin') == 2 || record.at - next.atn > duration('1h') || record.atn + duration('1h') < now",
+    "record.owner.name == 'a' || record.owner.team.name != record.team.name",
+    "!(record.owner.team.open) && record.team.open == null || record.owner.id != auth.id",
+    "record.notes.exists(x, x.score > 1 && x.author == record.owner) && !record.notes.all(x, x.body == record.sn)",
+    "record.team.players.all(x, x.name != null) || record.members.exists(x, x.name > 'a')",
+    "size(record.notes.filter(x, x.score > 0)) == 1 || size(record.owner.notes) > 1",
+    "record.pn == 1 || has(record.owner.name) || !(record.pn > 0)",
     "size(record.tagsn.filter(x, x > 'a')) == 1 || size(record.j) > 1 || size(record.nums) > 2",
 )
 

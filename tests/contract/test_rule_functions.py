@@ -15,7 +15,7 @@ from baas.engines.rules.functions.function import Function
 from baas.engines.rules.patterns import canonical
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import Sql, join, sql
-from tests.support.rule_world import DECIMALS, DOUBLES, INTS, JSONS, PLACES, TEXTS, TIMES
+from tests.support.rule_values import DECIMALS, DOUBLES, INTS, JSONS, PLACES, TEXTS, TIMES
 
 _HOSTILE = {
     "string": TEXTS,

@@ -12,7 +12,7 @@ import pytest
 from baas.engines.rules.patterns import PatternFault, canonical, matches
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import sql
-from tests.support.rule_world import TEXTS
+from tests.support.rule_values import TEXTS
 
 SEED = int(os.environ.get("BAAS_TEST_SEED", "20261120"))
 PATTERNS = int(os.environ.get("BAAS_TEST_PATTERNS", "1500"))

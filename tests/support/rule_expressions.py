@@ -2,11 +2,11 @@
 
 import random
 
-from tests.support.rule_world import DECIMALS, DOUBLES, IDS, INTS, TEXTS
+from tests.support.rule_values import DECIMALS, DOUBLES, IDS, INTS, TEXTS
 
 _BY_TYPE = {
     "string": ("s", "sn"),
-    "ref": ("id", "owner"),
+    "ref": ("id", "owner", "team"),
     "int": ("n", "nn"),
     "double": ("d", "dn"),
     "decimal": ("p", "pn"),
@@ -34,6 +34,34 @@ _PARTS = (
     "getMinutes",
     "getSeconds",
 )
+
+
+_PATHS = {
+    "string": ("owner.name", "team.name", "owner.team.name", "team.lead.name"),
+    "int": ("owner.level", "team.size", "owner.team.size"),
+    "bool": ("team.open", "owner.team.open"),
+    "ref": ("owner.id", "owner.team", "team.lead", "team.lead.team"),
+}
+_RECORDS = {  # lists of records that lead to one, and what these records hold
+    "record.notes": "notes",
+    "next.notes": "notes",
+    "record.owner.notes": "notes",
+    "record.owner.led": "teams",
+    "record.team.players": "users",
+    "record.team.praise": "notes",
+    "record.team.lead.notes": "notes",
+}
+_HELD = {
+    "users": {"string": ("name", "team.name"), "int": ("level", "team.size"), "ref": ("id", "team"), "bool": ("team.open",)},
+    "teams": {"string": ("name", "lead.name"), "int": ("size",), "bool": ("open",), "ref": ("id", "lead")},
+    "notes": {
+        "string": ("body", "author.name"),
+        "int": ("score", "author.level"),
+        "ref": ("id", "thing", "author", "author.team"),
+        "timestamp": ("at",),
+        "list(ref)": ("fans",),
+    },
+}
 
 
 def quoted(text: str) -> str:
@@ -77,6 +105,9 @@ class Expressions:
     def value(self, kind: str, depth: int) -> str:
         """An expression of this type."""
         names = [name for name, held in self._bound if held == kind]
+        names += [f"{name}.{field}" for name, held in self._bound for field in _HELD.get(held, {}).get(kind, ())]
+        if kind == "string":
+            names += [f"{name}.name" for name, held in self._bound if held == "members"]
         if names and self._pick.random() < 0.6:
             return self._pick.choice(names)
         if depth <= 0 or self._pick.random() < 0.3:
@@ -93,7 +124,10 @@ class Expressions:
         return self._literal(kind)
 
     def _column(self, kind: str) -> str:
-        return f"{self._pick.choice(('record', 'record', 'record', 'next'))}.{self._pick.choice(_BY_TYPE[kind])}"
+        root = self._pick.choice(("record", "record", "record", "next"))
+        if kind in _PATHS and self._pick.random() < 0.2:
+            return f"{root}.{self._pick.choice(_PATHS[kind])}" if self._pick.random() < 0.9 else "auth.team.name"
+        return f"{root}.{self._pick.choice(_BY_TYPE[kind])}"
 
     def _literal(self, kind: str) -> str:
         pick = self._pick
@@ -250,15 +284,36 @@ class Expressions:
     def _loop(self, depth: int) -> str:
         if len(self._bound) >= 2:
             return self._comparison(depth)
-        kind = self._pick.choice(("string", "ref", "int", "double", "json"))
-        held = self.value(f"list({kind})" if kind != "json" else "json", depth)
+        kind = self._pick.choice(("string", "ref", "int", "double", "json", "records", "records", "members"))
+        if kind == "records":
+            return self._over_records(depth)
+        held = self._column("list(ref)") if kind == "members" else ""
+        held = held or self.value(f"list({kind})" if kind != "json" else "json", depth)
         name = "xy"[len(self._bound)]
         body = self._inside(name, kind, depth)
         return f"{held}.{self._pick.choice(('exists', 'all'))}({name}, {body})"
 
+    def _over_records(self, depth: int) -> str:
+        held, kind = self._records()
+        name = "xy"[len(self._bound)]
+        return f"{held}.{self._pick.choice(('exists', 'all'))}({name}, {self._inside(name, kind, depth)})"
+
+    def _records(self) -> tuple[str, str]:
+        if not self._variables and self._pick.random() < 0.3:
+            kind = self._pick.choice(tuple(_HELD))
+            return f'rows("{kind}")', kind
+        held = self._pick.choice(tuple(_RECORDS))
+        return held, _RECORDS[held]
+
     def _count(self, depth: int) -> str:
         if len(self._bound) >= 2:
             return "2"
+        if self._pick.random() < 0.4:
+            held, records = self._records()
+            if self._pick.random() < 0.3:
+                return f"size({held})"
+            name = "xy"[len(self._bound)]
+            return f"size({held}.filter({name}, {self._inside(name, records, depth)}))"
         kind = self._pick.choice(("string", "int", "json"))
         held = self.value(f"list({kind})" if kind != "json" else "json", 0)
         name = "xy"[len(self._bound)]
@@ -266,10 +321,19 @@ class Expressions:
 
     def _inside(self, name: str, kind: str, depth: int) -> str:
         self._bound.append((name, kind))
-        plain = f"{name} {self._pick.choice(('==', '!=', '<', '>='))} {self.value(kind, 0)}"
+        plain = self._about(name, kind)
         body = self._pick.choice((plain, plain, self.condition(min(depth, 1))))
         self._bound.pop()
         return body
+
+    def _about(self, name: str, kind: str) -> str:
+        """A comparison of the element, or of a field of it."""
+        if kind in _HELD:
+            kind, fields = self._pick.choice([(one, fields) for one, fields in _HELD[kind].items() if one != "list(ref)"])
+            name = f"{name}.{self._pick.choice(fields)}"
+        elif kind == "members":
+            name, kind = self._pick.choice(((name, "ref"), (f"{name}.name", "string"), (f"{name}.team", "ref")))
+        return f"{name} {self._pick.choice(('==', '!=', '<', '>='))} {self.value(kind, 0)}"
 
     def _presence(self) -> str:
         pick = self._pick
@@ -278,6 +342,7 @@ class Expressions:
             (
                 f"has(record.{pick.choice(every)})",
                 f"has({self.value('json', 0)}.a)",
+                f"has(record.{pick.choice([path for paths in _PATHS.values() for path in paths])})",
                 f"has(input.{pick.choice(every)})",
                 f'changed("{pick.choice(every)}", "{pick.choice(every)}")',
                 f"has(auth.{pick.choice(('name', 'teams', 'level'))})",

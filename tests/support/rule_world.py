@@ -1,176 +1,50 @@
 """A table of hostile rows, and the question put to both evaluators: does the SQL of an expression say what memory says?"""
 
-import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import LiteralString
 
-from baas.base.places import Geo
-from baas.engines.rules.rows import Alone
 from baas.engines.rules.rule import Env, Facts, Folded, Leaf, RowField, RowType, Rule, RuleFailure
+from baas.engines.rules.types import Kind
 from baas.infra.db.pool import Queries
 from baas.infra.db.sql import Sql, Statement, ident, join, sql
+from tests.support.rule_relations import (
+    INVERSES,
+    TYPES,
+    Both,
+    Near,
+    Others,
+    as_read,
+    definitions,
+    draw,
+    in_memory,
+    make_others,
+    row_type,
+    values,
+)
+from tests.support.rule_values import (
+    DECIMALS,
+    DOUBLES,
+    GONE,
+    IDS,
+    INTS,
+    JSONS,
+    MEMBERS,
+    NUMBERS,
+    PLACES,
+    SCORES,
+    TAGS,
+    TEXTS,
+    TIMES,
+    Kept,
+)
 
 ROWS = 60
-IDS = [f"{n:08x}-0000-4000-8000-{'f' if n % 2 else '0'}00000000000" for n in range(1, 5)]
-TEXTS = [
-    "",
-    "a",
-    "b",
-    "A",
-    "x",
-    "open",
-    "%",
-    "_",
-    "a%b_c",
-    "\\",
-    "'",
-    '"',
-    "é",
-    "e\u0301",
-    "ß",
-    "İ",
-    "ı",
-    "\uffff",
-    "😀",
-    "line\nbreak",
-    "a\n",
-]
-TEXTS += [
-    "1",
-    "-7",
-    "007",
-    "1.5",
-    "1e400",
-    "true",
-    "t",
-    "2024-02-29T12:00:00Z",
-    "2023-02-29T00:00:00Z",
-    "9999-12-31T23:59:59Z",
-    "ab" * 40,
-    *IDS,
-]
-TEXTS += [IDS[0].upper(), "2024-02-29T23:30:00.1234567-02:30", "5-5", "+3", " 3", "NaN", "٣"]
-INTS = [0, 1, -1, 2, 3, 7, 100, 2**31, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 1_700_000_000]
-DOUBLES = [
-    0.0,
-    -0.0,
-    1.0,
-    -1.5,
-    0.1,
-    0.2,
-    0.1 + 0.2,
-    0.3,
-    1e308,
-    -1e308,
-    5e-324,
-    1e-200,
-    1e200,
-    float(2**53),
-    9.2e18,
-    1e15,
-    123456.789,
-]
-DECIMALS = [
-    "0",
-    "0.1",
-    "0.30",
-    "0.3",
-    "-1.5",
-    "1.50",
-    "100",
-    "9007199254740993",
-    "0.30000000000000004",
-    "12345678901234567890.123",
-    "5",
-]
-TIMES = [
-    datetime(2024, 3, 31, 0, 59, 59, 999_999, UTC),  # Berlin springs forward a microsecond later
-    datetime(2024, 3, 31, 1, 0, tzinfo=UTC),
-    datetime(2024, 10, 27, 1, 30, tzinfo=UTC),
-    datetime(2024, 2, 29, 12, 0, tzinfo=UTC),
-    datetime(1, 1, 1, 0, 0, 0, 1, UTC),
-    datetime(9999, 12, 31, 23, 59, 59, 999_998, UTC),
-    datetime(1970, 1, 1, tzinfo=UTC),
-    datetime(1969, 12, 31, 23, 59, 59, 500_000, UTC),
-]
-JSONS = [
-    *(
-        "null",
-        "true",
-        "false",
-        "0",
-        "1",
-        "1.0",
-        "0.1",
-        "-7",
-        "9007199254740993",
-        "1e3",
-        '""',
-        '"a"',
-        '"é"',
-        '"1"',
-        "[]",
-        "{}",
-        "[null]",
-    ),
-    *(
-        '["a"]',
-        '["a","b",1]',
-        "[1,2.0]",
-        '{"a":1}',
-        '{"a":null}',
-        '{"a":{"b":"x"}}',
-        '{"a":{"b":0.30}}',
-        '{"a":"open"}',
-        '{"b":[1,"a"]}',
-    ),
-    *(
-        '{"a":true}',
-        '{"a":false,"b":2}',
-        '{"a":[]}',
-        '["x",["a"],{"a":1}]',
-        '"2024-02-29T12:00:00Z"',
-        '{"a":1e300}',
-        "123456789012345678901234567890",
-    ),
-    *('{"a":"%"}', '{"%":1,"a":"\\u00df"}', "[true,false]", '"open"', "0.30000000000000004", '[{"a":"x"},{"a":"y"}]'),
-]
-TAGS = [[], ["a"], ["a", "b"], ["%"], ["x", "x"], ["open", "é"], ["_", "", "\\"], [IDS[0]]]
-MEMBERS = [[], IDS[:1], IDS[:2], IDS]
-NUMBERS = [[], [0], [1, 2, 3], [2**53 + 1], [2**63 - 1, -1]]
-SCORES = [[], [0.1], [0.1, 0.2, 0.30000000000000004], [1e308, 5e-324], [3.0, 7.0]]
-
-
-PLACES = [
-    Geo(0.0, 0.0),
-    Geo(52.52, 13.405),
-    Geo(52.5200000001, 13.405),
-    Geo(-90.0, 0.0),
-    Geo(90.0, 180.0),
-    Geo(-33.8688, 151.2093),
-    Geo(0.0, -180.0),
-    Geo(5e-324, -1e-300),
-    Geo(1e-9, 179.999999999),
-]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A column of the table: its type in SQL and in the language, and the values it takes."""
-
-    sql_type: LiteralString
-    type: str
-    nullable: bool
-    pool: Sequence[object]
-
-
 COLUMNS: Mapping[str, Kept] = {
     "id": Kept("uuid", "ref(things)", False, IDS),
-    "owner": Kept("uuid", "ref(users)", True, IDS),
+    "owner": Kept("uuid", "ref(users)", True, [*IDS, GONE]),
+    "team": Kept("uuid", "ref(teams)", False, IDS),
     "s": Kept('text collate "C"', "string", False, TEXTS),
     "sn": Kept('text collate "C"', "string", True, TEXTS),
     "n": Kept("int8", "int", False, INTS),
@@ -192,13 +66,21 @@ COLUMNS: Mapping[str, Kept] = {
     "place": Kept("baas_rt.geo_point", "geo", False, PLACES),
     "placen": Kept("baas_rt.geo_point", "geo", True, PLACES),
 }
-ROW = RowType({name: RowField(column.type, column.nullable) for name, column in COLUMNS.items()})
-AUTH = RowType({"name": RowField("string", True), "level": RowField("int", False), "teams": RowField("list(ref(teams))", True)})
+ROW = row_type(COLUMNS, INVERSES["things"])
+AUTH = RowType(
+    {
+        "name": RowField("string", True),
+        "level": RowField("int", False),
+        "team": RowField("ref(teams)", True),
+        "teams": RowField("list(ref(teams))", True),
+    }
+)
 
 
 def env(kind: str) -> Env:
     """Everything an expression can name at all."""
-    return Env("update", ROW, ROW, AUTH, None, vars=kind == "filter", kind="filter" if kind == "filter" else "rule")
+    known: Kind = "filter" if kind == "filter" else "rule"
+    return Env("update", ROW, ROW, AUTH, None, vars=kind == "filter", kind=known, collections=TYPES)
 
 
 FACTS = (
@@ -209,6 +91,7 @@ FACTS = (
             "collection": "users",
             "name": "x",
             "level": 7,
+            "team": IDS[1],
             "teams": IDS[:2],
             "claims": {"role": "open", "n": 1, "l": ["a", 1]},
         },
@@ -224,6 +107,7 @@ FACTS = (
             "collection": "users",
             "name": None,
             "level": -1,
+            "team": None,
             "teams": None,
             "claims": {"role": None, "n": Decimal("0.1")},
         },
@@ -238,54 +122,34 @@ FACTS = (
 
 @dataclass(frozen=True)
 class World:
-    """The rows as memory sees them, in the order of `k`; the next row of each is the one `next_k` names."""
+    """The rows as memory sees them, in the order of `k`; the next row of each is the one `next_k` names. `others` are the
+    records that they lead to.
+    """
 
-    table: Sql
+    schema: str
     rows: list[dict[str, object]]
+    others: Others
+
+    @property
+    def table(self) -> Sql:
+        return ident(self.schema, "things")
 
 
 async def make_world(db: Queries, seed: int, schema: str) -> World:
-    """A fresh table of hostile rows in a schema of its own."""
+    """Fresh tables of hostile rows in a schema of their own."""
     pick = random.Random(seed)
-    table = ident(schema, "things")
     await db.execute(sql("create schema {}", ident(schema)))
-    columns = join(", ", (sql("{} {}", ident(name), Sql((column.sql_type,))) for name, column in COLUMNS.items()))
-    await db.execute(sql("create table {} (k int primary key, next_k int, {})", table, columns))
-    drawn = [{name: _draw(pick, column, number) for name, column in COLUMNS.items()} for number in range(ROWS)]
+    others = await make_others(db, pick, schema)
+    table = ident(schema, "things")
+    await db.execute(sql("create table {} (k int primary key, next_k int, {})", table, definitions(COLUMNS)))
+    drawn = [{name: draw(pick, column, number) for name, column in COLUMNS.items()} for number in range(ROWS)]
     for number, row in enumerate(drawn):
-        await db.execute(_insert(table, number, row))
-    return World(table, [_in_memory(row) for row in drawn])
+        await db.execute(sql("insert into {} values ({}, {}, {})", table, number, _next(number), values(COLUMNS, row)))
+    return World(schema, [in_memory(COLUMNS, row) for row in drawn], others)
 
 
-def _draw(pick: random.Random, column: Kept, number: int) -> object:
-    if column.nullable and (number == 0 or pick.random() < 0.25):
-        return None
-    # The first rows walk the pool from the start, so that every value is there; the rest are drawn.
-    return column.pool[number] if number < len(column.pool) and pick.random() < 0.7 else pick.choice(column.pool)
-
-
-def _insert(table: Sql, number: int, row: Mapping[str, object]) -> Sql:
-    held = (_held(COLUMNS[name].sql_type, value) for name, value in row.items())
-    return sql("insert into {} values ({}, {}, {})", table, number, (number * 7 + 3) % ROWS, join(", ", held))
-
-
-def _held(sql_type: str, value: object) -> Sql:
-    match sql_type:
-        case "numeric":
-            return sql("{}::text::numeric", value)
-        case "baas_rt.geo_point":
-            return sql("{}::text::baas_rt.geo_point", None if value is None else str(value))
-    return sql("{}", value)
-
-
-def _in_memory(row: Mapping[str, object]) -> dict[str, object]:
-    seen = dict(row)
-    for name, value in row.items():
-        if value is not None and COLUMNS[name].type == "json":
-            seen[name] = json.loads(str(value), parse_float=Decimal)
-        if value is not None and COLUMNS[name].type == "decimal":
-            seen[name] = Decimal(str(value))
-    return seen
+def _next(number: int) -> int:
+    return (number * 7 + 3) % ROWS
 
 
 def column_of(root: str, name: str) -> Sql:
@@ -293,7 +157,9 @@ def column_of(root: str, name: str) -> Sql:
     return ident("r" if root == "record" else "n", name)
 
 
-PAIR = Alone(column_of)
+def pair(kind: str, schema: str = "s") -> Both:
+    """The rows `r` and `n` with the ways to others; a filter is closed where its author may not go."""
+    return Both(column_of, schema, closed=kind == "filter")
 
 
 @dataclass(frozen=True)
@@ -319,7 +185,7 @@ class Difference:
     in_memory: object
 
     def __str__(self) -> str:
-        text = self.asked.rule.where(self.asked.folded.shape, PAIR, "x").render().text
+        text = self.asked.rule.where(self.asked.folded.shape, pair(self.asked.rule.env.kind), "x").render().text
         verdicts = f"row {self.row}: SQL {self.in_sql!r}, memory {self.in_memory!r}"
         return f"{self.asked.rule.source}\n  {verdicts}\n  {self.asked.folded}\n  {text}"
 
@@ -344,8 +210,9 @@ async def differences(db: Queries, world: World, asked: Sequence[Asked], *, batc
 def _statement(world: World, part: Sequence[Asked]) -> Statement:
     rails: list[Sql] = []
     for number, one in enumerate(part):
-        rails.append(sql("({})", one.rule.where(one.folded.shape, PAIR, number)))
-        rails.append(sql("({})", one.rule.unless(one.folded.shape, PAIR, number)))
+        both = pair(one.rule.env.kind, world.schema)
+        rails.append(sql("({})", one.rule.where(one.folded.shape, both, number)))
+        rails.append(sql("({})", one.rule.unless(one.folded.shape, both, number)))
     named = (sql("{} as {}", rail, ident(f"c{number}")) for number, rail in enumerate(rails))
     whole = sql("select {} from {} r join {} n on n.k = r.next_k order by r.k", join(", ", named), world.table, world.table)
     text, holes = whole.render().text, whole.render().args
@@ -358,13 +225,20 @@ def _filled(hole: object, part: Sequence[Asked]) -> object:
 
 
 def _judged(world: World, part: Sequence[Asked], number: int, rails: Sequence[object]) -> Iterable[Difference]:
-    record, next_row = world.rows[number], world.rows[(number * 7 + 3) % ROWS]
     for index, one in enumerate(part):
         true, false = rails[2 * index] is True, rails[2 * index + 1] is True
         in_sql = "both" if true and false else True if true else False if false else "failure"
-        verdict = one.rule.evaluate(one.facts, record, next_row)
+        verdict = verdict_of(world, one, number)
         in_memory = "failure" if isinstance(verdict, RuleFailure) else verdict
         if in_sql != in_memory:
             yield Difference(one, number, in_sql, verdict)
         if one.folded.verdict is not None and one.folded.verdict is not (verdict is True):
             yield Difference(one, number, f"verdict {one.folded.verdict}", verdict)
+
+
+def verdict_of(world: World, asked: Asked, number: int) -> bool | RuleFailure:
+    """What memory says of a row."""
+    closed = asked.rule.env.kind == "filter"
+    record = world.rows[number]
+    record = as_read("things", record) if closed else record
+    return asked.rule.evaluate(asked.facts, record, world.rows[_next(number)], Near(world.others, closed=closed))

@@ -40,7 +40,7 @@ from baas.engines.rules.tree import (
     walk,
 )
 from baas.engines.rules.types import Env, Facts, RowField, RowType, RuleError, RuleFailure, Type
-from baas.infra.db.sql import Sql, ident
+from baas.infra.db.sql import Sql, ident, sql
 
 __all__ = ["Env", "Facts", "Folded", "Leaf", "RowField", "RowType", "Rule", "RuleError", "RuleFailure", "check"]
 
@@ -168,7 +168,7 @@ class Rule:
 
     def _learn(self, shape: Shape) -> bool | None:
         """The verdict of a shape seen for the first time."""
-        rail = self._rail(shape, _ANY, "", "", want=True)
+        rail = self._rail(shape, _GATED if self.env.kind == "filter" else _ANY, "", "", want=True)
         verdict = rail if isinstance(rail, bool) else None
         with self._lock:
             if len(self._verdicts) >= _MAX_SHAPES:
@@ -192,30 +192,37 @@ class _Anywhere:
     """Rows without tables, for texts that are only looked at."""
 
     table = Sql()
-    visible = True
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, gate: Condition) -> None:
         self._alias = alias
+        self.visible = gate
 
     def column(self, name: str) -> Sql:
         return ident(self._alias, name)
 
     def readable(self, name: str) -> Condition:
-        return True
+        return self.visible
 
 
 class _Any:
+    """`gate`: what stands for the conditions on rows and fields; SQL where they are not known."""
+
+    def __init__(self, gate: Condition) -> None:
+        self._gate = gate
+
     def column(self, root: str, name: str) -> Sql:
         return ident(root[:1], name)
 
     def readable(self, root: str, name: str) -> Condition:
-        return True
+        return self._gate
 
     def enter(self, collection: str, alias: str) -> Entered:
-        return _Anywhere(alias)
+        return _Anywhere(alias, self._gate)
 
 
-_ANY = _Any()
+_ANY = _Any(True)
+# Whatever a filter's author may not read makes it a failure, so that the constant truth of the rest is no verdict yet.
+_GATED = _Any(sql("gate"))
 
 
 def _inside_atoms(nodes: Sequence[Node]) -> Iterator[Node]:

@@ -7,7 +7,7 @@ import pytest
 
 from baas.engines.rules.rule import Env, RowField, RowType, RuleError, check
 from tests.support.rule_expressions import Expressions
-from tests.support.rule_world import COLUMNS, FACTS, PAIR, env
+from tests.support.rule_world import COLUMNS, FACTS, env, pair
 
 ROW = RowType(
     {
@@ -187,7 +187,7 @@ def test_a_broken_expression_gives_a_rule_or_a_rule_error(seed: int) -> None:
         try:
             rule = check("".join(pieces), env("filter"))
             folded = rule.fold(FACTS[1])
-            rule.where(folded.shape, PAIR, "x")
+            rule.where(folded.shape, pair("filter"), "x")
             rule.evaluate(FACTS[1], _NOTHING, _NOTHING)
         except RuleError as error:
             assert error.code in CODES, error  # noqa: PT017  most are broken: both outcomes are right
