@@ -266,11 +266,15 @@ class Questions:
         match kind:
             case "string":
                 text = json.dumps(pick.choice(WORDS), ensure_ascii=False)
-                return pick.choice(
-                    (f"({path} == {text})", f"({path} < {text})", f"{path}.startsWith({text})", f"({path} in [{text}])")
+                questions: tuple[str, ...] = (
+                    f"({path} == {text})",
+                    f"({path} < {text})",
+                    f"{path}.startsWith({text})",
+                    f"({path} in [{text}])",
                 )
+                return pick.choice(questions)
             case "bool":
-                return path
+                return str(path)
             case "ref":
                 return f"({path} {pick.choice(('==', '!='))} auth.id)"
         return f"({path} {pick.choice(('==', '!=', '<', '>='))} {pick.randrange(4)})"
