@@ -3,7 +3,7 @@
 from typing import Any
 
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import sql
+from baas.infra.db.sql import ident, sql, written
 from tests.support.callers import ProjectUnderTest
 
 COUNTS = (
@@ -409,3 +409,59 @@ async def test_rules_over_a_view_can_be_explained(project: ProjectUnderTest) -> 
     answer = await project.operator.post("rules/explain", json=asked)
     assert answer.status_code == 200, answer.text
     assert (answer.json()["verdict"], answer.json()["memory"]) == ("deny", "agrees")
+
+
+async def test_values_that_no_record_can_have_are_null(project: ProjectUnderTest) -> None:
+    """A SELECT can compute infinity and the year 5000 BC; rules, filters and answers never meet them."""
+    text = (
+        "select md5(n::text)::uuid as id, n, f, ts, ts as created_at, d, num from (values"
+        " (1, 'NaN'::float8, 'infinity'::timestamptz, 'infinity'::date, 'NaN'::numeric),"
+        " (2, 'Infinity', '-infinity', '-infinity', 'Infinity'),"
+        " (3, '-Infinity', '4713-01-01 BC', '4713-01-01 BC', ('1' || repeat('0', 600))::numeric),"
+        " (4, 1e308, '9999-12-31 23:59:59.999999+00', '9999-12-31', 1)) v(n, f, ts, d, num)"
+    )
+    await made(project, "odd", text, rules={"list": "true"})
+
+    nulls = {"f": None, "ts": None, "created_at": None, "d": None, "num": None}
+    rows = await project.anonymous.list("odd", sort="n", fields="n,f,ts,created_at,d,num")
+    last = {
+        "n": 4,
+        "f": 1e308,
+        "ts": "9999-12-31T23:59:59.999999Z",
+        "created_at": "9999-12-31T23:59:59.999999Z",
+        "d": "9999-12-31",
+        "num": "1",
+    }
+    assert rows == [{"n": number, **nulls} for number in (1, 2, 3)] + [last]
+    for wanted in (
+        "int(ts) > 1",
+        "ts.getFullYear() > 1",
+        "d > now",
+        "f * f > 1.0",
+        "int(f) > 1",
+        "int(num) > 0",
+        "created_at > now",
+    ):
+        answer = await project.anonymous.get("collections/odd/records", params={"filter": wanted})
+        assert answer.status_code == 200, f"{wanted}: {answer.text}"
+    for key in ("f", "-f", "ts", "-ts", "created_at", "-created_at", "num"):
+        seen, cursor = [], None
+        while not seen or cursor:
+            params = {"sort": key, "limit": 1, **({"cursor": cursor} if cursor else {})}
+            page = (await project.anonymous.get("collections/odd/records", params=params)).json()
+            seen.append(page["items"][0]["n"])
+            cursor = page["next_cursor"]
+        assert sorted(seen) == [1, 2, 3, 4], key
+
+
+async def test_a_stored_column_keeps_its_index_in_a_view(project: ProjectUnderTest, db: Database) -> None:
+    """It is shown as it is: no cast, nothing around it that would keep an index from serving."""
+    fields = [{"name": "at", "type": "datetime"}, {"name": "n", "type": "float"}]
+    await project.collection("logs", fields, indexes=[{"fields": ["at"]}, {"fields": ["n"]}])
+    await made(project, "v", "select id, at, n, at + interval '1 day' as later from logs")
+
+    where = {"id": "'9dd4e461-268c-8034-f5c8-564e155c67a6'", "at": "now()", "n": "1.5::float8"}
+    for name, value in where.items():
+        table = ident(project.schema, "v")
+        plan = await db.fetch(sql("explain select * from {} r where {} = {}", table, ident("r", name), written(value)))
+        assert "Seq Scan" not in str([row["QUERY PLAN"] for row in plan]), plan

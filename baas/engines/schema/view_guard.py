@@ -49,6 +49,8 @@ _STABLE = (
 
 # PostgreSQL escapes a brace inside a name, so no alias can pass for a node, nor hide one.
 _NODE = re.compile(r"(?<!\\)\{([A-Z_]+)")
+_BRACE = re.compile(r"(?<!\\)[{}]")
+_ORIGIN = re.compile(r" :resno (\d+) :resname .*? :ressortgroupref \d+ :resorigtbl (\d+)")
 _NUMBERS = re.compile(r" :(\w+) (?:(\d+)(?![\w.])|\(o((?: \d+)+)\))")
 _FUNCTION = re.compile(r"funcid$|fnoid$|Func$", re.IGNORECASE)
 _OPERATOR = re.compile(r"^opnos?$|eqop$|sortop$|neop$", re.IGNORECASE)
@@ -61,7 +63,20 @@ async def forbidden(tx: Queries, schema: str, name: str, collections: Iterable[s
 
     `collections` are the names that it may read. Nothing of the view has been run or planned so far.
     """
-    tree = await tx.fetch_value(
+    tree = await _tree(tx, schema, name)
+    numbers = _numbers(tree)
+    row = await tx.fetch_row(_question(numbers, schema, [*collections, name]))
+    unknown = sorted({*_NODE.findall(tree)} - _NODES)
+    return [*(f"construct {node.lower()}" for node in unknown), *_words(row)]
+
+
+async def stored_columns(tx: Queries, schema: str, name: str) -> frozenset[int]:
+    """Positions, from 1, of the columns that show a stored column as it is: their values have been checked when written."""
+    return _shown_as_stored(await _tree(tx, schema, name))
+
+
+async def _tree(tx: Queries, schema: str, name: str) -> str:
+    tree: str = await tx.fetch_value(
         sql(
             "select w.ev_action::text from pg_rewrite w join pg_class c on c.oid = w.ev_class"
             " join pg_namespace n on n.oid = c.relnamespace where n.nspname = {} and c.relname = {} and w.rulename = '_RETURN'",
@@ -69,10 +84,23 @@ async def forbidden(tx: Queries, schema: str, name: str, collections: Iterable[s
             name,
         )
     )
-    numbers = _numbers(tree)
-    row = await tx.fetch_row(_question(numbers, schema, [*collections, name]))
-    unknown = sorted({*_NODE.findall(tree)} - _NODES)
-    return [*(f"construct {node.lower()}" for node in unknown), *_words(row)]
+    return tree
+
+
+def _shown_as_stored(tree: str) -> frozenset[int]:
+    """Of the outermost query's target entries, which PostgreSQL marks with the table that a plain column comes from."""
+    found, opened = set(), list[int]()
+    for brace in _BRACE.finditer(tree):
+        if brace[0] == "{":
+            opened.append(brace.start())
+            continue
+        start = opened.pop()
+        if len(opened) == 1 and tree.startswith("{TARGETENTRY", start):
+            # What the entry says of itself comes after its expression, so the last one is its own.
+            number, table = _ORIGIN.findall(tree[start : brace.start()])[-1]
+            if table != "0":
+                found.add(int(number))
+    return frozenset(found)
 
 
 def _numbers(tree: str) -> dict[str, list[int]]:

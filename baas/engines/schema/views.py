@@ -4,7 +4,7 @@ The SELECT becomes a PostgreSQL view of the project's reader, made while nothing
 itself has can be named. Then its stored tree is judged, then its columns become fields. All in the caller's transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Field, Vie
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.fields.base import NAME
 from baas.engines.schema.manifest import RESERVED_FIELDS, place
-from baas.engines.schema.view_guard import forbidden
+from baas.engines.schema.view_guard import forbidden, stored_columns
 from baas.infra.db import readers
 from baas.infra.db.errors import ViewFailed
 from baas.infra.db.pool import Transaction
@@ -42,7 +42,7 @@ _DERIVED: Mapping[str, str] = {
     **dict.fromkeys(("float8", "float4"), "float"),
     **dict.fromkeys(("timestamptz", "timestamp"), "datetime"),
     **dict.fromkeys(("jsonb", "json"), "json"),
-    **{"numeric": "decimal", "bool": "bool", "date": "date"},
+    **{"numeric": "decimal", "bool": "bool", "date": "date", "geo_point": "geo_point"},
 }
 _SYSTEM_CASTS = {"id": "uuid", "rev": "int8", "created_at": "timestamptz", "updated_at": "timestamptz"}
 
@@ -60,9 +60,19 @@ class _Column:
     name: str
     type: str
     collation: str | None
+    stored: bool
 
     def as_type(self, cast: str) -> Sql:
-        """The column of `q` with this type, left alone where it has it: a cast would keep indexes from serving."""
+        """The column of `q` with this type and only values that a record can have; null stands for others.
+
+        A stored column is left alone where it has the type: its values are fine, and around it no index would serve.
+        """
+        column = self._cast(cast)
+        if self.stored or cast not in _WITHIN:
+            return column
+        return _WITHIN[cast](column)
+
+    def _cast(self, cast: str) -> Sql:
         column = ident("q", self.name)
         if cast == "text":
             plain = column if self.type == "text" else sql("{}::text", column)
@@ -76,6 +86,18 @@ class _Column:
         return sql("{}::{}", column, _CAST_TO[cast])
 
 
+def _between(low: Sql, high: Sql) -> Callable[[Sql], Sql]:
+    return lambda column: sql("case when {} between {} and {} then {} end", column, low, high, column)
+
+
+# Rules compute with what records can hold, and never raise on that. A SELECT can compute more: infinity, the year 5000 BC.
+_WITHIN: Mapping[str, Callable[[Sql], Sql]] = {
+    "float8": _between(sql("float8 '-1.7976931348623157e308'"), sql("float8 '1.7976931348623157e308'")),
+    "numeric": lambda column: sql("baas_rt.bounded({})", column),
+    "date": _between(sql("date '0001-01-01'"), sql("date '9999-12-31'")),
+    "timestamptz": _between(sql("timestamptz '0001-01-01 00:00:00+00'"), sql("timestamptz '9999-12-31 23:59:59.999999+00'")),
+    "geo_point": lambda column: sql("baas_rt.geo(({}).lat, ({}).lon)", column, column),
+}
 _CAST_TO: Mapping[str, Sql] = {
     "int8": sql("int8"),
     "float8": sql("float8"),
@@ -181,7 +203,7 @@ async def _create(tx: Transaction, collection: Collection, text: str, columns: S
 async def _columns(tx: Transaction, collection: Collection) -> Sequence[_Column]:
     rows = await tx.fetch(
         sql(
-            "select a.attname as name, t.typname as type, l.collname as collation"
+            "select a.attnum as number, a.attname as name, t.typname as type, l.collname as collation"
             " from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace"
             " join pg_type t on t.oid = a.atttypid left join pg_collation l on l.oid = a.attcollation"
             " where n.nspname = {} and c.relname = {} and a.attnum > 0 order by a.attnum",
@@ -189,7 +211,8 @@ async def _columns(tx: Transaction, collection: Collection) -> Sequence[_Column]
             collection.name,
         )
     )
-    return [_Column(row["name"], row["type"], row["collation"]) for row in rows]
+    stored = await stored_columns(tx, collection.schema, collection.name)
+    return [_Column(row["name"], row["type"], row["collation"], row["number"] in stored) for row in rows]
 
 
 async def _judge(tx: Transaction, collection: Collection, others: Mapping[str, Collection]) -> None:

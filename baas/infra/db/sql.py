@@ -134,7 +134,7 @@ def as_role(role: str, fragment: Sql) -> Sql:
 
 
 def written(text: str) -> Sql:
-    """SQL that a person wrote, as it is. For `infra/db/restricted.py` and `engines/schema/views.py` alone, which see to it that
-    it runs with a person's rights; tests hold that nobody else calls this.
+    """SQL that a person wrote, as it is. For `engines/schema/views.py` alone, which sees to it that it is judged and runs with a
+    person's rights; a test holds that nobody else calls this.
     """
     return Sql((text,))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
+from baas.infra.db.sql import Sql, Statement, as_role, ident, join, literal, sql
 
 
 def test_values_become_numbered_holes_and_fragments_are_spliced() -> None:
@@ -51,3 +51,15 @@ async def test_a_literal_comes_back_as_it_went(db: object, value: str | int | bo
 def test_joining_nothing_is_nothing() -> None:
     assert not join(", ", [])
     assert not Sql()
+
+
+def test_a_role_goes_with_the_statement_that_its_fragment_ends_in() -> None:
+    """However deep inside; two roles cannot meet in one statement."""
+    source = as_role("p_1_reader", ident("p_1", "v"))
+    inner = sql("exists (select from {} where id = {})", source, 7)
+
+    assert Statement('select 1 where exists (select from "p_1"."v" where id = $1)', (7,), "p_1_reader") == (
+        sql("select 1 where {}", join(" and ", [inner])).render()
+    )
+    with pytest.raises(ValueError, match="one role"):
+        sql("select from {}, {}", source, as_role("p_2_reader", ident("p_2", "v"))).render()
