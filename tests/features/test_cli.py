@@ -416,3 +416,14 @@ def test_the_reference_page_is_what_the_tree_makes() -> None:
     done = subprocess.run([sys.executable, str(script), "--check"], check=False, capture_output=True, text=True)
 
     assert 0 == done.returncode, done.stderr
+
+
+async def test_a_view_is_made_by_a_manifest(here: Terminal, project: ProjectUnderTest) -> None:
+    """`collections create` takes a view like any collection, and `schema`-like output shows its SQL."""
+    await here.ok("collections", "create", json.dumps(TODOS))
+    shown = await here.ok("collections", "create", json.dumps({"name": "open", "view": {"sql": "select id, title from todos"}}))
+    assert shown["view"]["sql"] == "select id, title from todos"
+    assert (await here.ok("collections", "show", "open"))["fields"][0]["name"] == "title"
+    refused = await here("collections", "create", json.dumps({"name": "bad", "view": {"sql": "select id from nowhere"}}), "--json")
+    assert (refused.code, refused.problem["errors"][0]["code"]) == (1, "not_allowed_in_view")
+    assert (await here("records", "delete", "open", "01a1f9e2-2d34-7102-9a55-c26544a8cfcf", "--yes", "--json")).code != 0
