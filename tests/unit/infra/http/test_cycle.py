@@ -130,13 +130,17 @@ async def test_a_control_character_in_a_header_is_never_written(control: bytes, 
     assert "Exception in ASGI application" in caplog.text
 
 
-@pytest.mark.parametrize("data", [b"ab", b"abcd"])
-async def test_a_body_of_another_length_is_never_whole(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("data", "more", "word"), [(b"ab", False, "shorter"), (b"abcd", False, "longer"), (b"abcd", True, "longer")]
+)
+async def test_a_body_of_another_length_is_never_whole(
+    data: bytes, more: bool, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The rest would be read as the beginning of the next answer, or waited for."""
-    wire = await told(start(LENGTH_3), body(data))
+    wire = await told(start(LENGTH_3), body(data, more=more))
 
     assert ([], True) == (wire.writes, wire.closed)
-    assert "than Content-Length" in caplog.text
+    assert f"{word} than Content-Length" in caplog.text
 
 
 async def test_an_answer_that_never_comes_is_said() -> None:
