@@ -177,6 +177,8 @@ async def test_a_definition_says_what_is_wrong_with_it(project: ProjectUnderTest
     assert await faults("select id, now()::time as t from posts") == {"/view/sql": "unknown_type"}
     assert await faults("select id, titel from posts") == {"/view/sql": "bad_view"}
     assert await faults("select id, 1 / 0 as n from posts") == {"/view/sql": "bad_view"}
+    many = ", ".join(f"1 as c{number}" for number in range(201))
+    assert await faults(f"select id, {many} from posts") == {"/view/sql": "too_many"}
     assert await faults("") == {"/view/sql": "wrong_type"}
     assert await faults(ok, fields=[relation], rules={"list": "record.nothing"}) == {"/rules/list": "unknown_field"}
     typo = (await view(project, "v", "select id,\n  titel from posts")).json()["errors"][0]

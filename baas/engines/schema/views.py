@@ -12,7 +12,7 @@ from baas.base.errors import Fault
 from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Field, View
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.fields.base import NAME
-from baas.engines.schema.manifest import RESERVED_FIELDS, place
+from baas.engines.schema.manifest import MAX_FIELDS, RESERVED_FIELDS, place
 from baas.engines.schema.view_guard import forbidden, stored_columns
 from baas.infra.db import readers
 from baas.infra.db.errors import ViewFailed
@@ -246,6 +246,8 @@ def _fields(
 ) -> tuple[tuple[Field, ...], Sequence[Fault]]:
     """A field for each column, in their order, and what is wrong."""
     faults: list[Fault] = list(_system_faults(columns))
+    if len(columns) - len(_system(columns)) > MAX_FIELDS:
+        faults.append(Fault(_AT, "too_many", f"A collection has at most {MAX_FIELDS} fields."))
     names = {column.name for column in columns}
     if not keep:
         faults += [
