@@ -95,3 +95,30 @@ async def test_the_document_takes_no_parameters_and_unknown_projects_have_none(h
     """400 and 404 like everywhere."""
     assert 400 == (await http.get("/v1/openapi.json?x=1")).status_code
     assert 404 == (await http.get("/v1/projects/nobody/openapi.json")).status_code
+
+
+async def test_a_projects_document_says_what_records_can_be_expanded_by(project: ProjectUnderTest) -> None:
+    """Relations and back-relations by their targets, hidden ones left out; nothing where nothing leads on."""
+    links = [
+        {"name": "maker", "type": "relation", "to": "makers", "inverse": "goods"},
+        {"name": "parts", "type": "relation", "to": "goods", "many": True},
+        {"name": "shadow", "type": "relation", "to": "makers", "inverse": "shadows", "hidden": True},
+    ]
+    await project.collection("makers", fields=FIELDS)
+    await project.collection("goods", fields=FIELDS)
+    altered = await project.operator.patch("collections/goods", json={"fields": [*FIELDS, *links]})
+    assert altered.status_code == 200, altered.text
+    document = (await project.operator.get("openapi.json")).json()
+    check(document)
+    schemas = document["components"]["schemas"]
+
+    goods, makers = schemas["goods"]["properties"], schemas["makers"]["properties"]
+    assert goods["expand"]["properties"] == {
+        "maker": {"anyOf": [{"$ref": "#/components/schemas/makers"}, {"type": "null"}]},
+        "parts": {"type": "array", "items": {"$ref": "#/components/schemas/goods"}},
+    }
+    assert goods["expand_more"]["items"] == {"enum": ["parts"]}
+    assert set(makers["expand"]["properties"]) == {"goods"}
+    assert "expand" not in schemas["users"]["properties"]
+    query = document["paths"]["/collections/goods/records/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "expand" in query["properties"]

@@ -31,9 +31,14 @@ def live_endpoints(endpoints: Iterable[Endpoint], collections: Iterable[Collecti
 def live_schemas(collections: Iterable[Collection]) -> dict[str, Json]:
     """Components by name: `posts`, `posts.create`, `posts.patch`, `posts.page`. Hidden fields are in none of them."""
     schemas: dict[str, Json] = {}
-    for collection in sorted(collections, key=lambda one: one.name):
+    named = sorted(collections, key=lambda one: one.name)
+    expansions = _expansions(named)
+    for collection in named:
         name = collection.name
-        schemas[name] = record_schema(collection)
+        schema = record_schema(collection)
+        if expansions[name]:
+            schema["properties"] = {**schema["properties"], **_expanded(expansions[name])}  # type: ignore[dict-item]
+        schemas[name] = schema
         if collection.view is None:
             schemas[f"{name}.create"] = create_schema(collection)
             schemas[f"{name}.patch"] = patch_schema(collection)
@@ -62,6 +67,32 @@ def _of_collection(endpoint: Endpoint, collection: Collection, before: str, rest
             responses |= {200: record, 201: record}
     path = f"{before}{name}/records{rest}"
     return replace(endpoint, path=path, tag=name, request=request, responses=responses)
+
+
+def _expansions(collections: Iterable[Collection]) -> dict[str, dict[str, Json]]:
+    """By collection, what its records can be expanded by. Views lead nowhere."""
+    tables = [one for one in collections if one.view is None]
+    found: dict[str, dict[str, Json]] = {one.name: {} for one in collections}
+    for collection in tables:
+        for field in collection.fields:
+            if field.type != "relation" or field.hidden:
+                continue
+            to, inverse = str(field.options["to"]), field.options.get("inverse")
+            target = {"$ref": f"#/components/schemas/{to}"}
+            many: Json = {"type": "array", "items": target}
+            found[collection.name][field.name] = many if field.options["many"] else {"anyOf": [target, {"type": "null"}]}
+            if inverse:
+                found[to][str(inverse)] = {"type": "array", "items": {"$ref": f"#/components/schemas/{collection.name}"}}
+    return found
+
+
+def _expanded(expansions: dict[str, Json]) -> Json:
+    lists = [name for name, schema in expansions.items() if schema.get("type") == "array"]
+    expand: Json = {"type": "object", "properties": expansions, "description": "What was asked for with `expand` and `fields`."}
+    if not lists:
+        return {"expand": expand}
+    more = {"type": "array", "items": {"enum": lists}, "description": "The lists in `expand` that go on beyond their limit."}
+    return {"expand": expand, "expand_more": more}
 
 
 def _ref(name: str) -> Body:

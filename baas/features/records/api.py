@@ -14,7 +14,7 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
 from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, MAX_SEARCH_LENGTH, Page, Stored, Wanted
-from baas.features.records.query import COUNTS, selection_by_query, wanted_by_body, wanted_by_query
+from baas.features.records.query import COUNTS, EXPAND_SCHEMA, selection_by_query, wanted_by_body, wanted_by_query
 from baas.features.records.service import Records
 from baas.infra.http import params
 from baas.infra.http.answers import send_json
@@ -333,6 +333,7 @@ _QUERY = Body(
             "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
             "cursor": {"type": ["string", "null"]},
             "fields": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "expand": EXPAND_SCHEMA,
             "count": {"type": "string", "enum": list(COUNTS)},
         },
     }

@@ -30,6 +30,27 @@ _BODY_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "near": (dict, "an object"),
 }
 
+_TEXTS: Mapping[str, object] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_EXPANSIONS: Mapping[str, object] = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH, "description": "Over the records of this path."},
+            "vars": {"type": "object"},
+            "sort": _TEXTS,
+            "limit": {"type": "integer", "minimum": 1, "maximum": MAX_EXPANDED},
+            "fields": _TEXTS,
+            "expand": {"type": ["object", "string", "array"], "description": "The same, from these records on."},
+        },
+    },
+}
+EXPAND_SCHEMA: Mapping[str, object] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, _EXPANSIONS],
+    "description": "Dotted paths such as `author,comments.author`, or an object with wishes for each path.",
+}
+
 Selection = tuple[tuple[str, ...] | None, tuple[Expand, ...]]
 """The record's own fields (None for all) and what it is expanded by."""
 
