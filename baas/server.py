@@ -12,6 +12,7 @@ from baas.base.principal import Principal
 from baas.base.project import LimitSettings, Project
 from baas.base.settings import Settings
 from baas.engines.query.compile import Compiler
+from baas.engines.query.slow import SlowQueries
 from baas.engines.schema.catalog import Catalog
 from baas.features.auth.api import AuthApi, UsersApi
 from baas.features.auth.service import Auth
@@ -53,6 +54,8 @@ from baas.infra.observe.lifecycle import Lifecycle
 from baas.infra.observe.log import Log
 from baas.infra.observe.metrics import Metrics
 
+_MOST_COST = 10**12
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -81,6 +84,7 @@ class _Rooms:
     rules: Rules
     files: Files
     hosting: Hosting
+    compiler: Compiler
 
     async def principal(self, credential: str, project: Project | None) -> Principal:
         """Who presents this credential; its prefix says which room knows. Raises Unauthenticated."""
@@ -102,7 +106,7 @@ async def open_server(
     lifecycle = lifecycle or Lifecycle()
     log = log or Log(sys.stderr, level="warning")
     async with AsyncExitStack() as closing:
-        db = await Database.connect(database_url, size=settings.db_pool_size)
+        db = await Database.connect(database_url, size=settings.db_pool_size, limit_s=settings.statement_timeout_s)
         closing.push_async_callback(db.close)
         await migrate(db)
         await verify_secret_key(db, settings.secret_key.reveal().encode())
@@ -118,7 +122,12 @@ async def open_server(
         closing.push_async_callback(sweeper.stop)
         await rooms.denials.start()
         closing.push_async_callback(rooms.denials.stop)
-        app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log)
+        metrics = Metrics()
+        if settings.slow_query_ms:
+            slow = SlowQueries(db, rooms.compiler, log, metrics)
+            db.tell_of_slow(slow.note, settings.slow_query_ms / 1000)
+            closing.push_async_callback(slow.stop)
+        app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials)
 
 
@@ -134,7 +143,8 @@ def _passwords(settings: Settings) -> Passwords:
 def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passwords: Passwords, blobs: BlobStore) -> _Rooms:
     clock, compiler, box = Clock(), Compiler(), SecretBox(settings.secret_key.reveal().encode())
     founders: list[Founder] = []
-    ceilings = LimitSettings(settings.max_json_bytes, settings.max_file_bytes)
+    longest_ms = int(settings.statement_timeout_s * 1000)
+    ceilings = LimitSettings(settings.max_json_bytes, settings.max_file_bytes, longest_ms, longest_ms, _MOST_COST)
     projects = Projects(db, invalidations, founders=founders, ceilings=ceilings)
     operators = Operators(
         db, invalidations, passwords, per_address=settings.sign_in_per_address, per_account=settings.sign_in_per_account
@@ -151,11 +161,12 @@ def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passw
     founders += [collections.found_project, auth.found_project]
     projects.on_dropped += [files.forget_project, hosting.forget_project]
     keys = Keys(db, invalidations)
-    return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting)
+    return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting, compiler)
 
 
-def _app(settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, lifecycle: Lifecycle, log: Log) -> ASGIApp:
-    metrics = Metrics()
+def _app(
+    settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, lifecycle: Lifecycle, log: Log, metrics: Metrics
+) -> ASGIApp:
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     apis = (

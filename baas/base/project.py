@@ -20,10 +20,17 @@ class CorsSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """`settings.limits` of a project; each may only be set within the server's own limits."""
+    """`settings.limits` of a project; each may only be set within the server's own limits.
+
+    `statement_timeout_ms` ends a statement on records, `list_timeout_ms` a list of a caller under rules. `anonymous_cost` refuses
+    lists of anonymous callers that PostgreSQL estimates to cost more, in its own unit (a page read in order is 1); 0 is no limit.
+    """
 
     max_json_bytes: int = 1 << 20
     max_file_bytes: int = 50 << 20
+    statement_timeout_ms: int = 5_000
+    list_timeout_ms: int = 3_000
+    anonymous_cost: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,12 @@ class Settings:
     access_log_sample: float = setting(1.0, "Share of good requests that are logged; bad ones always are.", at_least=0, at_most=1)
 
     db_pool_size: int = setting(10, "Database connections of each process.", at_least=2, at_most=500)
+    statement_timeout_s: float = setting(
+        5.0, "Longest statement; a project's own limits lie below.", unit="seconds", at_least=0.1, at_most=300
+    )
+    slow_query_ms: int = setting(
+        500, "Statements that take longer are logged with their plan; 0 logs none.", unit="milliseconds", at_least=0
+    )
     max_concurrent: int = setting(64, "Requests at work in each process.", at_least=1)
     max_exports: int = setting(2, "Exports under way at once in each process; each holds a database connection.", at_least=1)
     max_queue: int = setting(128, "Requests that wait for their turn before 503.", at_least=0)

@@ -47,7 +47,7 @@ class Asking:
 
     `auth` is the user's record for rules (None for everyone else), `sent` the keys and values of the body. `judged` says that
     rules apply and `masked` that field flags do; both are off for operators and keys. A room that has decided access itself
-    (a user's own record at `/auth/me`) gives `judged=False, masked=True`.
+    (a user's own record at `/auth/me`) gives `judged=False, masked=True`. `limit_s` is how long a statement may take.
     """
 
     def __init__(
@@ -60,12 +60,14 @@ class Asking:
         sent: Mapping[str, object] | None = None,
         judged: bool | None = None,
         masked: bool | None = None,
+        limit_s: float | None = None,
     ) -> None:
         self.principal = principal
         self.now = now
         self.judged = not principal.privileged if judged is None else judged
         self.masked = not principal.privileged if masked is None else masked
         self.sent = sent
+        self.limit_s = limit_s
         self.leaves: dict[Hashable, Sequence[object]] = {"caller": (principal.id if principal.kind == "user" else None,)}
         self._via = via
         self._auth = auth

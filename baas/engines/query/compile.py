@@ -53,6 +53,14 @@ class Compiler:
         key = (collection.schema, collection.version, name)
         return self._tables.get(key, lambda: Table(collection, collections, lambda other: self.table(collections, other)))
 
+    def statement_of(self, text: str) -> tuple[str, Table] | None:
+        """What a kept text does, and on which collection. It looks through all of them: for the log, not for requests."""
+        keys = (key for key, template in self._texts.items() if template.text == text and isinstance(key, tuple))
+        key = next(keys, ())
+        tables = (table for table_key, table in self._tables.items() if table_key in key)
+        table = next(tables, None)
+        return None if table is None else (str(key[0]), table)
+
     def check_filter(self, table: Table, source: str, asking: Asking) -> Rule:
         """A client's filter over the fields that exist for this caller; raises RuleError.
 

@@ -1,7 +1,7 @@
 """Statements in two halves: text that is compiled once per shape and kept, and values that are read anew for every request."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from baas.engines.rules.rule import Leaf
@@ -64,6 +64,13 @@ class Kept(Generic[V]):
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
         return value
+
+    def items(self) -> Iterable[tuple[Hashable, V]]:
+        """Everything that is kept, oldest first."""
+        return self._entries.items()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._entries
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -9,6 +9,8 @@ from baas.base.project import AuthSettings, CorsSettings, LimitSettings, Project
 
 _SECTIONS = {"auth": AuthSettings, "cors": CorsSettings, "limits": LimitSettings}
 _MAX_ORIGINS = 50
+# Of limits that may not be as low as 1, or may be off. A timeout that nothing keeps would lock the project out of its own records.
+_LOWEST = {"statement_timeout_ms": 50, "list_timeout_ms": 50, "anonymous_cost": 0}
 # What browsers send in Origin (RFC 6454, section 6.1): scheme, host in lower case, and a port unless it is the scheme's own.
 _ORIGIN = re.compile(r"(https?|[a-z][a-z0-9+.-]{1,30})://(\[[0-9a-f:]+\]|[a-z0-9_*.-]+)(:[0-9]{1,5})?")
 
@@ -94,8 +96,9 @@ def _check_limit(pointer: str, value: object, ceilings: LimitSettings) -> list[F
     ceiling: int = getattr(ceilings, pointer.rpartition("/")[2])
     if not isinstance(value, int) or isinstance(value, bool):
         return [Fault(pointer, "wrong_type", "This must be a whole number.")]
-    if not 1 <= value <= ceiling:
-        return [Fault(pointer, "out_of_range", f"From 1 to {ceiling}, which is this server's own limit.")]
+    lowest = _LOWEST.get(pointer.rpartition("/")[2], 1)
+    if not lowest <= value <= ceiling:
+        return [Fault(pointer, "out_of_range", f"From {lowest} to {ceiling}, which is this server's own limit.")]
     return []
 
 

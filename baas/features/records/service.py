@@ -35,6 +35,7 @@ from baas.features.records import refusals
 from baas.features.records.aggregates import NO_ZONE
 from baas.features.records.cursors import Cursors, query_of
 from baas.features.records.demands import Demands
+from baas.features.records.limits import list_limit_s, most_cost, too_slow
 from baas.features.records.model import MAX_FAULTS, MAX_ROWS, Groups, Page, Stored, Wanted
 from baas.features.records.store import Lines, RecordStore
 from baas.infra.db.errors import ConstraintViolated
@@ -108,9 +109,13 @@ class Records:
             near=near,
         )
         try:
-            page, last = await self._store.page(self._compiler.list(table, tree, asking), len(keys))
+            statement = self._compiler.list(table, tree, asking)
         except RuleError as error:  # of the filter: with these values it would be too large a statement
             raise refusals.bad_filter(error) from None
+        await self._store.refuse_above(most_cost(project, principal), statement)
+        limit_s = list_limit_s(project, asking)
+        with too_slow(limit_s, asked=bool(wanted.filter or wanted.sort or wanted.expand or wanted.count != "none")):
+            page, last = await self._store.page(statement, len(keys), limit_s)
         return page if last is None else Page(page.items, self._cursors.seal(last, query), page.total)
 
     @on_fresh_definitions
@@ -130,9 +135,13 @@ class Records:
             raise refusals.bad_aggregate(error) from None
         asking = await self._with_filter(project, table, asking, asked, beside=grouping)
         try:
-            return await self._store.groups(self._compiler.aggregate(table, grouping, asking))
+            statement = self._compiler.aggregate(table, grouping, asking)
         except RuleError as error:
             raise refusals.bad_filter(error) from None
+        await self._store.refuse_above(most_cost(project, principal), statement)
+        limit_s = list_limit_s(project, asking)
+        with too_slow(limit_s, asked=True):
+            return await self._store.groups(statement, limit_s)
 
     @on_fresh_definitions
     async def export(self, project: Project, principal: Principal, collection: str, wanted: Wanted, form: Format) -> Lines:
@@ -151,6 +160,7 @@ class Records:
             statement, header = self._compiler.export(table, tree, asking)
         except RuleError as error:
             raise refusals.bad_filter(error) from None
+        await self._store.refuse_above(most_cost(project, principal), statement)
         return await self._store.lines(
             statement, header=header, ending=ending(form), total_s=self._export_s, idle_s=self._export_idle_s
         )
@@ -177,7 +187,7 @@ class Records:
         tree = Get(_record_id(record), _projection(table, asking, fields), expand)
         if asking.judge(table, "view").verdict is False:
             raise refusals.absent()
-        stored = await self._store.record(self._compiler.get(table, tree, asking))
+        stored = await self._store.record(self._compiler.get(table, tree, asking), asking.limit_s)
         if stored is None:
             raise refusals.absent()
         return stored
@@ -197,7 +207,7 @@ class Records:
         stored = None
         if asking.judge(table, "create").verdict is not False:
             with _refused(table, asking):
-                stored = await self._store.record(self._compiler.insert(table, tree, asking))
+                stored = await self._store.record(self._compiler.insert(table, tree, asking), asking.limit_s)
         if stored is None:
             raise await self._why_not_inserted(table, tree, asking)
         return Stored(stored.body, stored.rev, stored.seen, True, str(values["id"]))
@@ -218,7 +228,7 @@ class Records:
         items = None
         if asking.judge(table, "create").verdict is not False:
             with _refused(table, asking):
-                items = await self._store.items(self._compiler.insert_many(table, tree, asking))
+                items = await self._store.items(self._compiler.insert_many(table, tree, asking), asking.limit_s)
         if items is None:
             raise await self._why_not_inserted(table, tree, asking)
         return items
@@ -242,7 +252,7 @@ class Records:
             stored = None
             if asking.judge(table, "update").verdict is not False:
                 with _refused(table, asking):
-                    stored = await self._store.record(self._compiler.update(table, tree, asking))
+                    stored = await self._store.record(self._compiler.update(table, tree, asking), asking.limit_s)
             if stored is not None:
                 return stored
             why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
@@ -283,7 +293,7 @@ class Records:
         for _ in range(_TRIES):
             try:
                 with _refused(table, asking):
-                    stored = await self._store.record(self._compiler.put(table, tree, asking))
+                    stored = await self._store.record(self._compiler.put(table, tree, asking), asking.limit_s)
             except refusals.IdTaken:
                 continue  # made by somebody else a moment ago: this time it is there to be replaced
             if stored is not None:
@@ -305,7 +315,7 @@ class Records:
         for _ in range(_TRIES):
             if asking.judge(table, "delete").verdict is not False:
                 with _refused(table, asking):
-                    if await self._store.touched(self._compiler.delete(table, tree, asking)):
+                    if await self._store.touched(self._compiler.delete(table, tree, asking), asking.limit_s):
                         return
             why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
             refusals.of_change("delete", why, rev, ())
@@ -343,7 +353,8 @@ class Records:
                     raise Unauthenticated("The account of this credential is gone.")
                 auth.update(record)
             auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
-        return Asking(principal, now=self._clock.now(), auth=auth, sent=sent)
+        limit_s = project.settings.limits.statement_timeout_ms / 1000
+        return Asking(principal, now=self._clock.now(), auth=auth, sent=sent, limit_s=limit_s)
 
     async def _with_filter(
         self, project: Project, table: Table, asking: Asking, wanted: Wanted | Asked, *, beside: Grouping | None = None
@@ -391,7 +402,7 @@ class Records:
         if asking.judge(table, "create").verdict is not False:
             try:
                 with _refused(table, asking):
-                    stored = await self._store.record(self._compiler.insert(table, tree, asking))
+                    stored = await self._store.record(self._compiler.insert(table, tree, asking), asking.limit_s)
             except refusals.IdTaken:
                 raise refusals.exists_already() from None
         if stored is None:

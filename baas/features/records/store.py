@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from types import TracebackType
 
+from baas.engines.query.plan import Costs
+from baas.features.records.limits import too_expensive
 from baas.features.records.model import Groups, Page, Stored
 from baas.infra.db.pool import Database, Row
 from baas.infra.db.sql import Statement, sql
@@ -40,26 +42,29 @@ class RecordStore:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._costs = Costs(db)
         self._zones: set[str] = set()
 
-    async def record(self, statement: Statement) -> Stored | None:
+    async def record(self, statement: Statement, limit_s: float | None = None) -> Stored | None:
         """What a get or a write answers; None when no row came."""
-        row = await self._db.fetch_row(statement)
+        row = await self._db.fetch_row(statement, limit_s=limit_s)
         if row is None:
             return None
         return Stored(row["body"], row["rev"], bool(row.get("seen", True)), bool(row.get("created", False)))
 
-    async def page(self, statement: Statement, keys: int) -> tuple[Page, tuple[str | None, ...] | None]:
+    async def page(
+        self, statement: Statement, keys: int, limit_s: float | None = None
+    ) -> tuple[Page, tuple[str | None, ...] | None]:
         """A page without its cursor, and the sort keys of its last record when there are more."""
-        row = await self._db.fetch_row(statement)
+        row = await self._db.fetch_row(statement, limit_s=limit_s)
         if row is None:
             raise AssertionError("an aggregate has one row")
         last = tuple(row[f"key{at}"] for at in range(keys)) if row["more"] else None
         return Page(row["items"] or "", None, row.get("total")), last
 
-    async def groups(self, statement: Statement) -> Groups:
+    async def groups(self, statement: Statement, limit_s: float | None = None) -> Groups:
         """What an aggregate answers."""
-        row = await self._db.fetch_row(statement)
+        row = await self._db.fetch_row(statement, limit_s=limit_s)
         if row is None:
             raise AssertionError("an aggregate has one row")
         return Groups(row["items"] or "", row["more"])
@@ -72,6 +77,11 @@ class RecordStore:
             return Lines(stack.pop_all(), rows, first, header=header, ending=ending)
         raise AssertionError("the block returns or raises")
 
+    async def refuse_above(self, most: int, statement: Statement) -> None:
+        """Raises Invalid (`query_too_expensive`) when PostgreSQL estimates the statement to cost more; 0 asks nothing."""
+        if most and await self._costs.of(statement) > most:
+            raise too_expensive()
+
     async def knows_zone(self, name: str) -> bool:
         """Whether PostgreSQL has this time zone, asked once: its list need not be Python's, and a zone it lacks raises."""
         if name not in self._zones:
@@ -80,14 +90,14 @@ class RecordStore:
             self._zones.add(name)
         return True
 
-    async def items(self, statement: Statement) -> str | None:
+    async def items(self, statement: Statement, limit_s: float | None = None) -> str | None:
         """The answer of a write of many; None when it was refused."""
-        text: str | None = await self._db.fetch_value(statement)
-        return text
+        row = await self._db.fetch_row(statement, limit_s=limit_s)
+        return None if row is None else row["items"]
 
-    async def touched(self, statement: Statement) -> bool:
+    async def touched(self, statement: Statement, limit_s: float | None = None) -> bool:
         """Whether a delete found its record."""
-        return await self._db.fetch_row(statement) is not None
+        return await self._db.fetch_row(statement, limit_s=limit_s) is not None
 
     async def why(self, statement: Statement) -> Row | None:
         """What a write that touched nothing met."""

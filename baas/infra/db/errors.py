@@ -45,6 +45,12 @@ class SchemaChanged(Unavailable):
     default_code = "schema_changed"
 
 
+class StatementTimedOut(Unavailable):
+    """A statement was ended because its time was over."""
+
+    default_code = "query_timeout"
+
+
 class ViewFailed(Conflict):
     """A person's SQL ended with an error while it ran; `condition` is PostgreSQL's name for its kind, without any value."""
 
@@ -68,10 +74,7 @@ _OUT_OF_RANGE = {"22003", "22008", "22021", "22P02", "22P05", "22007", "54000", 
 # Undefined table, column, schema; a column of another type than the value (mismatch), the function or operator asked for it.
 _SCHEMA_CHANGED = {"42P01", "42703", "3F000", "42804", "42883"}
 _GONE = {"42P01", "42703", "3F000"}
-_BUSY = {
-    "57014": ("query_timeout", "The query took too long."),
-    "55P03": ("busy", "The row is locked by another change; try again."),
-}
+_BUSY = {"57014", "55P03"}
 LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What the driver raises when the connection is gone."""
 
@@ -116,9 +119,10 @@ def _translate_state(error: asyncpg.PostgresError) -> BaasError | None:
         return _CONSTRAINTS[state](error)
     if state in _OUT_OF_RANGE:
         return Invalid("A value is out of range or does not fit its type.")
-    if state in _BUSY:
-        code, detail = _BUSY[state]
-        return Unavailable(detail, code=code)
+    if state == "57014":
+        return StatementTimedOut("The query took too long.")
+    if state == "55P03":
+        return Unavailable("The row is locked by another change; try again.", code="busy")
     if state == "54011":
         detail = "The table has used up PostgreSQL's 1,600 columns; those of dropped fields count for ever."
         return Conflict(detail, code="too_many_columns", hint="Make a new collection and copy the records.")

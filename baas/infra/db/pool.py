@@ -4,16 +4,20 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
+from time import perf_counter
 from typing import Any, Protocol
 
 import asyncpg
 
 from baas.infra.db import restricted
-from baas.infra.db.errors import LOST, translate
+from baas.infra.db.errors import LOST, StatementTimedOut, translate
 from baas.infra.db.lending import Lending
+from baas.infra.db.plans import generic_plan
 from baas.infra.db.restricted import refuse_written
 from baas.infra.db.sql import Sql, Statement
 from baas.infra.db.streaming import TextRows, text_rows
+from baas.infra.observe.timing import TIMINGS
 
 Row = Mapping[str, Any]
 """One row, by column name; the driver gives more, nobody needs it."""
@@ -24,6 +28,9 @@ _FETCH_ROW: Ask = asyncpg.Connection.fetchrow
 _FETCH_VALUE: Ask = asyncpg.Connection.fetchval
 _EXECUTE: Ask = asyncpg.Connection.execute
 
+Slow = Callable[[Statement, float], None]
+"""Told of a statement and the seconds it took."""
+STATEMENT_S = 5.0
 _CONNECT_TIMEOUT_S = 5
 # Each costs PostgreSQL memory: 50 KiB for a plain list of an eight-column table (measured on 15). Filters are made by callers,
 # so a full cache is to be expected: 13 MiB a connection, 130 MiB for ten. The driver drops the one used longest ago.
@@ -32,7 +39,6 @@ _KEPT_STATEMENTS = 256
 # cost a round trip a request. A test holds that a returned connection carries nothing.
 _SESSION = {
     "timezone": "UTC",
-    "statement_timeout": "5000",
     "lock_timeout": "3000",
     "idle_in_transaction_session_timeout": "10000",
     "default_transaction_isolation": "read committed",
@@ -117,17 +123,23 @@ class Database:
     borrower was cancelled is not lent again but closed.
     """
 
-    def __init__(self, url: str, *, size: int, wait_s: float) -> None:
+    def __init__(self, url: str, *, size: int, wait_s: float, limit_s: float = STATEMENT_S) -> None:
         self._url = url
+        self._limit_s = limit_s
+        self._slow_s = inf
+        self._on_slow: Slow | None = None
         self._lending = Lending(self._connect, size=size, wait_s=wait_s)
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
         # A person's SQL may be slow: it never holds more than half of the connections.
         self._readers = restricted.Turns(max(1, size // 2), wait_s)
 
     @classmethod
-    async def connect(cls, url: str, *, size: int = 10, wait_s: float = 2.0) -> "Database":
-        """A pool of at most `size` connections, one of them opened now; raises ConnectionLost when there is no server."""
-        database = cls(url, size=size, wait_s=wait_s)
+    async def connect(cls, url: str, *, size: int = 10, wait_s: float = 2.0, limit_s: float = STATEMENT_S) -> "Database":
+        """A pool of at most `size` connections, one of them opened now; raises ConnectionLost when there is no server.
+
+        `limit_s` ends every statement that takes longer.
+        """
+        database = cls(url, size=size, wait_s=wait_s, limit_s=limit_s)
         async with database._acquire():
             return database
 
@@ -147,8 +159,9 @@ class Database:
     def fetch(self, query: Sql | Statement) -> Coroutine[Any, Any, list[Row]]:
         return self._once(_FETCH, query)
 
-    def fetch_row(self, query: Sql | Statement) -> Coroutine[Any, Any, Row | None]:
-        return self._once(_FETCH_ROW, query)
+    def fetch_row(self, query: Sql | Statement, *, limit_s: float | None = None) -> Coroutine[Any, Any, Row | None]:
+        """`limit_s`: raises StatementTimedOut after this time, where that is less than the session's own limit."""
+        return self._once(_FETCH_ROW, query, limit_s)
 
     def fetch_value(self, query: Sql | Statement) -> Coroutine[Any, Any, Any]:
         return self._once(_FETCH_VALUE, query)
@@ -183,17 +196,32 @@ class Database:
             if statement.role is not None:
                 await stack.enter_async_context(self._readers.turn())
             connection = await stack.enter_async_context(self._acquire())
-            with _translated():
+            with _translated() if statement.role is None else restricted.translated():
                 yield await stack.enter_async_context(text_rows(connection, statement, total_s=total_s, idle_s=idle_s))
 
-    async def _once(self, ask: Ask, query: Sql | Statement) -> Any:
+    async def plan(self, statement: Statement) -> str:
+        """How PostgreSQL would go about the statement, whatever its values: EXPLAIN's JSON. It is not run."""
+        async with self._acquire() as connection:
+            with _translated():
+                return await generic_plan(connection, statement)
+
+    async def _once(self, ask: Ask, query: Sql | Statement, limit_s: float | None = None) -> Any:
         statement = query.render() if isinstance(query, Sql) else query
         if statement.role is not None:
             async with self._readers.turn(), self._acquire() as connection:
-                return await restricted.ask(connection, ask, statement)
+                started = perf_counter()
+                try:
+                    return await restricted.ask(connection, ask, statement)
+                finally:
+                    self._took(statement, perf_counter() - started)
         connection = self._lending.try_take() or await self._lending.take()
+        started = perf_counter()
         try:
-            return await ask(connection, statement.text, *statement.args)
+            if limit_s is None or limit_s >= self._limit_s:
+                return await ask(connection, statement.text, *statement.args)
+            return await ask(connection, statement.text, *statement.args, timeout=limit_s)
+        except TimeoutError:
+            raise StatementTimedOut("The query took too long.") from None
         except asyncio.CancelledError:
             # The statement may still run; PostgreSQL ends it at the statement limit at the latest.
             connection.terminate()
@@ -203,6 +231,19 @@ class Database:
             raise
         finally:
             self._lending.give_back(connection)
+            self._took(statement, perf_counter() - started)
+
+    def _took(self, statement: Statement, seconds: float) -> None:
+        timings = TIMINGS.get()
+        if timings is not None:
+            timings.db_s += seconds
+            timings.statements += 1
+        if seconds > self._slow_s and self._on_slow is not None:
+            self._on_slow(statement, seconds)
+
+    def tell_of_slow(self, tell: Slow, threshold_s: float) -> None:
+        """Call `tell` after each statement outside of transactions that took longer; it must not raise."""
+        self._on_slow, self._slow_s = tell, threshold_s
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:
@@ -223,7 +264,7 @@ class Database:
                 statement_cache_size=_KEPT_STATEMENTS,
                 max_cached_statement_lifetime=0,
                 max_cacheable_statement_size=64 * 1024,
-                server_settings=_SESSION,
+                server_settings=_SESSION | {"statement_timeout": str(int(self._limit_s * 1000))},
             )
             # Before the driver looks at types it turns `jit` off by set_config, which has no switch and which readers may not
             # call. It is off already.

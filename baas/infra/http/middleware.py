@@ -33,6 +33,7 @@ from baas.infra.http.router import Found, Router
 from baas.infra.http.routes import Authenticate, Endpoint, Resolve
 from baas.infra.observe.log import Log
 from baas.infra.observe.metrics import Metrics
+from baas.infra.observe.timing import TIMINGS, Timings
 
 SiteOfHost = Callable[[str], Awaitable[tuple[Project, str | None] | None]]
 """Project and site of a Host name that is not the server's own, from memory; None when nobody claims it."""
@@ -64,6 +65,7 @@ class _Exchange:
         "request_id",
         "route",
         "status",
+        "timings",
     )
 
     def __init__(self, receive: Receive, send: Send, request_id: str, kind: Headers) -> None:
@@ -78,6 +80,7 @@ class _Exchange:
         self.principal: Principal = ANONYMOUS
         self.route = "unmatched"
         self.status = 0
+        self.timings: Timings | None = None  # of those who may know
         self.reading = False
         self.complete = False
         self.deadline: Deadline | None = None
@@ -101,6 +104,8 @@ class _Exchange:
         """The answer's own headers, and of ours those it does not set itself."""
         present = [name for name, _ in headers]
         own = [pair for pair in self.kind if pair[0] not in present]
+        if self.timings is not None:
+            own.append((b"server-timing", self.timings.header().encode("ascii")))
         return [*headers, (b"x-request-id", self.request_id.encode("ascii")), *own, *self.cors]
 
 
@@ -243,6 +248,9 @@ class Edge:
         authorization = exchange.head.found.get(b"authorization")
         if authorization is not None:
             exchange.principal = await self._authenticate(_bearer(authorization), project)
+            if exchange.principal.privileged:
+                exchange.timings = Timings()
+                TIMINGS.set(exchange.timings)
         await self._run(scope, exchange, found, bound[1] if bound else None)
 
     async def _options(self, scope: Scope, exchange: _Exchange, allowed: bytes) -> None:

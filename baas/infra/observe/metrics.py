@@ -19,6 +19,7 @@ class Metrics:
         self._requests: dict[tuple[str, str, int], int] = {}
         self._seconds: dict[str, list[float]] = {}  # per route: one count for each bucket, those beyond, the sum
         self._refused: dict[str, int] = {}
+        self._slow = 0
         self._gauges: dict[str, tuple[str, Reading]] = {}
 
     def served(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -34,6 +35,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """One request turned away at the edge: `busy`, `rate`."""
         self._refused[reason] = self._refused.get(reason, 0) + 1
+
+    def slow(self) -> None:
+        """One statement that took longer than the threshold of the log."""
+        self._slow += 1
 
     def gauge(self, name: str, help_text: str, reading: Reading) -> None:
         """Register a value that is read when somebody asks: `baas_<name>`."""
@@ -55,6 +60,9 @@ class Metrics:
         for reason, count in self._refused.items():
             refused.add_metric((worker, reason), count)
         yield refused
+        slow = CounterMetricFamily("baas_slow_queries", "Statements over the threshold of the log.", labels=("worker",))
+        slow.add_metric((worker,), self._slow)
+        yield slow
         yield self._timings(worker)
         for name, (help_text, reading) in self._gauges.items():
             family = GaugeMetricFamily(f"baas_{name}", help_text, labels=("worker",))
