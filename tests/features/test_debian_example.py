@@ -43,7 +43,7 @@ async def test_the_package_index_is_loaded_and_asked(server_url: str, operator: 
     (tmp_path / "deb_Translation-en").write_text(
         "Package: chess\nDescription-md5: 1\nDescription-en: a board game\n For PostgreSQL users.\n"
     )
-    options = ["--url", server_url, "--project", "packages", "--lists", tmp_path, "--package", "libboard1"]
+    options = ["--url", server_url, "--project", "packages", "--lists", tmp_path, "--package", "libboard1", "--search", "player"]
     for _ in range(2):
         command = [sys.executable, SCRIPT, *options]
         done = await asyncio.to_thread(
@@ -55,6 +55,8 @@ async def test_the_package_index_is_loaded_and_asked(server_url: str, operator: 
     assert "chess-engine 9 MB, chess 0 MB" in done.stdout
     assert "2 packages: chess, chess-engine" in done.stdout
     assert "1 packages: chess" in done.stdout
+    assert "4. The best for 'player':\n" in done.stdout
+    assert done.stdout.partition("4. The best")[2].splitlines()[2].strip() == "chess-engine"
     counted = await operator.get("/v1/projects/packages/collections/dependencies/records", params={"count": "exact"})
     assert 4 == counted.json()["total"]
     assert "somebody@" not in (await operator.get("/v1/projects/packages/collections/packages/records")).text

@@ -91,9 +91,11 @@ class Nearness:
         field = self._table.columns[self._near.field].field
         column = ident(alias, self._near.field)
         if field is not None and field.type == "vector":
-            target = sql("{}::text::{}", Slot("near"), ident(SCHEMA, "vector"))
+            # As a sub-select it is read once; a plan that is kept for all values would else read it for every record.
+            target = sql("(select {}::text::{})", Slot("near"), ident(SCHEMA, "vector"))
             return sql("{} {} {}", column, OPERATORS[str(field.options["metric"])], target)
-        return sql("baas_rt.distance({}, {}::text::baas_rt.geo_point)", column, Slot("near"))
+        centre = sql("row({}::float8, {}::float8)::baas_rt.geo_point", Slot("lat"), Slot("lon"))
+        return sql("baas_rt.distance({}, {})", column, centre)
 
     def condition(self, alias: str) -> Sql:
         """True for the records that have a value, not further away than `within`."""
@@ -112,7 +114,8 @@ class Nearness:
         boxes: dict[Hashable, object] = {}
         for number, (west, south, east, north) in enumerate(self._boxes):
             boxes["box", number] = f"(({west},{south}),({east},{north}))"
-        return {"near": self._near.target, "within": self._near.within, **boxes}
+        lat, lon = self._near.centre or (None, None)
+        return {"near": self._near.target, "lat": lat, "lon": lon, "within": self._near.within, **boxes}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,9 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WORD = re.compile(r"[^\W_]+")
 # PostgreSQL refuses a prefix of more than 2,046 bytes and passes over longer words; no language has such words.
 _MAX_WORD = 200
-# Each is a look into the index. Transposed letters change so many trigrams of a short word that they are tried by themselves.
+# Each is two looks into indexes; in a shorter word one wrong letter leaves nothing that is like another word.
 _MAX_LOOSE_WORDS = 6
-_MAX_TRANSPOSED = 8
-_SHORTEST_LOOSE = 4
+_SHORTEST_LOOSE, _LONGEST_LOOSE = 4, 30
 
 
 def read(text: str) -> Search:
@@ -48,7 +47,7 @@ def read(text: str) -> Search:
             prefixes.append("'" + bare.replace("\\", "\\\\").replace("'", "''") + "':*")
         if not minus:
             loose += _WORD.findall(bare[:_MAX_WORD])
-    return Search(" ".join(words), " & ".join(prefixes), tuple(_spellings(one) for one in loose[:_MAX_LOOSE_WORDS]))
+    return Search(" ".join(words), " & ".join(prefixes), tuple(_meant(one) for one in loose[:_MAX_LOOSE_WORDS]))
 
 
 def sought(table: Table, text: str | None) -> tuple[Search | None, ...]:
@@ -75,7 +74,7 @@ def best_first(wanted: Search | None, near: Near | None) -> tuple[SortKey, ...]:
 
 def _can_forgive(table: Table, wanted: Search) -> bool:
     """Whether it can be tried with tolerance for typos: there is an index for that, and a word long enough to have one."""
-    long_enough = any(len(spellings[0]) >= _SHORTEST_LOOSE for spellings in wanted.loose)
+    long_enough = any(_SHORTEST_LOOSE <= len(word) <= _LONGEST_LOOSE for word, _ in wanted.loose)
     return search.forgives_typos(table.collection) and long_enough
 
 
@@ -89,7 +88,7 @@ class Found:
     @property
     def key(self) -> Hashable:
         """What the text depends on."""
-        return ("search", tuple(map(len, self.search.loose)) if self.search.tolerant else None)
+        return ("search", len(self.search.loose) if self.search.tolerant else None)
 
     @property
     def column(self) -> Column:
@@ -98,20 +97,20 @@ class Found:
     def expression(self, alias: str) -> Sql:
         """How good a match is; more is better."""
         if self.search.tolerant:
-            return sql("({})::float8", join(" + ", (self._best(at, alias) for at in range(len(self.search.loose)))))
+            return sql("({})::float8", join(" + ", (self._likeness(at, alias) for at in range(len(self.search.loose)))))
         # 1: long texts have more words by length alone.
         return sql("ts_rank({}, {}, 1)::float8", ident(alias, search.COLUMN), self._query())
 
     def condition(self, alias: str) -> Sql:
         """True for the records that are found."""
         if self.search.tolerant:
-            return join(" and ", (self._something_like(at, alias) for at in range(len(self.search.loose))))
+            return join(" and ", (self._is_like(at, alias) for at in range(len(self.search.loose))))
         return sql("{} @@ {}", ident(alias, search.COLUMN), self._query())
 
     def slots(self) -> Mapping[Hashable, object]:
         if self.search.tolerant:
-            sets = enumerate(self.search.loose)
-            return {("search", at, number): spelling for at, spellings in sets for number, spelling in enumerate(spellings)}
+            pairs = enumerate(self.search.loose)
+            return {("search", at, number): part for at, pair in pairs for number, part in enumerate(pair)}
         return {"search words": self.search.words, "search prefixes": self.search.prefixes}
 
     def _query(self) -> Sql:
@@ -120,29 +119,34 @@ class Found:
         words = sql("websearch_to_tsquery({}, {}::text)", language, Slot("search words"))
         return sql("({} && to_tsquery({}, {}::text))", words, language, Slot("search prefixes"))
 
-    def _something_like(self, at: int, alias: str) -> Sql:
-        operator = sql("operator({}.<<%)", ident(SCHEMA))
-        text = self._beginnings(alias)
-        found = (sql("{}::text {} ({})", one, operator, text) for one in self._spellings(at))
-        return sql("({})", join(" or ", found))
+    def _is_like(self, at: int, alias: str) -> Sql:
+        """True where a word of the text is like this one, or is what a simple slip made of it."""
+        word, slips = self._meant(at)
+        like = sql("{}::text operator({}.<<%) ({})", word, ident(SCHEMA), self._beginnings(alias))
+        return sql("({} or {} @@ {})", like, ident(alias, search.COLUMN), slips)
 
-    def _best(self, at: int, alias: str) -> Sql:
-        function = ident(SCHEMA, "strict_word_similarity")
+    def _likeness(self, at: int, alias: str) -> Sql:
+        word, slips = self._meant(at)
         text = self._beginnings(alias)
-        return sql("greatest({})", join(", ", (sql("{}({}::text, {})", function, one, text) for one in self._spellings(at))))
+        like, whole = ident(SCHEMA, "strict_word_similarity"), ident(SCHEMA, "similarity")
+        # What was undone exactly is what was meant; of two texts with the same word, the one with fewer others is more like it.
+        undone = sql("case when {} @@ {} then 1 else {}({}::text, {}) end", ident(alias, search.COLUMN), slips, like, word, text)
+        return sql("{} + {}({}::text, {}) / 10", undone, whole, word, text)
 
-    def _spellings(self, at: int) -> list[Sql]:
-        return [sql("{}", Slot(("search", at, number))) for number in range(len(self.search.loose[at]))]
+    def _meant(self, at: int) -> tuple[Sql, Sql]:
+        slips = sql("to_tsquery({}, {}::text)", search.configuration(self.table.collection), Slot(("search", at, 1)))
+        return sql("{}", Slot(("search", at, 0))), slips
 
     def _beginnings(self, alias: str) -> Sql:
         text = search.beginnings(self.table.collection, alias)
-        assert text is not None  # noqa: S101  can_forgive() looked
+        assert text is not None  # noqa: S101  sought() looked
         return text
 
 
-def _spellings(word: str) -> tuple[str, ...]:
-    """The word, and for a short one the word with each two neighbours swapped."""
-    if len(word) > _MAX_TRANSPOSED:
-        return (word,)
-    swapped = (word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1))
-    return tuple(dict.fromkeys((word, *swapped)))
+def _meant(word: str) -> tuple[str, str]:
+    """The word, and as a tsquery what it was before two letters changed places, or one was put in too many."""
+    if not _SHORTEST_LOOSE <= len(word) <= _LONGEST_LOOSE:
+        return word, f"'{word}'"
+    swapped = [word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)]
+    shorter = [word[:at] + word[at + 1 :] for at in range(len(word))]
+    return word, " | ".join(f"'{one}'" for one in dict.fromkeys((word, *swapped, *shorter)))

@@ -56,12 +56,13 @@ class Expand:
 class Search:
     """What was typed, taken apart: `words` for websearch_to_tsquery, `prefixes` for to_tsquery, `loose` for a look with typos.
 
-    `loose` holds a set of spellings for each word; when `tolerant`, a record matches that has something like one of each set.
+    `loose` holds each word with what a slip may have made it of, for to_tsquery; when `tolerant`, a record matches that has
+    something like each word, or one of those.
     """
 
     words: str
     prefixes: str
-    loose: tuple[tuple[str, ...], ...] = ()
+    loose: tuple[tuple[str, str], ...] = ()
     tolerant: bool = False
 
 

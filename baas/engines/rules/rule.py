@@ -336,7 +336,7 @@ def _bound(value: object, *, as_json: bool, as_id: bool) -> tuple[str, object]:
         case timedelta():
             return "duration", values.microseconds(value)
         case Geo():
-            return "geo", str(value)
+            return "geo", value
         case list() | tuple():
             return _bound_list(list(value), as_json=as_json, as_id=as_id)
         case dict():

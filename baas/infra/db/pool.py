@@ -48,7 +48,7 @@ _SESSION = {
     "max_parallel_workers_per_gather": "0",
     # Of extensions, and without effect where they are not: a word with one letter wrong is still like itself, and an index of
     # vectors goes on looking, in order, until a rule has let enough of them through.
-    "pg_trgm.strict_word_similarity_threshold": "0.3",
+    "pg_trgm.strict_word_similarity_threshold": "0.4",
     "hnsw.iterative_scan": "strict_order",
 }
 

@@ -1,4 +1,4 @@
-"""Load the package index of a Debian machine into a project through the public API, then ask it three questions by REST.
+"""Load the package index of a Debian machine into a project through the public API, then ask it four questions by REST.
 
     apt-get -o Acquire::Languages=en update                 # the index comes with it, long descriptions included
     BAAS_TOKEN=<operator token> .venv/bin/python docs/examples/debian/load.py --url http://127.0.0.1:8000
@@ -34,18 +34,19 @@ KINDS = ["pre-depends", "depends", "recommends", "suggests", "enhances", "breaks
 PACKAGES: dict[str, Any] = {
     "name": "packages",
     "fields": [
-        {"name": "name", "type": "text", "required": True, "unique": True, "max": 200},
+        {"name": "name", "type": "text", "required": True, "unique": True, "max": 200, "search": "A"},
         {"name": "version", "type": "text", "required": True},
         {"name": "section", "type": "text", "required": True},
         {"name": "architecture", "type": "text"},
         {"name": "size", "type": "int", "required": True, "min": 0},
         {"name": "installed_size", "type": "int", "min": 0},
         {"name": "homepage", "type": "text"},
-        {"name": "summary", "type": "text"},
-        {"name": "description", "type": "text"},
+        {"name": "summary", "type": "text", "search": "B"},
+        {"name": "description", "type": "text", "search": True},
     ],
     "indexes": [{"fields": ["section", "-size"]}],
     "rules": {"list": "true", "view": "true"},
+    "options": {"search": {"language": "english"}},
 }
 EDGES: dict[str, Any] = {
     "name": "dependencies",
@@ -86,6 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--section", default="games")
     parser.add_argument("--package", default="libssl3")
     parser.add_argument("--word", default="PostgreSQL")
+    parser.add_argument("--search", default="postgresql client")
     return parser.parse_args()
 
 
@@ -187,7 +189,7 @@ def batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 def ask(base: str, options: argparse.Namespace) -> None:
-    """The three questions, as any REST client would ask them: anonymously, because the rules say that everyone may look."""
+    """The four questions, as any REST client would ask them: anonymously, because the rules say that everyone may look."""
     with httpx2.Client(timeout=30) as http:
 
         def items(collection: str, **query: Any) -> list[dict[str, Any]]:
@@ -215,6 +217,10 @@ def ask(base: str, options: argparse.Namespace) -> None:
         by_word = {"filter": "description.contains($w)", "vars": {"w": options.word}}
         found = [one["name"] for one in items("packages", **by_word, sort="name", limit=100, fields="name,summary")]
         print(f"   {len(found)} packages:", ", ".join(found[:8]), "…")
+
+        print(f"\n4. The best for {options.search!r}:")
+        found = [one["name"] for one in items("packages", search=options.search, limit=10, fields="name,summary")]
+        print("  ", ", ".join(found))
 
 
 if __name__ == "__main__":

@@ -88,10 +88,14 @@ class AsyncCollection(Generic[M]):
         cursor: str | None = None,
         fields: Sequence[str] = (),
         count: bool | Count = False,
+        search: str | None = None,
+        near: Mapping[str, object] | None = None,
     ) -> Page[M]:
         """One page. `filter` is a text with `$names` from `vars`, or an `F` expression; `sort` is like `"-created_at,title"`.
 
-        `count=True` adds the exact `total` of the filter, `"estimate"` a cheap one.
+        `count=True` adds the exact `total` of the filter, `"estimate"` a cheap one. `search` is words as a person types them;
+        `near` a place (`{"field": "place", "lat": 52.52, "lon": 13.4, "within": 5000}`) or a vector (`{"field": …, "vector": […]}`).
+        With either, the best or nearest comes first unless `sort` says otherwise; near items have their `_distance`.
 
         Raises:
             BadRequest: the filter or sort cannot be read; `facts["position"]` says where.
@@ -106,6 +110,8 @@ class AsyncCollection(Generic[M]):
             "cursor": cursor,
             "fields": ",".join(fields),
             "count": {True: "exact", False: None}.get(count, count) if isinstance(count, bool) else count,
+            "search": search,
+            "near": near,
         }
         answer = await self._query({name: value for name, value in query.items() if value not in (None, "")})
         items = [self._read(item) for item in answer["items"]]
@@ -118,6 +124,8 @@ class AsyncCollection(Generic[M]):
         vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
         sort: str | Sequence[str] = (),
         fields: Sequence[str] = (),
+        search: str | None = None,
+        near: Mapping[str, object] | None = None,
         page_size: int = 100,
     ) -> AsyncIterator[M]:
         """Every record that `list` would give, page after page; nothing is held open between them.
@@ -126,7 +134,9 @@ class AsyncCollection(Generic[M]):
         """
         cursor: str | None = None
         while True:
-            page = await self.list(filter=filter, vars=vars, sort=sort, fields=fields, limit=page_size, cursor=cursor)
+            page = await self.list(
+                filter=filter, vars=vars, sort=sort, fields=fields, limit=page_size, cursor=cursor, search=search, near=near
+            )
             for item in page.items:
                 yield item
             cursor = page.next_cursor
