@@ -62,6 +62,21 @@ async def change(project: ProjectUnderTest, collection: str, confirm: str | None
     return await project.operator.patch(f"collections/{collection}", json=body, params=params)
 
 
+async def test_an_index_over_a_list_finds_what_it_holds(project: ProjectUnderTest, db: Database) -> None:
+    """One list alone, never unique; the manifest says which kind it is."""
+    tags = {"name": "tags", "type": "select", "values": ["a", "b"], "many": True}
+    made = await project.collection("posts", [TITLE, tags, OWNER], indexes=[{"fields": ["tags"]}])
+    await project.operator.create("posts", {"tags": ["a", "b"]})
+
+    query = sql("select indexdef from pg_indexes where schemaname = {} and indexdef like '%gin%'", project.schema)
+    assert made["indexes"] == [{"fields": ["tags"], "unique": False, "where": None, "using": "gin"}]
+    assert (await db.fetch_value(query)).endswith("USING gin (tags)")
+    assert len(await project.operator.list("posts", filter='"a" in tags')) == 1
+    for wrong in ({"fields": ["tags"], "unique": True}, {"fields": ["tags", "title"]}, {"fields": ["-tags"]}):
+        answer = await change(project, "posts", indexes=[wrong])
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_indexable"), wrong
+
+
 async def test_a_collection_is_a_table_an_operator_would_have_written(project: ProjectUnderTest, db: Database) -> None:
     """Real columns, NOT NULL, a foreign key with its index, unique and ordered indexes."""
     await project.collection(

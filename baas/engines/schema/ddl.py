@@ -221,6 +221,8 @@ def _index_piece(collection: Collection, index: Index, predicate: Predicate) -> 
 
 def _indexed(collection: Collection, index: Index) -> Sql:
     field = collection.field(index.fields[0])
+    if index.using == "gin" and field is not None:
+        return sql("using gin ({})", ident(field.name))
     if index.using == "gist" and field is not None:
         return sql("using gist (({}))", as_point(ident(field.name)))
     if index.using == "hnsw" and field is not None:

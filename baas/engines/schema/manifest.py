@@ -12,7 +12,7 @@ from baas.base.errors import Fault, did_you_mean
 from baas.engines.schema import search
 from baas.engines.schema.collection import ACTIONS, SYSTEM_FIELDS, Action, Collection, Field, Index, Using, View
 from baas.engines.schema.fields import KINDS, FieldFault, kind_named, kind_of
-from baas.engines.schema.fields.base import NAME, write_int64
+from baas.engines.schema.fields.base import NAME, is_many, write_int64
 from baas.engines.schema.fields.vector import EXTENSION as VECTOR
 from baas.infra.db.extensions import missing as missing_extension
 
@@ -580,7 +580,7 @@ def _read_index(entry: object, collection: Collection, at: str, faults: Faults) 
     unique, where = _flag(entry, "unique", at, faults), _expression(entry.get("where"), pointer(at, "where"), faults)
     using = _index_method(entry.get("using"), names, collection, unique=unique)
     if entry.get("using") not in (None, using):
-        words = "Must be gist over one field of type geo_point, hnsw over one of type vector, both not unique, else btree."
+        words = "Must be gin over one list, gist over one geo_point, hnsw over one vector, none of them unique, else btree."
         faults.add(pointer(at, "using"), "not_allowed", words)
     for number, fault in _index_field_faults(names, collection, using):
         faults.add(pointer(at, "fields", number), fault.code, fault.message)
@@ -588,10 +588,12 @@ def _read_index(entry: object, collection: Collection, at: str, faults: Faults) 
 
 
 def _index_method(wanted: object, names: Sequence[object], collection: Collection, *, unique: bool) -> Using:
-    """What serves the fields best: a place on its own is looked up by area, a vector by neighbourhood."""
+    """What serves the fields best: a list is asked what it holds, a place by area, a vector by neighbourhood."""
     field = collection.field(names[0]) if len(names) == 1 and isinstance(names[0], str) else None
     if field is None or unique or (wanted == "btree" and field.type == "geo_point"):
         return "btree"
+    if is_many(field):
+        return "gin"
     return cast("Using", {"geo_point": "gist", "vector": "hnsw"}.get(field.type, "btree"))
 
 
