@@ -154,6 +154,21 @@ async def test_a_list_is_filtered_sorted_paged_and_counted(twin: Twin, todos: An
     assert ["n"] == list((await twin(lambda: todos.list(fields=["n"], limit=1))).items[0])
 
 
+async def test_a_list_is_searched_and_measured(twin: Twin, project: ProjectUnderTest) -> None:
+    fields = [{"name": "name", "type": "text", "search": True}, {"name": "place", "type": "geo_point"}]
+    await project.collection("towns", fields=fields, rules=OPEN)
+    towns = twin.client().collection("towns")
+    for name, lat in (("north town", 60), ("south town", -60), ("middle town", 1)):
+        await twin(lambda name=name, lat=lat: towns.create({"name": name, "place": {"lat": lat, "lon": 0}}))
+    near = {"field": "place", "lat": 0, "lon": 0}
+
+    assert ["south town"] == [one.name for one in await twin(lambda: towns.list(search="sou"))]
+    found = await twin(lambda: towns.iter(search="town -north", near=near, page_size=1))
+    assert ["middle town", "south town"] == [one.name for one in found]
+    assert 111195 == round(found[0]["_distance"])
+    assert 1 == len((await twin(lambda: towns.list(near={**near, "within": 200_000}))).items)
+
+
 NOW = datetime(2026, 11, 20, 10, 30, 0, 123456, tzinfo=UTC)
 
 
