@@ -50,10 +50,14 @@ class Turns:
             self._free.release()
 
 
-async def ask(connection: Any, question: Ask, statement: Statement) -> Any:
-    """One statement in a transaction of its own. It is rolled back: so is whatever a function may have set for the session."""
+async def ask(connection: Any, question: Ask, statement: Statement, limit_s: float | None = None) -> Any:
+    """One statement in a transaction of its own. It is rolled back: so is whatever a function may have set for the session.
+
+    `limit_s` is the most it may take, the session's own limit when None.
+    """
+    limit = "" if limit_s is None else f"; set local statement_timeout = {max(1, int(limit_s * 1000))}"
     try:
-        await connection.execute(f"begin read only; {_become(statement)}")
+        await connection.execute(f"begin read only; {_become(statement)}{limit}")
         answer = await question(connection, statement.text, *statement.args)
     except asyncio.CancelledError:
         raise  # the connection is closed by its lender
