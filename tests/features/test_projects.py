@@ -13,6 +13,8 @@ from tests.support.callers import Caller
 
 SCOPES = ("schema", "records", "users", "files", "sites", "settings", "keys")
 
+QUERIES = {"statement_timeout_ms": 5_000, "list_timeout_ms": 3_000, "anonymous_cost": 1_000_000}
+
 
 def pointers(answer):
     return [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]]
@@ -148,7 +150,7 @@ async def test_settings_have_defaults_and_change_by_merge_patch(project):
     assert first == {
         "auth": {"sign_up": False},
         "cors": {"origins": []},
-        "limits": {"max_json_bytes": 1 << 20, "max_file_bytes": 50 << 20},
+        "limits": {"max_json_bytes": 1 << 20, "max_file_bytes": 50 << 20} | QUERIES,
     }
     changed = await project.settings(auth={"sign_up": True}, cors={"origins": ["https://app.example.com", "*"]})
     assert changed["auth"] == {"sign_up": True}
@@ -195,7 +197,7 @@ async def test_patches_at_once_lose_none_of_each_other(project):
     assert after == {
         "auth": {"sign_up": True},
         "cors": {"origins": ["https://a.example"]},
-        "limits": {"max_file_bytes": 7, "max_json_bytes": 8000},
+        "limits": {"max_file_bytes": 7, "max_json_bytes": 8000} | QUERIES,
     }
 
 

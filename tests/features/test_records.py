@@ -39,11 +39,11 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
     seen: list[Statement] = []
 
     def watched(run: Any) -> Any:
-        async def watching(self: Database | Transaction, method: Any, query: Any) -> Any:
+        async def watching(self: Database | Transaction, method: Any, query: Any, *limit: Any) -> Any:
             statement = query if isinstance(query, Statement) else query.render()
             if "_sessions" not in statement.text:
                 seen.append(statement)
-            return await run(self, method, query)
+            return await run(self, method, query, *limit)
 
         return watching
 
