@@ -189,13 +189,15 @@ async def test_the_input_is_checked_as_a_write_checks_it(cards: ProjectUnderTest
 
 async def test_a_refused_call_is_explained_by_its_request_id(cards: ProjectUnderTest) -> None:
     """403 and 404 of every door, by the id of the answer; the caller himself learns no more than before."""
-    ada, bob = await cards.user(), await cards.user()
-    card = await cards.operator.create("cards", {"title": "One", "owner": ada.id})
+    ada, bob, eve = await cards.user(), await cards.user(), await cards.user()
+    team = await cards.operator.create("teams", {"owner": eve.id})
+    card = await cards.operator.create("cards", {"title": "One", "owner": ada.id, "team": team["id"]})
     path = f"collections/cards/records/{card['id']}"
     calls = [
         (bob, "GET", path, None, "view", 404),
         (bob, "PATCH", path, {"title": "Two"}, "update", 404),
         (bob, "DELETE", path, None, "delete", 403),
+        (eve, "PUT", path, {"title": "Two", "owner": ada.id, "id": card["id"]}, "update", 403),
         (bob, "POST", "collections/cards/records", {"title": "x", "owner": ada.id}, "create", 403),
         (cards.anonymous, "GET", "collections/cards/records?filter=stars%20>%203", None, "list", 401),
     ]

@@ -131,3 +131,39 @@ async def test_scalars_mean_what_they_mean_in_json(here: Terminal, cards: Projec
     done = await here("rules", "test", "w.yaml")
 
     assert 0 == done.code, done.out + done.err
+
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_the_rules_of_the_todo_app_are_tested_whole_and_warn_of_nothing(
+    here: Terminal,  # noqa: F811
+    project: ProjectUnderTest,
+) -> None:
+    """Every rule of it, every branch both ways."""
+    backend = json.loads((ROOT / "docs/examples/todo/backend.json").read_text())
+    for bucket in backend["buckets"]:
+        assert (await project.operator.post("buckets", json=bucket)).is_success
+    for manifest in backend["collections"]:
+        assert "warnings" not in await project.collection(**manifest)
+
+    done = await here("rules", "test", str(ROOT / "docs/examples/todo/rules.yaml"))
+
+    assert (0, "") == (done.code, done.out), done.out + done.err
+    assert "✓ 20 passed, 0 failed" in done.err
+
+
+async def test_the_examples_of_the_guides_warn_of_nothing(
+    here: Terminal,  # noqa: F811
+    cards: ProjectUnderTest,
+    tmp_path: Path,
+) -> None:
+    guide = (ROOT / "docs/guides/collections.md").read_text()
+    orders = json.loads(guide.split("Content-Type: application/json\n")[1].split("```")[0])
+    cases = (ROOT / "docs/guides/rules.md").read_text().split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "guide.yaml").write_text(cases)
+    mine = "record.owner == auth.id"
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"list": mine, "view": mine}})).is_success
+
+    assert "warnings" not in await cards.collection(**orders)
+    assert "✓ 4 passed, 0 failed" in (await here("rules", "test", "guide.yaml")).err

@@ -61,7 +61,8 @@ class _Adviser:
             yield from self._given_away(rule)
         if action == "list":
             yield from self._more_than_view(rule)
-            yield from self._slow(rule)
+            if self._collection.view is None:
+                yield from self._slow(rule)
         if action in ("list", "view"):
             yield from self._circle(action, rule)
         yield from self._guessable(rule)

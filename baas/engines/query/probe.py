@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+from baas.base.places import Geo
 from baas.engines.query.asking import Asking
 from baas.engines.query.compile import before_and_after, changes, one_row
 from baas.engines.query.rows import RowsOf, rows
@@ -192,6 +193,8 @@ def in_rules(column: Column, value: object) -> object:
         return str(value)
     if column.cast == "uuid[]" and isinstance(value, list):
         return [str(item) for item in value]
+    if column.cast == "geo_point":
+        return Geo(value["lat"], value["lon"])  # type: ignore[index]  # the driver's record
     if column.cast == "jsonb":
         return json.loads(str(value), parse_float=Decimal)
     return value

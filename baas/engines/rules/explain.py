@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from baas.base.places import Geo
 from baas.engines.rules import parse as syntax
 from baas.engines.rules import values
 from baas.engines.rules.check import ROOTS, Checker
@@ -261,9 +262,9 @@ def _verdict(known: object) -> bool | None:
 
 
 def _said(known: object) -> str:
-    return (
-        str(known).lower() if isinstance(known, bool) else f"error: {known.reason if isinstance(known, RuleFailure) else known!r}"
-    )
+    if isinstance(known, RuleFailure):
+        return f"error: {known.reason}"
+    return str(known).lower() if isinstance(known, bool) else f"error: {known!r}"
 
 
 class Neighbours:
@@ -382,6 +383,8 @@ def as_json(value: object) -> object:
             return value if len(value) <= _MOST_CHARS else value[: _MOST_CHARS - 1] + "…"
         case Decimal():
             return as_json(format(value, "f"))
+        case Geo(lat, lon):
+            return {"lat": lat, "lon": lon}
         case datetime():
             return values.timestamp_text(value)
         case timedelta():

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from baas.base.errors import Fault, Invalid, did_you_mean
-from baas.engines.rules.rule import RuleError, check
+from baas.engines.rules.lint import check_access
+from baas.engines.rules.rule import RuleError
 from baas.engines.schema.collection import ACTIONS, Action, Collection
 from baas.features.files.model import Bucket
 from baas.features.files.rules import rule_env
@@ -111,7 +112,7 @@ class _Reader:
         if source is None:
             return
         try:
-            check(source, rule_env(action, self._collections))
+            check_access(source, rule_env(action, self._collections))
         except RuleError as error:
             details = {name: value for name, value in error.as_dict().items() if name not in ("code", "message")}
             self.fault(pointer, error.code, error.message, details)

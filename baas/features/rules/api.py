@@ -12,7 +12,7 @@ from baas.engines.schema.collection import ACTIONS
 from baas.features.collections.service import Collections
 from baas.features.rules.asked import read_question, read_suite
 from baas.features.rules.model import Explanation
-from baas.features.rules.service import Rules, asked_again
+from baas.features.rules.service import Rules
 from baas.infra.http.answers import json_response
 from baas.infra.http.body import read_object
 from baas.infra.http.context import Context
@@ -110,8 +110,7 @@ class RulesApi:
         if len(body) > 1 or not isinstance(name, str) or "\0" in name:
             message = "Stands alone: a text, the request id of a refused call."
             raise Invalid("The question is not right.", errors=[Fault("/request", "not_allowed", message)])
-        refusal = await self._rules.refusal(context.project, name)
-        explained = await self._rules.explain(context.project, asked_again(refusal))
+        refusal, explained = await self._rules.explain_refusal(context.project, name)
         denial = refusal.as_json(values=values)
         return json_response({**_explanation(explained, values=values), "denial": denial})
 

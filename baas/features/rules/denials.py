@@ -114,12 +114,13 @@ class Denials:
 
 def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
     denial = noted.denial
-    body, rows, wanted = denial.sent, None, denial.filter
+    sent, rows, wanted = denial.sent, None, denial.filter
     if denial.action == "list":
-        body, wanted = None, body["filter"] if isinstance(body, dict) and isinstance(body.get("filter"), str) else wanted
-    if isinstance(body, list):
-        rows = len(body)
-        body = body[0] if body else None
+        asked = sent.get("filter") if isinstance(sent, dict) else None
+        sent, wanted = None, asked if isinstance(asked, str) else wanted
+    elif isinstance(sent, list):
+        rows = len(sent)
+        sent = sent[0] if sent else None
     return Refusal(
         request_id=noted.request_id,
         at=noted.at,
@@ -131,7 +132,7 @@ def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
         principal_kind=noted.principal.kind,
         principal_id=noted.principal.id or None,
         schema_version=collection.version if collection is not None else 0,
-        input=_kept(body, collection),
+        input=_kept(sent, collection),
         input_rows=rows,
         filter=_text(wanted),
     )

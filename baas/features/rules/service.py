@@ -1,5 +1,6 @@
 """Explains to operators what a rule says to a caller and why, and keeps the refusals they ask about."""
 
+import asyncio
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from baas.engines.query.table import Table
 from baas.engines.query.tree import Values
 from baas.engines.rules.explain import Found, reason
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
+from baas.engines.schema.validate import immutable_names
 from baas.features.auth.service import Auth
 from baas.features.records.service import changed_values, new_values
 from baas.features.rules import store
@@ -37,6 +39,8 @@ class Rules:
         self._auth = auth
         self._denials = denials
         self._clock = clock
+        # Each makes and drops tables on one connection: one after the other, so that they cannot take all of them.
+        self._one_test = asyncio.Semaphore(1)
 
     @on_fresh_definitions
     async def explain(self, project: Project, question: Question) -> Explanation:
@@ -60,13 +64,17 @@ class Rules:
             seen = await asked.ask(tx, record)
         return _explained(table, question, asked, seen[0] if seen else None)
 
-    async def refusal(self, project: Project, request_id: str) -> Refusal:
-        """The newest refusal of this request. Raises NotFound when there is none, or none any more."""
+    async def explain_refusal(self, project: Project, request_id: str) -> tuple[Refusal, Explanation]:
+        """The newest refusal of this request, and what the rule says to the same call now.
+
+        Raises NotFound when there is no such refusal, or none any more; else as `explain`.
+        """
         found = await self._denials.find(project, request_id)
         if found is None:
             detail = "No refused call of this project has this request id; they are kept for a day."
             raise NotFound(detail, code="refusal_not_found")
-        return found
+        table = await self._table(project, found.collection)
+        return found, await self.explain(project, _asked_again(table, found))
 
     @on_fresh_definitions
     async def test(self, project: Project, suite: Suite) -> Report:
@@ -75,7 +83,8 @@ class Rules:
         Raises Invalid with every fault of rows and cases.
         """
         collections = await self._catalog.collections(project)
-        return await Testing(self._db, collections, self._clock.now()).run(suite)
+        async with self._one_test:
+            return await Testing(self._db, collections, self._clock.now()).run(suite)
 
     async def _table(self, project: Project, name: str) -> Table:
         table = self._compiler.table(await self._catalog.collections(project), name)
@@ -96,10 +105,13 @@ class Rules:
         return Caller.of({"id": str(user), **record}, question.claims, str(project.id))
 
 
-def asked_again(refusal: Refusal) -> Question:
-    """The refused call as a question; asked now, it may have another answer."""
-    user = refusal.principal_id if refusal.principal_kind == "user" else None
-    return Question(refusal.collection, refusal.action, refusal.record, user, refusal.input)
+def _asked_again(table: Table, refusal: Refusal) -> Question:
+    """The refused call as a question. A put names what it may not change; an update does not."""
+    user, sent = refusal.principal_id if refusal.principal_kind == "user" else None, refusal.input
+    if refusal.action == "update" and sent is not None:
+        fixed = {"id", *immutable_names(table.collection, privileged=False)}
+        sent = {name: value for name, value in sent.items() if name not in fixed}
+    return Question(refusal.collection, refusal.action, refusal.record, user, sent)
 
 
 def _values(table: Table, asked: Questioning, question: Question) -> Values | None:

@@ -51,7 +51,8 @@ class Testing:
         self._db = db
         schema = f"t_{short_id()}"
         self._schema = schema
-        self._collections = {name: replace(one, schema=schema) for name, one in collections.items()}
+        # A view stands as a table here, so that a case can say what it shows.
+        self._collections = {name: replace(one, schema=schema, view=None) for name, one in collections.items()}
         self._compiler = Compiler()
         self._now = now
         self._labels: dict[str, str] = {}
