@@ -211,7 +211,7 @@ class Database:
             async with self._readers.turn(), self._acquire() as connection:
                 started = perf_counter()
                 try:
-                    return await restricted.ask(connection, ask, statement)
+                    return await restricted.ask(connection, ask, statement, min(limit_s or self._limit_s, self._limit_s))
                 finally:
                     self._took(statement, perf_counter() - started)
         connection = self._lending.try_take() or await self._lending.take()
