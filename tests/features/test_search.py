@@ -234,6 +234,21 @@ async def test_the_column_follows_every_change(project: ProjectUnderTest, db: Da
     assert "_search" not in {row["column_name"] for row in columns}
 
 
+async def test_a_view_may_search_and_stops_a_change_of_what_it_searches(project: ProjectUnderTest) -> None:
+    """A SELECT names the column like any other; a change that would write it anew says which view reads it."""
+    await articles(project)
+    text = "select id, title from articles where _search @@ plainto_tsquery('simple', 'relational')"
+    made = await project.operator.post("collections", json={"name": "found", "view": {"sql": text}, "rules": OPEN})
+    assert made.status_code == 201, made.text
+    assert [one["title"] for one in await project.anonymous.list("found")] == ["PostgreSQL"]
+    for change in ({"options": {"search": {"language": "english"}}}, {"fields": [{**TITLE, "search": False}, BODY]}):
+        answer = await project.operator.patch("collections/articles", json=change)
+        assert (answer.status_code, answer.json()["code"]) == (409, "breaks_views"), answer.text
+    assert (
+        await project.operator.patch("collections/articles", json={"options": {"search": {"typos": False}}})
+    ).status_code == 200
+
+
 async def test_psql_shows_what_a_person_would_have_written(project: ProjectUnderTest, db: Database) -> None:
     """A stored generated column, weights, an index."""
     await articles(project, options={"search": {"language": "english", "typos": False}})

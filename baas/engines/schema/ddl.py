@@ -94,10 +94,17 @@ def dropped(old: Collection, new: Collection, renames: Mapping[str, str]) -> tup
 
 
 def touched(old: Collection, new: Collection, renames: Mapping[str, str]) -> tuple[str, ...]:
-    """The old names of columns that end, get another name or another type: what no view over them survives."""
+    """The old names of columns that end, get another name or another type, or are written anew: what no view survives."""
     gone = {field.name for field in dropped(old, new, renames)} | set(renames)
     kept = ((field, new.field(field.name)) for field in old.fields if field.name not in gone)
-    return (*gone, *(a.name for a, b in kept if b is not None and _type_of(a) != _type_of(b)))
+    words = (_words(_renamed(old, renames)), _words(new))
+    anew = (search.COLUMN,) if words[0] is not None and words[0] != words[1] else ()
+    return (*gone, *(a.name for a, b in kept if b is not None and _type_of(a) != _type_of(b)), *anew)
+
+
+def _words(collection: Collection) -> str | None:
+    document = search.document(collection)
+    return None if document is None else document.render().text
 
 
 def _type_of(field: Field) -> str:

@@ -50,6 +50,7 @@ _SESSION = {
     # vectors goes on looking, in order, until a rule has let enough of them through.
     "pg_trgm.strict_word_similarity_threshold": "0.4",
     "hnsw.iterative_scan": "strict_order",
+    "hnsw.ef_search": "100",
 }
 
 

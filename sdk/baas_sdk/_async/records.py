@@ -93,10 +93,9 @@ class AsyncCollection(Generic[M]):
     ) -> Page[M]:
         """One page. `filter` is a text with `$names` from `vars`, or an `F` expression; `sort` is like `"-created_at,title"`.
 
-        `count=True` adds the exact `total` of the filter, `"estimate"` a cheap one. `search` is words as a person types
-        them; `near` a place (`{"field": "place", "lat": 52.52, "lon": 13.4, "within": 5000}`) or a vector (`{"field": "embedding",
-        "vector": [0.1, 0.7]}`). With either, the best or nearest comes first unless `sort` says otherwise; near items have their
-        `_distance`.
+        `count=True` adds the exact `total` of the filter, `"estimate"` a cheap one. `search` is words as a person types them.
+        `near` is a place (`{"field": "place", "lat": 52.52, "lon": 13.4, "within": 5000}`) or a vector (`{"field": "embedding",
+        "vector": [0.1, 0.7]}`), and every item has its `_distance`. With either, the best or nearest comes first without `sort`.
 
         Raises:
             BadRequest: the filter or sort cannot be read; `facts["position"]` says where.
