@@ -348,13 +348,14 @@ async def test_an_hnsw_index_is_used_and_goes_on_under_a_rule(vectors: ProjectUn
     fields = [{"name": "n", "type": "int", "required": True}, {"name": "embedding", "type": "vector", "dimensions": 3}]
     rules = {"list": "record.n == 0", "view": "true"}
     await vectors.collection("texts", fields=fields, indexes=[{"fields": ["embedding"]}], rules=rules)
-    await db.execute(
-        sql(
-            "insert into {} (id, n, embedding) select gen_random_uuid(), i % 50,"
-            " array[random(), random(), random() + 0.01]::baas_ext.vector from generate_series(1, 5000) i",
-            ident(vectors.schema, "texts"),
+    async with db.transaction(statement_timeout_s=60) as tx:
+        await tx.execute(
+            sql(
+                "insert into {} (id, n, embedding) select gen_random_uuid(), i % 50,"
+                " array[random(), random(), random() + 0.01]::baas_ext.vector from generate_series(1, 5000) i",
+                ident(vectors.schema, "texts"),
+            )
         )
-    )
     await db.execute(sql("analyze {}", ident(vectors.schema, "texts")))
     body = {"near": {"field": "embedding", "vector": [1, 0, 0]}, "limit": 20, "fields": "n"}
     answer = await vectors.anonymous.post("collections/texts/records/query", json=body)
