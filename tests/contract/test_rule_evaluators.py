@@ -15,12 +15,13 @@ from baas.engines.rules import compile as emission
 from baas.engines.rules.compile import Elements, Emitter, split_at
 from baas.engines.rules.functions import FUNCTIONS
 from baas.engines.rules.operands import Condition, Value, all_of, as_sql, negated
-from baas.engines.rules.rule import Rule, RuleError, RuleFailure, check
+from baas.engines.rules.paths import Surroundings
+from baas.engines.rules.rule import Rule, RuleFailure, check
 from baas.engines.rules.tree import Has, Node, Not
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import Sql, ident, literal, sql
-from tests.support.rule_expressions import Expressions
-from tests.support.rule_world import FACTS, IDS, ROWS, Asked, World, ask, differences, env, make_world
+from baas.infra.db.sql import Sql, ident, join, literal, sql
+from tests.support.rule_questions import questions
+from tests.support.rule_world import FACTS, ROWS, World, differences, env, make_world
 
 SEED = int(os.environ.get("BAAS_TEST_SEED", "20261120"))
 EXPRESSIONS = int(os.environ.get("BAAS_TEST_EXPRESSIONS", "1500"))
@@ -35,51 +36,10 @@ async def world(db: Database) -> AsyncIterator[World]:
     await db.execute(sql("drop schema {} cascade", ident(schema)))
 
 
-POINTED = (
-    "record.n / record.nn == 0 || record.n % record.nn == 0",
-    "record.n + next.n > 0 && record.n * next.n > 0 && record.n - next.n > 0",
-    'record.s.lowerAscii() == "a" || record.sn.lowerAscii() != record.s.lowerAscii()',
-    "record.s.contains(record.sn) || next.s.startsWith(record.sn) || next.s.endsWith(record.sn)",
-    "record.d == record.p || record.dn >= next.p || record.d in [record.p, next.pn]",
-    "record.j.a == record.d || record.j < record.p || record.j.a > next.j.a",
-    f'record.owner == "{IDS[0].upper()}" || record.owner == auth.id || record.s == record.owner || record.owner in auth.teams',
-    "!(record.okn && record.ok) || !(record.okn || record.ok) || !record.okn",
-    "record.okn ? record.sn == null : record.nn > 1",
-    "record.tagsn.exists(x, x == record.sn) || !record.tagsn.all(x, x != record.sn) || !record.nums.exists(x, x / record.nn > 0)",
-    '!(record.sn in ["a", "b"]) && !(record.sn in record.tagsn) && !("a" in record.tagsn) && !(record.j in ["a", 1])',
-    'has(record.j.a) || has(record.j.b) || record.j["a"] == null || record.j[0] == "a"',
-    'record.s < record.sn && record.s >= "İ" && record.owner < record.s',
-    "record.at.getHours('Europe/Berlin') == 2 || record.at - next.atn > duration('1h') || record.atn + duration('1h') < now",
-    "record.owner.name == 'a' || record.owner.team.name != record.team.name",
-    "!(record.owner.team.open) && record.team.open == null || record.owner.id != auth.id",
-    "record.notes.exists(x, x.score > 1 && x.author == record.owner) && !record.notes.all(x, x.body == record.sn)",
-    "record.team.players.all(x, x.name != null) || record.members.exists(x, x.name > 'a')",
-    "size(record.notes.filter(x, x.score > 0)) == 1 || size(record.owner.notes) > 1",
-    "record.pn == 1 || has(record.owner.name) || !(record.pn > 0)",
-    "size(record.tagsn.filter(x, x > 'a')) == 1 || size(record.j) > 1 || size(record.nums) > 2",
-)
-
-
-def _questions(kind: str, seed: int, count: int) -> list[Asked]:
-    """So many random expressions that check, each for one of the callers in turn."""
-    stream = Expressions(seed, variables=kind == "filter")
-    asked = [ask(check(text, env(kind)), facts) for text in POINTED for facts in FACTS[:2]]
-    refused = 0
-    while len(asked) < count:
-        try:
-            rule = check(stream.one(), env(kind))
-        except RuleError:
-            refused += 1
-            assert refused < 100 + count, "the generator makes mostly nonsense"
-            continue
-        asked.append(ask(rule, FACTS[len(asked) % len(FACTS)]))
-    return asked
-
-
 @pytest.mark.parametrize("kind", ["rule", "filter"])
 async def test_sql_and_memory_agree_on_every_row(db: Database, world: World, kind: str) -> None:
     """Both rails and the evaluator give one verdict, constants written in or bound; no statement raises."""
-    asked = _questions(kind, SEED, EXPRESSIONS // 2)
+    asked = questions(kind, SEED, EXPRESSIONS // 2)
 
     found = await differences(db, world, asked)
 
@@ -89,7 +49,7 @@ async def test_sql_and_memory_agree_on_every_row(db: Database, world: World, kin
 def test_the_random_expressions_reach_all_three_truth_values(world: World) -> None:
     """A generator whose expressions all fail would agree on everything."""
     verdicts: Counter[str] = Counter()
-    for one in _questions("rule", SEED, 200):
+    for one in questions("rule", SEED, 200):
         for number in range(ROWS):
             verdict = one.rule.evaluate(one.facts, world.rows[number], world.rows[(number * 7 + 3) % ROWS])
             verdicts["failure" if isinstance(verdict, RuleFailure) else str(verdict)] += 1
@@ -216,6 +176,18 @@ def _negated_and(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(emission, "any_of", lambda parts: all_of(list(parts)) if not isinstance(parts, tuple) else original(parts))
 
 
+def _left_join(patch: pytest.MonkeyPatch) -> None:
+    """A record that is not there as one whose fields are null."""
+
+    def around(self: Surroundings, atom: Condition) -> Condition:
+        if not self._tables:
+            return all_of((*self._conditions.values(), atom))
+        tables, conditions = join(" cross join ", self._tables), as_sql(all_of(self._conditions.values()))
+        return sql("(select {} from (select) start left join ({}) on {})", as_sql(atom), tables, conditions)
+
+    patch.setattr(Surroundings, "around", around)
+
+
 def _function_in_sql(name: str, params: tuple[str, ...], mutant: Callable[..., Sql]) -> Callable[[pytest.MonkeyPatch], None]:
     def apply(patch: pytest.MonkeyPatch) -> None:
         (function,) = (one for one in FUNCTIONS if one.name == name and one.params == params)
@@ -246,6 +218,7 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a language's collation": _collation_of_a_language,
     "ids of any spelling": _ids_of_any_spelling,
     "F of && as its T": _negated_and,
+    "a relation as a left join": _left_join,
     "unescaped LIKE": _function_in_sql(".contains", _TEXT_PAIR, lambda s, part: sql("({} like '%' || {} || '%')", s, part)),
     "lower() for lowerAscii": _function_in_sql(".lowerAscii", ("string",), lambda s: sql('lower({} collate "und-x-icu")', s)),
     "raw int arithmetic": _function_in_sql("+", ("int", "int"), lambda a, b: sql("({} + {})", a, b)),
@@ -263,7 +236,7 @@ async def test_a_seeded_compiler_bug_is_caught(db: Database, world: World, monke
     MUTANTS[bug](monkeypatch)
 
     for attempt in range(_MOST_TRIES):
-        if await differences(db, world, _questions("rule", SEED + attempt, 250)):
+        if await differences(db, world, questions("rule", SEED + attempt, 250)):
             return
     pytest.fail(f"{bug!r} survived {250 * _MOST_TRIES} expressions")
 

@@ -392,7 +392,9 @@ async def test_a_field_can_become_wider_and_nothing_else(
 async def test_a_change_that_breaks_expressions_is_refused_with_the_list(project: ProjectUnderTest) -> None:
     """Of this collection and of any other; changed in the same request, they are no obstacle."""
     await change(project, "users", fields=[{"name": "role", "type": "text"}])
-    await project.collection("posts", [TITLE, NUMBER], {"list": "auth.role != null && auth.role == record.title", "view": "record.n > 1"})
+    await project.collection(
+        "posts", [TITLE, NUMBER], {"list": "auth.role != null && auth.role == record.title", "view": "record.n > 1"}
+    )
     here = await change(project, "posts", fields=[TITLE])
     there = await change(project, "users", fields=[])
     both = await change(project, "posts", fields=[TITLE], rules={"view": None})

@@ -125,7 +125,8 @@ def as_decimal(number: object) -> Decimal:
     """The number as a decimal; a double is its shortest text (`0.1`, never 0.1000000000000000055)."""
     if isinstance(number, Decimal):
         return number
-    return Decimal(repr(number)) if isinstance(number, float) else Decimal(number)  # type: ignore[arg-type]
+    # A whole double has no digits after the point in PostgreSQL's text, which `string(decimal(x))` shows.
+    return Decimal(repr(number).removesuffix(".0")) if isinstance(number, float) else Decimal(number)  # type: ignore[arg-type]
 
 
 def narrowed(number: Decimal) -> float | Decimal:
