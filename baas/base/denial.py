@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_DENIED_BYTES = 16 * 1024
+"""Bodies longer than this are not kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Denial:

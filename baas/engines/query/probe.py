@@ -5,7 +5,7 @@ caller sends, so that an explanation cannot differ from what happens.
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 
 MAX_ROWS = 1_000
 _SYSTEM = ("id", "rev", "created_at", "updated_at")
+_MAX_STORED = 4 * 1024 * 1024  # bytes of other records, as they are stored, that one question reads at once
 _MAX_BYTES = 192 * 1024  # of text; parts beyond it are judged in memory alone
 _ID = sql("r.id::text as id")
 
@@ -165,11 +166,19 @@ def _verdict(row: Mapping[str, Any], number: int) -> bool | None:
     return True if row[f"t{number}"] is True else False if row[f"f{number}"] is True else None
 
 
-def neighbours(table: Table, wanted: Wanted) -> Sql:
-    """Up to a thousand and one records of another collection, all columns as rules see them: see `Neighbours`."""
+def neighbours(table: Table, wanted: Wanted, names: Iterable[str]) -> Sql:
+    """Up to a thousand and one records of another collection, these columns as rules see them: see `Neighbours`.
+
+    `beyond` is true of those that are too much to read, all of them together; their columns are null.
+    """
     _, field, record = wanted
+    cells = ((table.columns[name], name) for name in names)
     columns = join(
-        ", ", (sql("{} as {}", column.in_rules(column.of("r")), ident(name)) for name, column in table.columns.items())
+        ", ",
+        (
+            sql("case when r._size <= {} then {} end as {}", literal(_MAX_STORED), column.in_rules(column.of("r")), ident(name))
+            for column, name in cells
+        ),
     )
     where = sql("true")
     if field:
@@ -177,12 +186,20 @@ def neighbours(table: Table, wanted: Wanted) -> Sql:
         where = sql("{} @> array[{}::uuid]" if column.many else "{} = {}::uuid", column.of("r"), record)
     elif record:
         where = sql("r.id = {}::uuid", record)
-    return sql("select {} from {} r where {} order by r.id limit {}", columns, table.sql, where, literal(MAX_ROWS + 1))
+    return sql(
+        "select {}, r._size > {} as beyond from (select r.*, sum(pg_column_size(r.*)) over (order by r.id) as _size"
+        " from {} r where {} order by r.id limit {}) r",
+        columns,
+        literal(_MAX_STORED),
+        table.sql,
+        where,
+        literal(MAX_ROWS + 1),
+    )
 
 
 def neighbour(table: Table, row: Mapping[str, Any]) -> Mapping[str, object]:
     """One of them, as memory takes it."""
-    return {name: in_rules(column, row[name]) for name, column in table.columns.items()}
+    return {name: in_rules(table.columns[name], value) for name, value in row.items() if name != "beyond"}
 
 
 def in_rules(column: Column, value: object) -> object:

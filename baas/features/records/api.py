@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baas.base.denial import Denial
+from baas.base.denial import MAX_DENIED_BYTES, Denial
 from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
@@ -66,9 +66,10 @@ class Call(NamedTuple):
         return sent
 
     def denial(self, action: str) -> Denial:
-        """What was asked, for the operator who asks why it was refused."""
-        wanted = params.query(self.scope).get("filter")
-        return Denial(self.collection, action, self.record or None, self.scope.get("baas.sent"), wanted)
+        """What was asked, for the operator who asks why it was refused. A long body is let go: many may be waiting to be kept."""
+        wanted, length = params.query(self.scope).get("filter"), self.header(b"content-length") or ""
+        sent = self.scope.get("baas.sent") if length.isdecimal() and int(length) <= MAX_DENIED_BYTES else None
+        return Denial(self.collection, action, self.record or None, sent, wanted)
 
     def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
         return send_json(self.send, body, status, (_NO_STORE, *headers))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from baas.base.clock import Clock
-from baas.base.denial import Denial
+from baas.base.denial import MAX_DENIED_BYTES, Denial
 from baas.base.errors import BaasError
 from baas.base.principal import Principal
 from baas.base.project import Project
@@ -20,7 +20,6 @@ from baas.infra.db.pool import Database
 
 _EVERY_S = 0.5
 _MOST_WAITING = 2_000
-_MOST_INPUT_BYTES = 16 * 1024
 _MOST_TEXT = 2_048
 _TRIM_AFTER = 2_000  # refusals of one project written since its table was last cut
 
@@ -149,4 +148,4 @@ def _kept(body: object, collection: Collection | None) -> dict[str, object] | No
         return None
     shown = {one.name for one in collection.fields if not one.hidden} | {"id"}
     kept = {name: value for name, value in body.items() if name in shown}
-    return kept if len(json.dumps(kept, default=str)) <= _MOST_INPUT_BYTES else None
+    return kept if len(json.dumps(kept, default=str)) <= MAX_DENIED_BYTES else None

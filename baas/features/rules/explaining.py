@@ -7,7 +7,7 @@ from uuid import UUID
 
 from baas.base.principal import Principal
 from baas.engines.query.asking import Asking
-from baas.engines.query.probe import MAX_ROWS, Judged, Probe
+from baas.engines.query.probe import Judged, Probe
 from baas.engines.query.table import USERS, Table, rule_env
 from baas.engines.query.tree import Values
 from baas.engines.rules.evaluate import Frame
@@ -100,11 +100,16 @@ class Questioning:
                 return Seen(judged, found, True)
             for wanted in sorted(beside.wanted):
                 table, fetches = self.table.other(wanted[0]), fetches + 1
-                rows = [] if table is None else await store.other_records(db, table, wanted)
-                if len(rows) > MAX_ROWS or fetches > _MOST_FETCHES:
+                rows = [] if table is None else await store.other_records(db, table, wanted, self._fields_of(table))
+                if rows is None or fetches > _MOST_FETCHES:
                     return Seen(judged, explain(self.part, frame, judged.answer, complete=False), False)
                 beside.know(wanted, rows)
         return Seen(judged, explain(self.part, frame, judged.answer, complete=False), False)
+
+    def _fields_of(self, table: Table) -> list[str]:
+        """What the rule reads of another collection."""
+        asked = {field for name, field in self.part.rule.entered if name == table.name and field in table.columns}
+        return sorted(asked | {"id"})
 
 
 def apart(table: Table, action: Action) -> Part:

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from baas.engines.query.conditions import condition
-from baas.engines.query.probe import Judged, Probe, neighbour, neighbours
+from baas.engines.query.probe import MAX_ROWS, Judged, Probe, neighbour, neighbours
 from baas.engines.query.table import Table
 from baas.engines.rules.explain import Row, Wanted
 from baas.engines.schema import ddl
@@ -108,9 +108,12 @@ async def judged(db: Queries, probe: Probe, record: UUID | None) -> list[Judged]
     return [probe.read(row) for row in await db.fetch(probe.statement(record))]
 
 
-async def other_records(db: Queries, table: Table, wanted: Wanted) -> list[Row]:
-    """Records of another collection; one more than may be looked at when there are too many."""
-    return [neighbour(table, row) for row in await db.fetch(neighbours(table, wanted))]
+async def other_records(db: Queries, table: Table, wanted: Wanted, names: Iterable[str]) -> list[Row] | None:
+    """Records of another collection with these fields; None when they are too many or too large to look at."""
+    rows = await db.fetch(neighbours(table, wanted, names))
+    if len(rows) > MAX_ROWS or any(row["beyond"] for row in rows):
+        return None
+    return [neighbour(table, row) for row in rows]
 
 
 # The scratch schema of tests

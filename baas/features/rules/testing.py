@@ -173,7 +173,8 @@ class Testing:
         if case.user is None:
             return Caller.of(None, {}, "")
         wanted = str(self._resolve(case.user))
-        rows = await store.other_records(tx, self._table(USERS), (USERS, "", wanted)) if is_uuid(wanted) else []
+        users = self._table(USERS)
+        rows = await store.other_records(tx, users, (USERS, "", wanted), users.columns) if is_uuid(wanted) else None
         return Caller.of(rows[0], case.claims, "") if rows and not rows[0].get("disabled") else None
 
     def _record(self, case: Case) -> UUID | None:
