@@ -104,6 +104,11 @@ async def test_the_language_forms_the_words(project: ProjectUnderTest) -> None:
     assert ["Search engines"] == await found(caller, "engine searching indexes")
     answer = await project.operator.patch("collections/articles", json={"options": {"search": {"typos": False}}})
     assert answer.json()["options"]["search"] == {"language": "simple", "typos": False}
+    for typos in (True, False):
+        await project.operator.patch("collections/articles", json={"options": {"search": {"typos": typos}}})
+        answer = await project.operator.patch("collections/articles", json={"options": {"description": f"with typos {typos}"}})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["options"]["search"]["typos"] is typos
     assert [] == await found(caller, "engine searching indexes")
 
 

@@ -365,7 +365,8 @@ def useful_extensions(body: Mapping[str, object]) -> tuple[str, ...]:
     """The extensions that a collection of this body would use."""
     given = body.get("fields")
     entries = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
-    words = any(entry.get("search") for entry in entries) or "options" in body
+    options = body.get("options")
+    words = any(entry.get("search") for entry in entries) or (isinstance(options, dict) and search.OPTION in options)
     vectors = any(entry.get("type") == VECTOR for entry in entries)
     return (*((search.TRIGRAMS,) if words else ()), *((VECTOR,) if vectors else ()))
 
@@ -380,7 +381,7 @@ def settle(collection: Collection, extensions: frozenset[str], body: Mapping[str
             faults.add(pointer(place(body, field.name), "type"), "extension_missing", missing_extension(VECTOR))
     options = collection.options.get(search.OPTION)
     given = dict(options) if isinstance(options, Mapping) else {}
-    if given.get("typos") is True and search.TRIGRAMS not in extensions and "options" in body:
+    if given.get("typos") is True and search.TRIGRAMS not in extensions and search.TRIGRAMS in useful_extensions(body):
         faults.add(pointer("/options", search.OPTION, "typos"), "extension_missing", missing_extension(search.TRIGRAMS))
     if not search.searched(collection) or "typos" in given:
         return collection
