@@ -30,7 +30,7 @@ class LimitSettings:
     max_file_bytes: int = 50 << 20
     statement_timeout_ms: int = 5_000
     list_timeout_ms: int = 3_000
-    anonymous_cost: int = 1_000_000
+    anonymous_cost: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)

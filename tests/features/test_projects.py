@@ -13,7 +13,7 @@ from tests.support.callers import Caller
 
 SCOPES = ("schema", "records", "users", "files", "sites", "settings", "keys")
 
-QUERIES = {"statement_timeout_ms": 5_000, "list_timeout_ms": 3_000, "anonymous_cost": 1_000_000}
+QUERIES = {"statement_timeout_ms": 5_000, "list_timeout_ms": 3_000, "anonymous_cost": 10_000_000}
 
 
 def pointers(answer):
