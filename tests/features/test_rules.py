@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from baas.base.denial import Denial
+from baas.base.errors import NotFound
+from baas.base.principal import Principal
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from baas.server import Server
@@ -420,3 +423,41 @@ async def test_a_label_may_be_any_text(cards: ProjectUnderTest) -> None:
     answer = await cards.operator.post("rules/test", json={"rows": rows, "cases": [case]})
 
     assert answer.json()["passed"] == 1, answer.text
+
+
+async def test_too_many_other_records_leave_the_verdict_to_the_database(cards: ProjectUnderTest) -> None:
+    """Memory says that it was not asked, instead of a verdict on half of them."""
+    ada = await cards.user()
+    rule = "!record.team.cards.exists(c, c.title == 'the last') && record.title == 'One'"
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"delete": rule}})).is_success
+    team = await cards.operator.create("teams", {"owner": ada.id})
+    card = await cards.operator.create("cards", {"title": "One", "owner": ada.id, "team": team["id"]})
+    for title, count in (("x", 1_000), ("the last", 1)):
+        many = [{"title": title, "owner": ada.id, "team": team["id"]}] * count
+        assert (await cards.operator.post("collections/cards/records", json=many)).status_code == 201
+
+    said = await explained(cards.operator, "cards", "delete", id=card["id"])
+
+    assert (said["verdict"], said["memory"], said["disagreements"]) == ("deny", "not_run", [])
+    loop = texts(said["tree"])["record.team.cards.exists(c, c.title == 'the last')"]
+    assert loop["value"] is True
+    assert "elements" not in loop
+
+
+async def test_a_flood_of_refusals_drops_the_oldest_and_counts_them(
+    cards: ProjectUnderTest, server: Server, db: Database
+) -> None:
+    project = await server.projects.find(cards.name)
+    assert project is not None
+    await server.denials.flush()
+    error, before = NotFound(), server.denials.dropped
+    error.denial = Denial("cards", "view", NOBODY, filter="\0\ud800")
+    for number in range(2_005):
+        server.denials.note(project, Principal(), f"r{number}", error)
+    await server.denials.flush()
+
+    assert server.denials.dropped == before + 5
+    kept = await db.fetch(sql("select request_id from {} order by id limit 1", ident(cards.schema, "_denials")))
+    assert [row["request_id"] for row in kept] == ["r5"]
+    metrics = await cards.operator.get("/metrics", headers={"host": "127.0.0.1:8000"})
+    assert "baas_denials_dropped" in metrics.text or metrics.status_code in (401, 403)
