@@ -289,6 +289,38 @@ async def test_groups_through_relations_see_what_may_be_listed(project: ProjectU
     assert [{"country": "DE"}] == named
 
 
+async def test_every_gate_on_a_path_holds(project: ProjectUnderTest) -> None:
+    """The relation's own `read`, the list rule of each record entered, the `read` of the field at the end: two hops of each."""
+    user = await project.user()
+    mine = "record.owner == auth.id"
+    owner = {"name": "owner", "type": "relation", "to": "users"}
+    name = {"name": "name", "type": "text", "read": mine}
+    await project.collection(
+        "lands", [owner, name, {"name": "code", "type": "text"}], OPEN | {"list": f"{mine} || record.code == 'open'"}
+    )
+    await project.collection(
+        "towns", [owner, {"name": "land", "type": "relation", "to": "lands", "read": mine}], OPEN | {"list": mine}
+    )
+    await project.collection("trips", [{"name": "town", "type": "relation", "to": "towns"}, {"name": "n", "type": "int"}], OPEN)
+    operator, me = project.operator, user.id
+    lands = [
+        (await operator.create("lands", body))["id"]
+        for body in ({"owner": me, "name": "a", "code": "a"}, {"name": "b", "code": "open"}, {"name": "c", "code": "c"})
+    ]
+    for number, body in enumerate([*({"owner": me, "land": land} for land in lands), {"land": lands[0]}]):
+        town = (await operator.create("towns", body))["id"]
+        await operator.create("trips", {"town": town, "n": 10**number})
+    select = {"s": "sum(n)"}
+    found = await ask(user, "trips", group_by=["town.land.code"], select=select)
+    assert [("a", 1), ("open", 10), (None, 1100)] == [(one["town.land.code"], one["s"]) for one in found]
+    found = await ask(user, "trips", group_by=["town.land.name", "town.land.code"], select=select)
+    assert [("a", "a", 1), (None, "open", 10), (None, None, 1100)] == [tuple(one.values()) for one in found]
+    assert 4 == len(await ask(operator, "trips", group_by=["town.id", "town.land.name"], select=select))
+    stranger = await project.user()
+    found = await ask(stranger, "trips", group_by=["town.land.name", "town.land.code", "town.id"], select=select)
+    assert [(None, None, None, 1111)] == [tuple(one.values()) for one in found]
+
+
 async def test_what_a_caller_cannot_see_does_not_exist(project: ProjectUnderTest) -> None:
     """Hidden fields and locked collections answer exactly as names that never were."""
     await orders(project, [{"secret": "x"}])
