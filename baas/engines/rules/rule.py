@@ -70,9 +70,9 @@ def check(source: str, env: Env) -> "Rule":
 class Rule:
     """A checked expression; immutable but for what it remembers of its shapes.
 
-    `names` are the (root, field) pairs it reads: record, next, auth, input, vars; `entered` the (collection, field) pairs of other
-    records, where the field that leads there counts as read and "" stands for the records themselves. `key` is equal for two filters that differ only
-    in literals: their SQL is one text, with the literals in the holes. `tree` is the typed tree.
+    `names` are the (root, field) pairs it reads: record, next, auth, input, vars; `entered` the (collection, field) pairs of
+    other records, where the field that leads there counts as read and "" stands for the records themselves. `key` is equal for
+    two filters that differ only in literals: their SQL is one text, with the literals in the holes. `tree` is the typed tree.
     """
 
     __slots__ = (

@@ -58,6 +58,12 @@ _PROPERTIES = {
         "description": "Makes the collection a view, which is only read.",
     },
     "options": {"type": "object", "properties": {"description": {"type": ["string", "null"]}}},
+    "warnings": {
+        "type": "array",
+        "items": {"type": "object"},
+        "readOnly": True,
+        "description": "After a change: what lints say of the rules, when they say something.",
+    },
 }
 _COLLECTION = Body({"type": "object", "properties": _PROPERTIES, "required": ["name"]})
 _CHANGE = Body(
