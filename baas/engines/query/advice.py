@@ -1,6 +1,7 @@
 """Lints of a collection: what its rules leave open and what they will cost, seen with its fields, indexes and neighbours."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from baas.engines.query.conditions import check_condition
@@ -32,13 +33,17 @@ class Advice:
         return {"code": self.code, "pointer": self.pointer, "message": self.message, **hint, **self.place}
 
 
-def advise(collection: Collection, collections: Mapping[str, Collection]) -> list[Advice]:
-    """Every warning about a collection whose expressions are right, in the order of its rules and then of its fields."""
-    return _Adviser(collection, collections).all()
+def advise(wanted: Iterable[Collection], collections: Mapping[str, Collection]) -> list[Advice]:
+    """Every warning about collections whose expressions are right, in the order of their rules and then of their fields."""
+    entered: dict[str, frozenset[str]] = {}
+    return [advice for one in wanted for advice in _Adviser(one, collections, entered).all()]
 
 
 class _Adviser:
-    def __init__(self, collection: Collection, collections: Mapping[str, Collection]) -> None:
+    """Looks at one collection; `entered` is what is known already of the ways between all of them."""
+
+    def __init__(self, collection: Collection, collections: Mapping[str, Collection], entered: dict[str, frozenset[str]]) -> None:
+        self._entered = entered
         self._collection = collection
         self._collections = collections
         self._rules = _rules(collection, collections)
@@ -186,28 +191,36 @@ class _Adviser:
 
     def _circle(self, action: Action, rule: Rule) -> Iterator[Lint]:
         """Who sees what here depends on another collection, whose rules depend on this one."""
-        mine = self._collection.name
-        for name in sorted(_entered(rule) - {mine}):
-            way = self._way_back(name, {name})
-            if way is not None:
-                path = " → ".join((mine, *way, mine))
-                message = f"The {action} rules depend on each other in a circle: {path}."
-                yield Lint("R015", rule.tree.at, message, "Keep what both ask for in one of the collections.")
-                return
+        way = self._way_back(sorted(_entered(rule) - {self._collection.name}))
+        if way:
+            path = " → ".join((self._collection.name, *way, self._collection.name))
+            message = f"The {action} rules depend on each other in a circle: {path}."
+            yield Lint("R015", rule.tree.at, message, "Keep what both ask for in one of the collections.")
 
-    def _way_back(self, name: str, seen: set[str]) -> tuple[str, ...] | None:
-        collection = self._collections.get(name)
-        if collection is None:
-            return None
-        rules = _rules(collection, self._collections, ("list", "view")).values()
-        entered = {one for rule in rules for one in _entered(rule)}
-        if self._collection.name in entered:
-            return (name,)
-        for following in sorted(entered - seen):
-            way = self._way_back(following, seen | entered)
-            if way is not None:
-                return (name, *way)
-        return None
+    def _way_back(self, starts: Sequence[str]) -> list[str]:
+        """The shortest way from one of these collections to this one, by what their rules enter; empty when there is none."""
+        before: dict[str, str | None] = dict.fromkeys(starts)
+        ahead = deque(starts)
+        while ahead:
+            name = ahead.popleft()
+            entered = self._enters(name)
+            if self._collection.name in entered:
+                way = [name]
+                while (earlier := before[way[0]]) is not None:
+                    way.insert(0, earlier)
+                return way
+            for following in sorted(entered - before.keys()):
+                before[following] = name
+                ahead.append(following)
+        return []
+
+    def _enters(self, name: str) -> frozenset[str]:
+        """The collections that the list and view rules of this one enter."""
+        if name not in self._entered:
+            collection = self._collections.get(name)
+            rules = _rules(collection, self._collections, ("list", "view")).values() if collection is not None else ()
+            self._entered[name] = frozenset(one for rule in rules for one in _entered(rule))
+        return self._entered[name]
 
 
 def _rules(

@@ -1,5 +1,6 @@
 """Makes, changes and deletes collections: definition, table and every cache of them as one thing."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -44,8 +45,9 @@ class Collections:
         if name is not None:
             await self._catalog.get(project, name)
         collections = await self._catalog.collections(project)
-        wanted = (one for one in collections.values() if name in (None, one.name))
-        return [advice for one in wanted for advice in advise(one, collections)]
+        wanted = [one for one in collections.values() if name in (None, one.name)]
+        # Hundreds of collections take a second; others are served meanwhile.
+        return await asyncio.to_thread(advise, wanted, collections)
 
     async def create(self, project: Project, body: Mapping[str, object]) -> Collection:
         """Make a collection and its table, or its view, from a manifest.

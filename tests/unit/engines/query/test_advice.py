@@ -1,5 +1,6 @@
 """Lints, each with a rule that earns it and a neighbour that does not; and R003, which stops the save."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -63,7 +64,7 @@ def project(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyTyp
 def codes(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyType({}), **options: object) -> set[str]:
     collections = project(cards, teams)
     one = replace(collections["cards"], options=MappingProxyType(options))
-    return {advice.code for advice in advise(one, {**collections, "cards": one})}
+    return {advice.code for advice in advise([one], {**collections, "cards": one})}
 
 
 def rules(**of: str | None) -> dict[str, Any]:
@@ -156,10 +157,29 @@ def test_rules_that_look_at_each_other_in_a_circle() -> None:
     assert "R015" not in codes(listed("rows('cards').exists(c, c.owner == auth.id)"))
 
 
+def test_the_way_back_is_found_among_many_at_once() -> None:
+    """Layers of collections that all enter the next layer have a number of ways that grows with a power."""
+    faults = manifest.Faults()
+    made = {"users": manifest.users("p_1")}
+    layers, width = 8, 8
+    for layer in range(layers):
+        for at in range(width):
+            ahead = [f"c{layer + 1}_{other}" for other in range(width)] if layer + 1 < layers else ["c0_0"]
+            rule = " || ".join(f"rows('{name}').exists(r, r.id == record.id)" for name in ahead[:4])
+            one = manifest.read_collection({"name": f"c{layer}_{at}", "rules": {"list": rule}}, schema="p_1", faults=faults)
+            made[one.name] = one
+    started = time.perf_counter()
+    found = [advice for advice in advise(made.values(), made) if advice.code == "R015"]
+
+    assert faults.found == []
+    assert "c0_0 → c1_0 → c2_0" in next(one.message for one in found if one.collection == "c0_0")
+    assert time.perf_counter() - started < 20
+
+
 def test_a_read_expression_is_linted_too_and_the_place_is_told() -> None:
     fields = [*CARD_FIELDS, {"name": "cost", "type": "int", "read": "auth.nick == 'a' || 1 == 2"}]
 
-    found = advise(project({"fields": fields})["cards"], project({"fields": fields}))
+    found = advise([project({"fields": fields})["cards"]], project({"fields": fields}))
 
     assert [(one.code, one.pointer) for one in found] == [("R002", "/fields/11/read"), ("R009", "/fields/11/read")]
     assert found[0].place["snippet"] == "auth.nick == 'a' || 1 == 2\n                      ^"
