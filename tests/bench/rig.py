@@ -17,7 +17,7 @@ import httpx2
 
 from baas.infra.db.embedded.cluster import Cluster
 
-_EMAIL, _PASSWORD = "bench@example.com", "a password for the benchmark"
+EMAIL, PASSWORD = "bench@example.com", "a password for the benchmark"
 _TICK = os.sysconf("SC_CLK_TCK")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MIB = 1024**2
@@ -29,7 +29,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.chmod(0o755)
-        self._data = folder / "data"
+        self.data = folder / "data"
         self._baas = Path(sys.executable).with_name("baas")
 
     def __enter__(self) -> "Rig":
@@ -38,7 +38,7 @@ class Rig:
         self.url = f"http://127.0.0.1:{port}"
         environment = {**os.environ, "BAAS_API_PER_ADDRESS": "1000000000", "BAAS_ACCESS_LOG_SAMPLE": "0"}
         self._make_operator(environment)
-        command = [self._baas, "serve", "--port", str(port), "--data-dir", self._data]
+        command = [self._baas, "serve", "--port", str(port), "--data-dir", self.data]
         self._server = subprocess.Popen(command, env=environment, stderr=(self.folder / "stderr").open("w"))
         self._wait_until_ready()
         self.idle_memory = f"server {_memory(self.server_pid):.0f} MiB, PostgreSQL {_memory(*self.database_pids()):.0f} MiB"
@@ -60,14 +60,14 @@ class Rig:
         """A project with `rows` notes of one user; the user's access token and id."""
         self._rows = rows
         with httpx2.Client(base_url=self.url, timeout=60) as http:
-            token = _made(http.post("/v1/operators/sign-in", json={"email": _EMAIL, "password": _PASSWORD}))["token"]
+            token = _made(http.post("/v1/operators/sign-in", json={"email": EMAIL, "password": PASSWORD}))["token"]
             http.headers["authorization"] = f"Bearer {token}"
             _made(http.post("/v1/projects", json={"name": "bench"}))
-            user = _made(http.post(f"{self.base}/users", json={"email": _EMAIL, "password": _PASSWORD}))["id"]
+            user = _made(http.post(f"{self.base}/users", json={"email": EMAIL, "password": PASSWORD}))["id"]
             _made(http.post(f"{self.base}/collections", json=_NOTES))
             self._fill(http, user, rows)
             del http.headers["authorization"]
-            session = _made(http.post(f"{self.base}/auth/sign-in", json={"email": _EMAIL, "password": _PASSWORD}))
+            session = _made(http.post(f"{self.base}/auth/sign-in", json={"email": EMAIL, "password": PASSWORD}))
         return session["access_token"], user
 
     def statement_of(self, work: Callable[[], Any], name: str) -> str:
@@ -84,11 +84,11 @@ class Rig:
 
     @property
     def dsn(self) -> str:
-        return Cluster.of_running_server(self._data).url()
+        return Cluster.of_running_server(self.data).url()
 
     @property
     def pgbench(self) -> str:
-        own = sorted(self._data.glob("engine/*/**/bin/pgbench"))
+        own = sorted(self.data.glob("engine/*/**/bin/pgbench"))
         return str(own[-1]) if own else tool("pgbench")
 
     def database_pids(self) -> list[int]:
@@ -111,11 +111,11 @@ class Rig:
 
     @property
     def _log(self) -> Path:
-        return Cluster.of_running_server(self._data).log
+        return Cluster.of_running_server(self.data).log
 
     def _make_operator(self, environment: dict[str, str]) -> None:
-        command = [self._baas, "operators", "create", _EMAIL, "--password-stdin", "--data-dir", self._data]
-        subprocess.run(command, input=_PASSWORD, text=True, check=True, env=environment, stdout=subprocess.DEVNULL)
+        command = [self._baas, "operators", "create", EMAIL, "--password-stdin", "--data-dir", self.data]
+        subprocess.run(command, input=PASSWORD, text=True, check=True, env=environment, stdout=subprocess.DEVNULL)
 
     def _wait_until_ready(self) -> None:
         for _ in range(600):
@@ -148,7 +148,7 @@ class Rig:
         import asyncio
 
         async def run() -> None:
-            connection = await asyncpg.connect(Cluster.of_running_server(self._data).superuser_url("baas"))
+            connection = await asyncpg.connect(Cluster.of_running_server(self.data).superuser_url("baas"))
             await connection.execute(statement, timeout=600)
             await connection.close()
 
