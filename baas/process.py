@@ -193,7 +193,7 @@ def _open(
         cluster = Cluster(
             settings.data_dir,
             pg_bin=settings.pg_bin,
-            connections=settings.workers * (settings.db_pool_size + 2) + _CONNECTIONS_BESIDES,
+            connections=settings.workers * (settings.db_pool_size + 6) + _CONNECTIONS_BESIDES,
             say=tell,
             gave_up=gave_up,
         )

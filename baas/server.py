@@ -106,7 +106,12 @@ async def open_server(
     lifecycle = lifecycle or Lifecycle()
     log = log or Log(sys.stderr, level="warning")
     async with AsyncExitStack() as closing:
-        db = await Database.connect(database_url, size=settings.db_pool_size, limit_s=settings.statement_timeout_s)
+        db = await Database.connect(
+            database_url,
+            size=settings.db_pool_size,
+            limit_s=settings.statement_timeout_s,
+            pipelined=settings.db_pipeline,
+        )
         closing.push_async_callback(db.close)
         await migrate(db)
         await verify_secret_key(db, settings.secret_key.reveal().encode())

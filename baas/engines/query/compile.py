@@ -81,7 +81,8 @@ class Compiler:
         def make() -> Template:
             conditions = _where([sql("r.id = {}::uuid", Slot("id"))], (view, rows(table, record="r")))
             rev = sql("r.rev") if "rev" in table.columns else sql("null::int8 as rev")
-            return Template(sql("select {} as body, {} from {} r where {}", show.json("r"), rev, table.sql, conditions))
+            text = sql("select {} as body, {} from {} r where {}", show.json("r"), rev, table.sql, conditions)
+            return Template(text, None if tree.expand else "read")
 
         text = self._texts.get(("get", table.key, view.key, show.key), make)
         return text.bind({"id": tree.id}, asking.leaves)
@@ -96,13 +97,15 @@ class Compiler:
         order, found = shape_of(table, tree.sort, asking), _found(table, tree)
         sought = tuple(one.key for one in found)
         key = ("list", table.key, rule.key, wanted.key, sought, show.key, tree.sort, order, tree.limit, nulls, tree.count)
+        plain = tree.count == "none" and not (tree.expand or found)
 
         def make() -> Template:
             conditions = [one.condition("r") for one in found]
             visible = _where(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
             source = sql("{} r", _with_found(table, found))
-            return Template(_list(table, tree, order, nulls=nulls, visible=visible, show=show, source=source))
+            text = _list(table, tree, order, nulls=nulls, visible=visible, show=show, source=source)
+            return Template(text, "read" if plain else None)
 
         text = self._texts.get(key, make)
         slots = {} if tree.after is None else page.slots(tree.after)
@@ -154,7 +157,8 @@ class Compiler:
                         [*_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))], (create, rows(table, next="n"))
                     ),
                     _answer(table, view, show),
-                )
+                ),
+                "create",
             )
 
         return self._texts.get(key, make).bind(_one_rows_slots(table, tree.values, asking), asking.leaves)
@@ -203,7 +207,8 @@ class Compiler:
                     changes(table, names),
                     _where(conditions, (rule, before_and_after(table, names))),
                     _answer(table, view, show),
-                )
+                ),
+                "change",
             )
 
         return self._texts.get(key, make).bind(_change_slots(tree, names, asking), asking.leaves)
@@ -242,7 +247,8 @@ class Compiler:
                         (create, rows(table, next="n")),
                     ),
                     _answer(table, view, show),
-                )
+                ),
+                "change",
             )
 
         slots = {**_one_rows_slots(table, tree.values, asking), _REVISION: tree.rev}
@@ -255,7 +261,7 @@ class Compiler:
 
         def make() -> Template:
             conditions = _where(_this_one(tree.rev), (rule, rows(table, record="r")))
-            return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions))
+            return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
         return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)
 

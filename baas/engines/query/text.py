@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from baas.engines.rules.rule import Leaf
-from baas.infra.db.sql import Sql, Statement
+from baas.infra.db.sql import Cheap, Sql, Statement
 
 V = TypeVar("V")
 _SLOTS = "slots"
@@ -21,9 +21,9 @@ class Slot(NamedTuple):
 class Template:
     """A statement's text and where each of its parameters is found."""
 
-    __slots__ = ("_constants", "_readers", "_role", "text")
+    __slots__ = ("_cheap", "_constants", "_readers", "_role", "text")
 
-    def __init__(self, fragment: Sql) -> None:
+    def __init__(self, fragment: Sql, cheap: Cheap | None = None) -> None:
         statement = fragment.render()
         constants: list[object] = []
         readers: list[tuple[Hashable, Hashable]] = []
@@ -39,11 +39,13 @@ class Template:
         self._readers = tuple(readers)
         self._constants = tuple(constants)
         self._role = statement.role
+        self._cheap = cheap
 
     def bind(self, slots: Mapping[Hashable, object], leaves: Mapping[Hashable, Sequence[object]]) -> Statement:
         """The statement of this request: `slots` by name, `leaves` by the source of the rule they were folded from."""
         sources: dict[Hashable, object] = {**leaves, _SLOTS: slots, _CONSTANTS: self._constants}
-        return Statement(self.text, tuple(sources[source][key] for source, key in self._readers), self._role)  # type: ignore[index]
+        values = tuple(sources[source][key] for source, key in self._readers)  # type: ignore[index]
+        return Statement(self.text, values, self._role, self._cheap)
 
 
 class Kept(Generic[V]):

@@ -7,21 +7,27 @@ sql("select {} from {} where owner = {}", join(", ", columns), ident(schema, tab
 from collections.abc import Iterable
 from dataclasses import dataclass
 from string import Formatter
-from typing import LiteralString, NamedTuple
+from typing import Literal, LiteralString, NamedTuple
 
 _FORMATTER = Formatter()
 _MAX_NAME_BYTES = 63
+
+Cheap = Literal["read", "create", "change"]
+"""What a statement that is known to be quick does; a change may wait for others that hold locks on rows which are there."""
 
 
 class Statement(NamedTuple):
     """Text with `$1 … $n` and one value a hole, ready for the driver.
 
     `role`: it reads what a person's SQL gives, so the pool runs it as this role, which may read and nothing else.
+    `cheap`: it is complete in itself, touches few rows by an index and takes no locks but those of its own rows, so it may share
+    a connection with others that are under way, and when it writes, a commit.
     """
 
     text: str
     args: tuple[object, ...] = ()
     role: str | None = None
+    cheap: Cheap | None = None
 
 
 @dataclass(frozen=True, slots=True)
