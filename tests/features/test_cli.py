@@ -424,6 +424,7 @@ async def test_a_view_is_made_by_a_manifest(here: Terminal, project: ProjectUnde
     shown = await here.ok("collections", "create", json.dumps({"name": "open", "view": {"sql": "select id, title from todos"}}))
     assert shown["view"]["sql"] == "select id, title from todos"
     assert (await here.ok("collections", "show", "open"))["fields"][0]["name"] == "title"
-    refused = await here("collections", "create", json.dumps({"name": "bad", "view": {"sql": "select id from nowhere"}}), "--json")
+    bad = json.dumps({"name": "bad", "view": {"sql": "select id from nowhere"}})
+    refused = await here("collections", "create", bad, "--json")
     assert (refused.code, refused.problem["errors"][0]["code"]) == (1, "not_allowed_in_view")
     assert (await here("records", "delete", "open", "01a1f9e2-2d34-7102-9a55-c26544a8cfcf", "--yes", "--json")).code != 0

@@ -9,7 +9,7 @@ from baas.base.project import AuthSettings, CorsSettings, LimitSettings, Project
 
 _SECTIONS = {"auth": AuthSettings, "cors": CorsSettings, "limits": LimitSettings}
 _MAX_ORIGINS = 50
-# Of limits that may not be as low as 1, or may be off. A timeout that nothing keeps would lock the project out of its own records.
+# Of limits that may not be as low as 1, or may be off. A timeout that nothing keeps would lock a project out of its own records.
 _LOWEST = {"statement_timeout_ms": 50, "list_timeout_ms": 50, "anonymous_cost": 0}
 # What browsers send in Origin (RFC 6454, section 6.1): scheme, host in lower case, and a port unless it is the scheme's own.
 _ORIGIN = re.compile(r"(https?|[a-z][a-z0-9+.-]{1,30})://(\[[0-9a-f:]+\]|[a-z0-9_*.-]+)(:[0-9]{1,5})?")
