@@ -19,6 +19,14 @@ class Cycle(RequestResponseCycle):
 
     _head = b""  # held until the first piece of the body
 
+    async def run_asgi(self, app: Any) -> None:
+        """What is left of an answer that was cut is dropped: closing would wait for a client that may never take it, and with it
+        the end of the server.
+        """
+        await super().run_asgi(app)
+        if self.response_started and not self.response_complete:
+            self.transport.abort()
+
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
