@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -181,6 +182,40 @@ async def test_each_path_has_wishes_of_its_own(project: ProjectUnderTest) -> Non
     assert len(nested["expand"]["remarks"]) == 4
 
 
+async def test_no_two_wishes_share_an_answer(project: ProjectUnderTest) -> None:
+    """Statements are kept by what they depend on: every order, filter, value, limit and choice of fields is its own."""
+    await blog(project)
+    people = [await make(project, "people", name=name) for name in ("ann", "bob", "eve")]
+    post = await make(project, "posts", title="t")
+    draw = random.Random(8)
+    for n in range(12):
+        await make(project, "comments", n=n, text=draw.choice(["a", "b", "c"]), post=post, author=people[n % 3])
+    rows = await project.operator.list("comments", limit=100)
+    names = dict(zip(people, ("ann", "bob", "eve"), strict=True))
+    sorts: dict[str, Any] = {
+        "n": lambda one: one["n"],
+        "-n": lambda one: -one["n"],
+        "text,n": lambda one: (one["text"], one["n"]),
+        "-text,-n": lambda one: (-ord(one["text"]), -one["n"]),
+        "author.name,n": lambda one: (names[one["author"]], one["n"]),
+        "-author.name,n": lambda one: (-ord(names[one["author"]][0]), one["n"]),
+    }
+    filters: dict[str, Any] = {
+        "n >= $v": lambda one, v: one["n"] >= v,
+        "n < $v": lambda one, v: one["n"] < v,
+        "n != $v": lambda one, v: one["n"] != v,
+    }
+    asked = 0
+    for sort, wanted, value, limit, field in product(sorts, filters, (3, 7), (2, 20), ("n", "text")):
+        wish = {"comments": {"sort": sort, "filter": wanted, "vars": {"v": value}, "limit": limit, "fields": field}}
+        found = await one(project.anonymous, post, expand=json.dumps(wish), fields="title")
+        expected = [row[field] for row in sorted(rows, key=sorts[sort]) if filters[wanted](row, value)]
+        assert [row[field] for row in found["expand"]["comments"]] == expected[:limit], wish
+        assert ("expand_more" in found) == (len(expected) > limit)
+        asked += 1
+    assert asked == 144
+
+
 async def test_a_list_that_was_cut_says_so(project: ProjectUnderTest) -> None:
     """`expand_more` is there exactly when there is more than is shown; thirty without a limit."""
     await blog(project)
@@ -197,7 +232,7 @@ async def test_a_list_that_was_cut_says_so(project: ProjectUnderTest) -> None:
         deep = (await project.anonymous.list("people", expand=json.dumps(wish)))[0]
         assert "expand_more" not in deep
         assert [one.get("expand_more") == ["comments"] for one in deep["expand"]["posts"]] == cut
-        assert len(deep["expand"]["posts"][0]["expand"]["comments"]) == (limit and 29 or 10), "ten in a list inside a list"
+        assert len(deep["expand"]["posts"][0]["expand"]["comments"]) == ((limit and 29) or 10), "ten in a list inside a list"
     wide = {"comments": {"limit": 31}, "tags": {}}
     assert not any("expand_more" in one for one in await project.anonymous.list("posts", expand=json.dumps(wide)))
     both = {"posts": {"limit": 2, "fields": []}, "remarks": {"limit": 1}}
@@ -469,6 +504,26 @@ async def test_what_expand_refuses(project: ProjectUnderTest) -> None:
     assert ten.status_code == 200, ten.text
     for path in ("collections/posts/records", f"{POSTS}/{uuid4()}"):
         assert (await project.anonymous.post(path, params={"expand": "author"}, json={})).status_code in (400, 405)
+
+
+async def test_a_statement_of_too_many_rules_is_refused(project: ProjectUnderTest) -> None:
+    """Each path brings its rule; together they stay within what PostgreSQL plans in reasonable time."""
+    names = [f"r{n}" for n in range(10)]
+    fields = [{"name": name, "type": "int"} for name in ("a", "b", "c")]
+    await project.collection("nodes", fields, OPEN)
+    choice = "(a == 1 ? b : c) < (b == 2 ? a : c)"
+    links = [*fields, *(relation(name, "nodes") for name in names)]
+    rules = {"view": " || ".join(f"has(record.{name}) && {choice}" for name in "abc" * 5)}
+    changed = await project.operator.patch("collections/nodes", json={"fields": links, "rules": rules})
+    assert changed.status_code == 200, changed.text
+    node = await make(project, "nodes", a=1)
+    await project.operator.patch(f"collections/nodes/records/{node}", json={"r0": node})
+
+    few = await project.anonymous.get("collections/nodes/records", params={"expand": "r0.r1,r2"})
+    many = ",".join(f"{name}.{name}.{name}" for name in names)
+    refused = await project.anonymous.get("collections/nodes/records", params={"expand": many})
+    assert few.status_code == 200, few.text
+    assert code(refused) == (422, "limit_exceeded"), refused.text[:300]
 
 
 async def test_one_record_with_expansions_has_no_etag(project: ProjectUnderTest) -> None:

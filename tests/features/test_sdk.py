@@ -154,6 +154,29 @@ async def test_a_list_is_filtered_sorted_paged_and_counted(twin: Twin, todos: An
     assert ["n"] == list((await twin(lambda: todos.list(fields=["n"], limit=1))).items[0])
 
 
+async def test_records_come_with_those_they_lead_to(twin: Twin, project: ProjectUnderTest) -> None:
+    await project.collection("people", fields=[{"name": "name", "type": "text"}], rules=OPEN)
+    author = {"name": "author", "type": "relation", "to": "people", "inverse": "books"}
+    await project.collection("books", fields=[{"name": "title", "type": "text"}, author], rules=OPEN)
+    people, books = (twin.client().collection(name) for name in ("people", "books"))
+    ann = await twin(lambda: people.create(name="Ann"))
+    await twin(lambda: books.create_many([{"title": title, "author": ann.id} for title in "abc"]))
+
+    for wish in ("author.books", ["author", "author.books"], {"author": {"expand": "books"}}):
+        page = await twin(lambda wish=wish: books.list(expand=wish, sort="title"))
+        inside = page.items[0].expand["author"]
+        assert ("Ann", 3) == (inside["name"], len(inside["expand"]["books"]))
+        same = await twin(lambda wish=wish, first=page.items[0].id: books.get(first, expand=wish))
+        assert inside == same.expand["author"]
+    many = " || ".join(f"title == '{n}{'x' * 60}'" for n in range(20))
+    long = {"books": {"filter": f"title != 'a' || {many}", "sort": "-title", "limit": 1}}  # too long for an address
+    found = await twin(lambda: people.first(expand=long))
+    assert ["c"] == [book["title"] for book in found.expand["books"]]
+    assert ["books"] == found.expand_more
+    walked = await twin(lambda: books.iter(fields=["author.name"], expand="author", page_size=2))
+    assert [{"author": {"name": "Ann"}}] * 3 == [dict(record)["expand"] for record in walked]
+
+
 async def test_a_list_is_searched_and_measured(twin: Twin, project: ProjectUnderTest) -> None:
     fields = [{"name": "name", "type": "text", "search": True}, {"name": "place", "type": "geo_point"}]
     await project.collection("towns", fields=fields, rules=OPEN)

@@ -11,7 +11,7 @@ from baas.engines.query import page
 from baas.engines.query.aggregate import Aggregate
 from baas.engines.query.answer import Beside, Shown, shown
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
-from baas.engines.query.expand import Node, expanded, find_nodes
+from baas.engines.query.expand import Node, bounded, expanded, find_nodes
 from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
 from baas.engines.query.nearness import Nearness, Told
@@ -40,6 +40,8 @@ class Compiler:
 
     def __init__(self, *, texts: int = 2000, filters: int = 500, tables: int = 4000) -> None:
         self._texts: Kept[Template] = Kept(texts)
+        # Clients choose what is expanded, and the texts are long: they have a place of their own, where they push out no others.
+        self._expanded: Kept[Template] = Kept(filters)
         # Clients write filters, so whoever wants can fill this: few are kept, and a lost one costs a hundred microseconds.
         self._filters: Kept[Rule] = Kept(filters)
         self._nodes: Kept[tuple[Node, ...]] = Kept(filters)
@@ -55,7 +57,8 @@ class Compiler:
 
     def statement_of(self, text: str) -> tuple[str, Table] | None:
         """What a kept text does, and on which collection. It looks through all of them: for the log, not for requests."""
-        keys = (key for key, template in self._texts.items() if template.text == text and isinstance(key, tuple))
+        kept = (*self._texts.items(), *self._expanded.items())
+        keys = (key for key, template in kept if template.text == text and isinstance(key, tuple))
         key = next(keys, ())
         tables = (table for table_key, table in self._tables.items() if table_key in key)
         table = next(tables, None)
@@ -84,7 +87,8 @@ class Compiler:
             text = sql("select {} as body, {} from {} r where {}", show.json("r"), rev, table.sql, conditions)
             return Template(text, None if tree.expand else "read")
 
-        text = self._texts.get(("get", table.key, view.key, show.key), make)
+        key = ("get", table.key, view.key, show.key)
+        text = self._texts.get(key, make) if not tree.expand else self._expanded.get(key, lambda: bounded(make()))
         return text.bind({"id": tree.id}, asking.leaves)
 
     def list(self, table: Table, tree: List, asking: Asking) -> Statement:
@@ -96,8 +100,8 @@ class Compiler:
         nulls = None if tree.after is None else tuple(value is None for value in tree.after)
         order, found = shape_of(table, tree.sort, asking), _found(table, tree)
         sought = tuple(one.key for one in found)
-        key = ("list", table.key, rule.key, wanted.key, sought, show.key, tree.sort, order, tree.limit, nulls, tree.count)
-        plain = tree.count == "none" and not (tree.expand or found)
+        key = ("list", table.key, rule.key, wanted.key, sought, show.key, order, tree.limit, nulls, tree.count)
+        plain = tree.count == "none" and not (tree.expand or found or any(key.path for key in tree.sort))
 
         def make() -> Template:
             conditions = [one.condition("r") for one in found]
@@ -107,7 +111,7 @@ class Compiler:
             text = _list(table, tree, order, nulls=nulls, visible=visible, show=show, source=source)
             return Template(text, "read" if plain else None)
 
-        text = self._texts.get(key, make)
+        text = self._texts.get(key, make) if not tree.expand else self._expanded.get(key, lambda: bounded(make()))
         slots = {} if tree.after is None else page.slots(tree.after)
         for one in found:
             slots.update(one.slots())
@@ -136,7 +140,7 @@ class Compiler:
             text = line(show, tree.format, "r")
             return Template(sql("select {} as line from {} r where {} order by {}", text, table.sql, visible, order.by("r")))
 
-        key = ("export", tree.format, table.key, rule.key, wanted.key, show.key, tree.sort, shape_of(table, tree.sort, asking))
+        key = ("export", tree.format, table.key, rule.key, wanted.key, show.key, shape_of(table, tree.sort, asking))
         return self._texts.get(key, make).bind({}, asking.leaves), header(show, tree.format)
 
     def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:

@@ -20,6 +20,7 @@ from baas.engines.query.order import Order, order_of, ways
 from baas.engines.query.reach import BadName, Way, unknown
 from baas.engines.query.rows import clients_rows, rows
 from baas.engines.query.table import Link, Table
+from baas.engines.query.text import Template
 from baas.engines.query.tree import Expand
 from baas.engines.rules.rule import Rule, RuleError
 from baas.infra.db.sql import Sql, ident, join, literal, sql
@@ -31,6 +32,9 @@ DEFAULT_LIMITS = (30, 10, 5)
 MAX_LIMIT = 500
 MAX_RECORDS = 100_000
 """The most records that one answer could hold, expansions at their limits included."""
+
+MAX_TEXT = 128 * 1024
+"""Characters of a statement with expansions. Far fewer parameters fit in than the protocol can number."""
 
 CheckFilter = Callable[[Table, str, Asking], Rule]
 
@@ -102,6 +106,18 @@ def check_records(nodes: tuple[Node, ...], around: int) -> None:
             limit=MAX_RECORDS,
             hint="Lower the limit of the list, or of the lists in expand: they multiply.",
         )
+
+
+def bounded(template: Template) -> Template:
+    """The statement; raises Invalid (`limit_exceeded`) when the rules and filters of all paths make it too long."""
+    if len(template.text) > MAX_TEXT:
+        raise Invalid(
+            "The rules of so many expanded collections make too large a statement.",
+            code="limit_exceeded",
+            limit=MAX_TEXT,
+            hint="Ask for fewer paths at once.",
+        )
+    return template
 
 
 def find_nodes(table: Table, expand: tuple[Expand, ...], asking: Asking, check_filter: CheckFilter) -> tuple[Node, ...]:

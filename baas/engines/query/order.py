@@ -43,7 +43,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Keys in their order. `key` is what the text depends on beside the sort of the tree."""
+    """Keys in their order. `key` is what the text depends on."""
 
     keys: tuple[Key, ...]
     key: Hashable
@@ -75,11 +75,11 @@ def order_of(keys: tuple[SortKey, ...], found: tuple[Way, ...], asking: Asking) 
     """The order for this caller; `found` are the ways of these keys."""
     reached = [reach(way, asking) for way in found]
     made = (Key(at, one, key.descending, key.nulls_first) for at, (key, one) in enumerate(zip(keys, reached, strict=True)))
-    return Order(tuple(made), tuple(one.key for one in reached))
+    return Order(tuple(made), (keys, *(one.key for one in reached)))
 
 
 def shape_of(table: Table, keys: tuple[SortKey, ...], asking: Asking) -> Hashable:
-    """What the text of an order depends on beside the keys; nothing for plain fields, which is the common case."""
+    """What the text of an order depends on: the keys alone for plain fields, which is the common case."""
     if not any(key.path for key in keys) and not (asking.masked and table.gated(key.field for key in keys)):
-        return None
+        return keys
     return order_of(keys, ways(table, keys, asking), asking).key

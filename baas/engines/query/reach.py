@@ -10,6 +10,7 @@ reached.sql("r", "rs0")                             # its SQL for the row r; ali
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from baas.base.errors import did_you_mean
 from baas.engines.query.asking import Asking, Judgement
@@ -30,8 +31,7 @@ class BadName(Exception):
         super().__init__(f"{'.'.join(path)}: {message}")
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """The links from a record to a field."""
 
     table: Table

@@ -1,34 +1,23 @@
 # Made from _async/records.py by sdk/unasync.py; change that one.
-"""Records of one collection."""
+"""Records of one collection: what changes them."""
 
-from collections.abc import Iterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, cast
-from urllib.parse import urlencode
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import httpx2
 
 from baas_sdk._sync.paging import gone
-from baas_sdk._sync.transport import Transport, Call, parsed
+from baas_sdk._sync.reading import Reading
+from baas_sdk._sync.transport import Call, parsed
 from baas_sdk.errors import APIError, ConfigError, Conflict, NotFound, PreconditionFailed
-from baas_sdk.filters import Filter, compile_filter
 from baas_sdk.ids import uuid7
-from baas_sdk.models import M, Page, Record
+from baas_sdk.models import M, Record
 from baas_sdk.retry import Repeat
-from baas_sdk.wire import encode, segment
-
-Count = Literal["none", "estimate", "exact"]
-_LONGEST_QUERY = 2000
-"""Characters of a query that go into the address; longer ones are sent as a body, which no proxy cuts."""
+from baas_sdk.wire import encode
 
 
-class Collection(Generic[M]):
+class Collection(Reading[M]):
     """The records of one collection, as the caller's rules allow. Made by `client.collection(...)`."""
-
-    def __init__(self, transport: Transport, name: str, read: Callable[[Mapping[str, Any]], M]) -> None:
-        self.name = name
-        self._transport = transport
-        self._path = transport.options.path_of(f"collections/{segment(name)}/records")
-        self._read = read
 
     def create(self, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Creates a record from a mapping, keywords, or both, and gives it back; `{"id"}` alone when the caller may not view it.
@@ -70,106 +59,6 @@ class Collection(Generic[M]):
         repeat = Repeat.SAFE if own else Repeat.UNSENT
         answer = self._transport.json("POST", self._path, bodies, repeat=repeat, settle=settle)
         return [self._read(item) for item in answer["items"]]
-
-    def get(self, record_id: str, *, fields: Sequence[str] = ()) -> M:
-        """One record.
-
-        Raises:
-            NotFound: it is absent, or the view rule hides it.
-        """
-        return self._read(self._transport.json("GET", self._item(record_id), params=_given(fields=",".join(fields))))
-
-    def list(
-        self,
-        *,
-        filter: Filter | None = None,  # noqa: A002  # the server's own word
-        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
-        sort: str | Sequence[str] = (),
-        limit: int | None = None,
-        cursor: str | None = None,
-        fields: Sequence[str] = (),
-        count: bool | Count = False,
-        search: str | None = None,
-        near: Mapping[str, object] | None = None,
-    ) -> Page[M]:
-        """One page. `filter` is a text with `$names` from `vars`, or an `F` expression; `sort` is like `"-created_at,title"`.
-
-        `count=True` adds the exact `total` of the filter, `"estimate"` a cheap one. `search` is words as a person types them.
-        `near` is a place (`{"field": "place", "lat": 52.52, "lon": 13.4, "within": 5000}`) or a vector (`{"field": "embedding",
-        "vector": [0.1, 0.7]}`), and every item has its `_distance`. With either, the best or nearest comes first without `sort`.
-
-        Raises:
-            BadRequest: the filter or sort cannot be read; `facts["position"]` says where.
-            Forbidden, NotAuthenticated: the list rule can never hold for this caller.
-        """
-        compiled = compile_filter(filter, vars)
-        query: dict[str, object] = {
-            "filter": compiled.text if compiled is not None else None,
-            "vars": compiled.variables if compiled is not None and compiled.variables else None,
-            "sort": sort if isinstance(sort, str) else ",".join(sort),
-            "limit": limit,
-            "cursor": cursor,
-            "fields": ",".join(fields),
-            "count": {True: "exact", False: None}.get(count, count) if isinstance(count, bool) else count,
-            "search": search,
-            "near": near,
-        }
-        answer = self._query({name: value for name, value in query.items() if value not in (None, "")})
-        items = [self._read(item) for item in answer["items"]]
-        return Page(items, answer.get("next_cursor"), answer.get("total"))
-
-    def iter(
-        self,
-        *,
-        filter: Filter | None = None,  # noqa: A002  # the server's own word
-        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
-        sort: str | Sequence[str] = (),
-        fields: Sequence[str] = (),
-        search: str | None = None,
-        near: Mapping[str, object] | None = None,
-        page_size: int = 100,
-    ) -> Iterator[M]:
-        """Every record that `list` would give, page after page; nothing is held open between them.
-
-        Raises: as `list`.
-        """
-        cursor: str | None = None
-        while True:
-            page = self.list(
-                filter=filter, vars=vars, sort=sort, fields=fields, limit=page_size, cursor=cursor, search=search, near=near
-            )
-            for item in page.items:
-                yield item
-            cursor = page.next_cursor
-            if cursor is None:
-                return
-
-    def first(
-        self,
-        *,
-        filter: Filter | None = None,  # noqa: A002  # the server's own word
-        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
-        sort: str | Sequence[str] = (),
-    ) -> M | None:
-        """The first record in this order, or None.
-
-        Raises: as `list`.
-        """
-        page = self.list(filter=filter, vars=vars, sort=sort, limit=1)
-        return page.items[0] if page.items else None
-
-    def count(
-        self,
-        *,
-        filter: Filter | None = None,  # noqa: A002  # the server's own word
-        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
-    ) -> int:
-        """How many records `list` would give in all.
-
-        Raises: as `list`.
-        """
-        page = self.list(filter=filter, vars=vars, limit=1, count=True)
-        return page.total or 0
 
     def update(self, record: M | str, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Changes the given fields and gives the record as it is now.
@@ -220,15 +109,6 @@ class Collection(Generic[M]):
         headers = {} if rev is None else {"If-Match": f'"{rev}"'}
         self._transport.json("DELETE", self._item(record_id), headers=headers, repeat=Repeat.SAFE, settle=gone)
 
-    def _item(self, record_id: str) -> str:
-        return f"{self._path}/{segment(record_id)}"
-
-    def _query(self, query: Mapping[str, object]) -> Any:
-        texts = {name: value if isinstance(value, str) else encode(value).decode() for name, value in query.items()}
-        if len(urlencode(texts)) <= _LONGEST_QUERY:
-            return self._transport.json("GET", self._path, params=texts)
-        return self._transport.json("POST", f"{self._path}/query", dict(query), repeat=Repeat.SAFE)
-
     def _made(self, record_id: str, refusal: APIError) -> httpx2.Response | None:
         """The record, if the attempt whose answer was lost made it; its id alone when the caller may not view it."""
         try:
@@ -266,7 +146,3 @@ def _identity(record: object) -> tuple[str, int | None]:
     if not isinstance(record_id, str):
         raise ConfigError(f"{record!r} is neither a record nor an id.")
     return record_id, rev if isinstance(rev, int) else None
-
-
-def _given(**params: str) -> dict[str, str]:
-    return {name: value for name, value in params.items() if value}
