@@ -2,9 +2,11 @@
 
 from baas_sdk._async.client import AsyncClient
 from baas_sdk._async.files import AsyncBucket, AsyncDownload
+from baas_sdk._async.reading import AsyncExport
 from baas_sdk._async.records import AsyncCollection
 from baas_sdk._sync.client import Client
 from baas_sdk._sync.files import Bucket, Download
+from baas_sdk._sync.reading import Export
 from baas_sdk._sync.records import Collection
 from baas_sdk.errors import (
     APIError,
@@ -24,8 +26,23 @@ from baas_sdk.errors import (
     TimedOut,
     TooLarge,
 )
+from baas_sdk.expansions import Expansion
 from baas_sdk.filters import F, Filter
-from baas_sdk.models import File, Model, Page, Progress, Record, Release, Resource, Session, Site, User
+from baas_sdk.models import (
+    Expanded,
+    File,
+    Group,
+    Groups,
+    Model,
+    Page,
+    Progress,
+    Record,
+    Release,
+    Resource,
+    Session,
+    Site,
+    User,
+)
 from baas_sdk.stores import FileStore, MemoryStore, Store
 
 __version__ = "0.1.0"
@@ -35,6 +52,7 @@ __all__ = [
     "AsyncClient",
     "AsyncCollection",
     "AsyncDownload",
+    "AsyncExport",
     "BaasError",
     "BadRequest",
     "Bucket",
@@ -44,12 +62,17 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Download",
+    "Expanded",
+    "Expansion",
+    "Export",
     "F",
     "FieldError",
     "File",
     "FileStore",
     "Filter",
     "Forbidden",
+    "Group",
+    "Groups",
     "Invalid",
     "MemoryStore",
     "Model",

@@ -3,12 +3,13 @@
 Values never become text: each is a variable of its own, so no value can change what the filter means.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import NoReturn
+from itertools import count
+from typing import Any, NoReturn
 from uuid import UUID
 
 from baas_sdk.errors import ConfigError
@@ -30,8 +31,14 @@ class Compiled:
 class _Variables:
     """Hands out a name for each value, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Iterable[str] = ()) -> None:
         self.values: dict[str, object] = {}
+        self._taken = frozenset(taken)
+        self._elements: dict[Element, str] = {}
+
+    def element(self, element: "Element") -> str:
+        """The name of what stands for each element of a list. No field has a capital letter, so none is hidden by it."""
+        return self._elements.setdefault(element, f"E{len(self._elements) + 1}")
 
     def name(self, value: object) -> str:
         if isinstance(value, datetime | date):
@@ -41,7 +48,7 @@ class _Variables:
         return self._bind(_scalar(value))
 
     def _bind(self, value: object) -> str:
-        name = f"v{len(self.values) + 1}"
+        name = next(name for n in count(len(self.values) + 1) if (name := f"v{n}") not in self._taken)
         self.values[name] = value
         return f"${name}"
 
@@ -85,61 +92,10 @@ class _Not(Expression):
         return f"!({self.inner._text(variables)})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Compare(Expression):
-    path: str
-    sign: str
-    value: object
+class Value:
+    """What has a value in each record; comparisons make conditions of it."""
 
-    def _text(self, variables: _Variables) -> str:
-        right = self.value._text(variables) if isinstance(self.value, FieldPath) else variables.name(self.value)
-        return f"{self.path} {self.sign} {right}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _In(Expression):
-    path: str
-    values: Sequence[object]
-
-    def _text(self, variables: _Variables) -> str:
-        if not self.values:
-            return "false"
-        return f"{self.path} in [{', '.join(variables.name(value) for value in self.values)}]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Null(Expression):
-    path: str
-    sign: str
-
-    def _text(self, variables: _Variables) -> str:
-        return f"{self.path} {self.sign} null"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Call(Expression):
-    path: str
-    function: str
-    value: object
-
-    def _text(self, variables: _Variables) -> str:
-        return f"{self.path}.{self.function}({variables.name(self.value)})"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FieldPath(Expression):
-    """A field, or one of a related record: `F.title`, `F.author.name`; alone it is the condition that a bool field is true."""
-
-    _names: tuple[str, ...]
-
-    def __getattr__(self, name: str) -> "FieldPath":
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return FieldPath((*self._names, name))
-
-    def __getitem__(self, name: str) -> "FieldPath":
-        """The same for a name that Python or this class has taken: `F["class"]`, `F["contains"]`."""
-        return FieldPath((*self._names, name))
+    __slots__ = ()
 
     def __eq__(self, value: object) -> Expression:  # type: ignore[override]  # builds an expression, which is the point
         return self._equal("==", value)
@@ -150,49 +106,173 @@ class FieldPath(Expression):
     __hash__ = None  # type: ignore[assignment]  # an `in` or a dict key would call __eq__, which has no truth value
 
     def __lt__(self, value: object) -> Expression:
-        return _Compare(self._path(), "<", value)
+        return _Compare(self, "<", value)
 
     def __le__(self, value: object) -> Expression:
-        return _Compare(self._path(), "<=", value)
+        return _Compare(self, "<=", value)
 
     def __gt__(self, value: object) -> Expression:
-        return _Compare(self._path(), ">", value)
+        return _Compare(self, ">", value)
 
     def __ge__(self, value: object) -> Expression:
-        return _Compare(self._path(), ">=", value)
+        return _Compare(self, ">=", value)
 
     def in_(self, values: Iterable[object]) -> Expression:
         """One of these; of none, never."""
-        return _In(self._path(), tuple(values))
+        return _In(self, tuple(values))
 
     def is_null(self) -> Expression:
         """Nothing is stored."""
-        return _Null(self._path(), "==")
+        return _Null(self, "==")
+
+    def _equal(self, sign: str, value: object) -> Expression:
+        return _Null(self, sign) if value is None else _Compare(self, sign, value)
+
+    def _text(self, variables: _Variables) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compare(Expression):
+    left: Value
+    sign: str
+    right: object
+
+    def _text(self, variables: _Variables) -> str:
+        right = self.right._text(variables) if isinstance(self.right, Value) else variables.name(self.right)
+        return f"{self.left._text(variables)} {self.sign} {right}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _In(Expression):
+    left: Value
+    values: Sequence[object]
+
+    def _text(self, variables: _Variables) -> str:
+        if not self.values:
+            return "false"
+        return f"{self.left._text(variables)} in [{', '.join(variables.name(value) for value in self.values)}]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Null(Expression):
+    left: Value
+    sign: str
+
+    def _text(self, variables: _Variables) -> str:
+        return f"{self.left._text(variables)} {self.sign} null"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call(Expression):
+    left: Value
+    function: str
+    argument: object
+
+    def _text(self, variables: _Variables) -> str:
+        return f"{self.left._text(variables)}.{self.function}({variables.name(self.argument)})"
+
+
+class Element:
+    """Stands for each element of a list in a condition on them; two are never the same."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Each(Expression):
+    """A condition on the elements of a list; as a value the elements for which it is true."""
+
+    items: Value
+    function: str
+    element: Element
+    condition: Expression
+
+    def _text(self, variables: _Variables) -> str:
+        items, name = self.items._text(variables), variables.element(self.element)
+        return f"{items}.{self.function}({name}, {self.condition._text(variables)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Size(Value):
+    items: "FieldPath | _Each"
+
+    def _text(self, variables: _Variables) -> str:
+        return f"size({self.items._text(variables)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Distance(Value):
+    place: Value
+    lat: float
+    lon: float
+
+    def _text(self, variables: _Variables) -> str:
+        return f"distance({self.place._text(variables)}, geo({variables.name(self.lat)}, {variables.name(self.lon)}))"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldPath(Value, Expression):
+    """A field, or one of a related record: `F.title`, `F.author.name`; alone it is the condition that a bool field is true."""
+
+    _names: tuple[str, ...]
+    _element: Element | None = None
+
+    def __getattr__(self, name: str) -> "FieldPath":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> "FieldPath":
+        """The same for a name that Python or this class has taken: `F["class"]`, `F.author["size"]`."""
+        return FieldPath((*self._names, name), self._element)
 
     def contains(self, value: object) -> Expression:
         """A text that holds this one somewhere, upper and lower case apart."""
-        return _Call(self._path(), "contains", value)
+        return _Call(self, "contains", value)
 
     def startswith(self, value: str) -> Expression:
         """A text that starts with this one."""
-        return _Call(self._path(), "startsWith", value)
+        return _Call(self, "startsWith", value)
 
     def endswith(self, value: str) -> Expression:
         """A text that ends with this one."""
-        return _Call(self._path(), "endsWith", value)
+        return _Call(self, "endsWith", value)
 
-    def _equal(self, sign: str, value: object) -> Expression:
-        return _Null(self._path(), sign) if value is None else _Compare(self._path(), sign, value)
+    def exists(self, condition: "Condition") -> Expression:
+        """At least one element is so: `F.tags.exists(lambda tag: tag == "red")`. The elements of a list field, or the records
+        that a relation or back-relation leads to: `F.comments.exists(lambda comment: comment.likes > 3)`."""
+        return self._each("exists", condition)
 
-    def _path(self) -> str:
-        names = self._names if self._names[0] not in _ROOTS else ("record", *self._names)
-        for name in names:
-            if not (name.isascii() and name.isidentifier()):
-                raise ConfigError(f"{name!r} is no field name.")
-        return ".".join(names)
+    def all(self, condition: "Condition") -> Expression:
+        """Every element is so; also when there is none."""
+        return self._each("all", condition)
+
+    def size(self, condition: "Condition | None" = None) -> Value:
+        """How many elements there are, or are so; of a text, how many characters. To compare: `F.comments.size() >= 3`."""
+        return _Size(self if condition is None else self._each("filter", condition))
+
+    def distance(self, lat: float, lon: float) -> Value:
+        """Metres from a place, given in degrees north and east. To compare: `F.place.distance(52.52, 13.405) < 500`."""
+        return _Distance(self, lat, lon)
+
+    def _each(self, function: str, condition: "Condition") -> "_Each":
+        element = Element()
+        return _Each(self, function, element, _checked(condition(FieldPath((), element))))
 
     def _text(self, variables: _Variables) -> str:
-        return self._path()
+        for name in self._names:
+            if not (name.isascii() and name.isidentifier()):
+                raise ConfigError(f"{name!r} is no field name.")
+        if self._element is not None:
+            root: tuple[str, ...] = (variables.element(self._element),)
+        else:
+            root = ("record",) if self._names[0] in _ROOTS else ()
+        return ".".join((*root, *self._names))
+
+
+Condition = Callable[[FieldPath], Expression]
+"""A condition on one element of a list, given the element."""
 
 
 class _Fields:
@@ -219,16 +299,23 @@ def compile_filter(given: Filter | None, variables: Mapping[str, object] | None)
     Raises:
         ConfigError: variables beside an expression (they belong to a text), or a value no variable can hold.
     """
-    if isinstance(given, Expression):
-        if variables:
+    compiled = compile_filters({"filter": given}, variables)
+    return Compiled(compiled["filter"], compiled.get("vars", {})) if compiled else None
+
+
+def compile_filters(given: Mapping[str, Filter | None], variables: Mapping[str, object] | None) -> dict[str, Any]:
+    """Several filters that share `vars`, by name: their texts and, unless there are none, the variables of all under `vars`.
+
+    Raises: as `compile_filter`.
+    """
+    if variables and not any(isinstance(one, str) for one in given.values()):
+        if any(one is not None for one in given.values()):
             raise ConfigError("vars belong to a text filter; an F expression carries its own values.")
-        names = _Variables()
-        return Compiled(given._text(names), names.values)
-    if given is None:
-        if variables:
-            raise ConfigError("vars without a filter would have no effect.")
-        return None
-    return Compiled(given, {name: _scalar(value) for name, value in (variables or {}).items()})
+        raise ConfigError("vars without a filter would have no effect.")
+    names = _Variables(variables or ())
+    texts = {name: one._text(names) if isinstance(one, Expression) else one for name, one in given.items() if one is not None}
+    values = {name: _scalar(value) for name, value in (variables or {}).items()} | names.values
+    return {**texts, "vars": values} if values else texts
 
 
 def _checked(value: object) -> Expression:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 Json = dict[str, Any]
 _MOMENTS = ("created_at", "updated_at", "last_used_at", "expires_at", "activated_at")
@@ -20,7 +20,12 @@ class Resource(Mapping[str, Any]):
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         object.__setattr__(self, "_json", dict(data))
-        object.__setattr__(self, "_data", {name: _moment(name, value) for name, value in data.items()})
+        object.__setattr__(self, "_data", {name: self._read(name, value) for name, value in data.items()})
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Any:
+        """What stands under a name, of its JSON."""
+        return _moment(name, value)
 
     def __getitem__(self, name: str) -> Any:
         return self._data[name]
@@ -62,13 +67,75 @@ class Resource(Mapping[str, Any]):
 
 
 class Record(Resource):
-    """A record of a collection; its `rev` lets `update` refuse to overwrite somebody else's change."""
+    """A record of a collection; its `rev` lets `update` refuse to overwrite somebody else's change.
+
+    `expand` holds the records it leads to, when they were asked for; `expand_more` the names of those lists that were cut.
+    """
 
     __slots__ = ()
     id: str
     rev: int
     created_at: datetime
     updated_at: datetime
+    expand: "Expanded"
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Any:
+        return Expanded(value) if name == "expand" and isinstance(value, Mapping) else _moment(name, value)
+
+
+class Expanded(Resource):
+    """The records that another one leads to, by the name of the relation: one `Record` or None, or a list of them."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _read(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [Record(one) for one in value]
+        return Record(value) if isinstance(value, Mapping) else value
+
+    def one(self, name: str) -> Record | None:
+        """The record of a relation to one; None where it is empty or hidden.
+
+        Raises:
+            KeyError: the name was not expanded. TypeError: it leads to many.
+        """
+        found = self[name]
+        if isinstance(found, list):
+            raise TypeError(f"{name} leads to many records: say many({name!r}).")
+        return cast("Record | None", found)
+
+    def many(self, name: str) -> list[Record]:
+        """The records of a relation to many, or of a back-relation.
+
+        Raises:
+            KeyError: the name was not expanded. TypeError: it leads to one.
+        """
+        found = self[name]
+        if not isinstance(found, list):
+            raise TypeError(f"{name} leads to one record: say one({name!r}).")
+        return found
+
+
+class Group(Resource):
+    """One row of an aggregate: what it is grouped by, and its figures."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The rows of an aggregate. `more` tells whether there were more than the limit."""
+
+    items: list[Group]
+    more: bool
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 class User(Record):

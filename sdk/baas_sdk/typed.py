@@ -19,7 +19,8 @@ _READERS: Mapping[object, Callable[[Any], Any]] = types.MappingProxyType(
 def reader_of(model: type[T]) -> Callable[[Mapping[str, Any]], T]:
     """A function that makes a `model` of a record's JSON object. Fields the class does not know are left out.
 
-    A class with `model_validate` (pydantic) reads the object itself; a dataclass gets its fields as keywords.
+    A class with `model_validate` (pydantic) reads the object itself; a dataclass gets its fields as keywords, and fields
+    that are dataclasses, or lists of them, are read in the same way: what was expanded becomes classes too.
 
     Raises:
         ConfigError: the class is neither.
@@ -39,7 +40,26 @@ def _reader(hint: object) -> Callable[[Any], Any]:
         members = [one for one in get_args(hint) if one is not type(None)]
         inner = _reader(members[0]) if len(members) == 1 else _as_is
         return lambda value: None if value is None else inner(value)
+    if get_origin(hint) is list:
+        (member,) = get_args(hint)
+        each = _reader(member)
+        return _as_is if each is _as_is else lambda value: [each(one) for one in value]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _Inner(hint)
     return _READERS.get(hint, _as_is)
+
+
+class _Inner:
+    """Reads a class inside a class. Made when it first reads, since classes may hold each other."""
+
+    def __init__(self, model: type[Any]) -> None:
+        self._model = model
+        self._read: Callable[[Mapping[str, Any]], Any] | None = None
+
+    def __call__(self, value: Any) -> Any:
+        if self._read is None:
+            self._read = reader_of(self._model)
+        return self._read(value)
 
 
 def _as_is(value: Any) -> Any:
