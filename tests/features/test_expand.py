@@ -356,6 +356,22 @@ async def test_a_rule_that_needs_the_callers_own_record_has_it(project: ProjectU
     assert [len(item["expand"]["posts"]) for item in await user.list("people", expand=inside)] == [1, 1]
 
 
+async def test_a_key_sees_inside_what_its_scopes_reach(project: ProjectUnderTest) -> None:
+    """`users` is a scope of its own, also behind a relation: who may read posts may not read everybody's address there."""
+    await project.collection("posts", [relation("owner", "users", inverse="posts")], OPEN)
+    owners = [(await project.user(email)).id for email in ("b@example.com", "a@example.com")]
+    posts = [await make(project, "posts", owner=owner) for owner in owners]
+    records, users, both = await project.key("records"), await project.key("users"), await project.key("records", "users")
+
+    assert [one["expand"] for one in await records.list("posts", expand="owner")] == [{"owner": None}] * 2
+    assert (await one(records, posts[0], fields="owner.email"))["expand"] == {"owner": None}
+    assert [one["expand"] for one in await users.list("users", expand="posts.owner")] == [{"posts": []}] * 2
+    assert [one["id"] for one in await records.list("posts", sort="owner.email")] == posts
+    assert (await one(both, posts[0], fields="owner.email"))["expand"] == {"owner": {"email": "b@example.com"}}
+    assert [one["id"] for one in await both.list("posts", sort="owner.email")] == posts[::-1]
+    assert [len(one["expand"]["posts"]) for one in await both.list("users", expand="posts")] == [1, 1]
+
+
 async def test_what_does_not_exist_for_a_caller_answers_like_what_never_did(project: ProjectUnderTest) -> None:
     """Hidden fields and relations, locked collections, at every depth, in expand, fields, sort and filter: 0 bits."""
     await blog(project, tags={"view": None, "list": None})
