@@ -11,6 +11,7 @@ from baas.base.clock import Clock
 from baas.base.principal import Principal
 from baas.base.project import LimitSettings, Project
 from baas.base.settings import Settings
+from baas.engines.changes.reader import Feed
 from baas.engines.query.compile import Compiler
 from baas.engines.query.slow import SlowQueries
 from baas.engines.schema.catalog import Catalog
@@ -45,6 +46,7 @@ from baas.infra.crypto.secretbox import SecretBox
 from baas.infra.db.listen import Invalidations
 from baas.infra.db.migrate import is_current, migrate
 from baas.infra.db.pool import Database
+from baas.infra.db.signals import Signals
 from baas.infra.http.middleware import Edge
 from baas.infra.http.probes import Probes
 from baas.infra.http.router import Router
@@ -67,6 +69,7 @@ class Server:
     operators: Operators
     projects: Projects
     denials: Denials
+    feed: Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class _Rooms:
     files: Files
     hosting: Hosting
     compiler: Compiler
+    feed: Feed
 
     async def principal(self, credential: str, project: Project | None) -> Principal:
         """Who presents this credential; its prefix says which room knows. Raises Unauthenticated."""
@@ -119,10 +123,14 @@ async def open_server(
         passwords = _passwords(settings)
         closing.callback(passwords.close)
         blobs = DiskStore(settings.data_dir / "files")
-        rooms = _rooms(settings, db, invalidations, passwords, blobs)
+        signals = Signals(database_url)
+        rooms = _rooms(settings, db, invalidations, passwords, blobs, Feed(db, signals))
         await invalidations.start()
         closing.push_async_callback(invalidations.stop)
-        sweeper = Sweeper(blobs, rooms.projects, (rooms.auth.sweep, rooms.denials.sweep, rooms.files.sweep, rooms.hosting.sweep))
+        await signals.start()
+        closing.push_async_callback(signals.stop)
+        sweeps = (rooms.auth.sweep, rooms.denials.sweep, rooms.files.sweep, rooms.hosting.sweep, rooms.feed.sweep)
+        sweeper = Sweeper(blobs, rooms.projects, sweeps)
         await sweeper.start()
         closing.push_async_callback(sweeper.stop)
         await rooms.denials.start()
@@ -133,7 +141,7 @@ async def open_server(
             db.tell_of_slow(slow.note, settings.slow_query_ms / 1000)
             closing.push_async_callback(slow.stop)
         app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log, metrics=metrics)
-        yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials)
+        yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
 
 
 def _passwords(settings: Settings) -> Passwords:
@@ -145,7 +153,9 @@ def _passwords(settings: Settings) -> Passwords:
     )
 
 
-def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passwords: Passwords, blobs: BlobStore) -> _Rooms:
+def _rooms(  # noqa: PLR0917  what the parts are made of
+    settings: Settings, db: Database, invalidations: Invalidations, passwords: Passwords, blobs: BlobStore, feed: Feed
+) -> _Rooms:
     clock, compiler, box = Clock(), Compiler(), SecretBox(settings.secret_key.reveal().encode())
     founders: list[Founder] = []
     longest_ms = int(settings.statement_timeout_s * 1000)
@@ -166,7 +176,7 @@ def _rooms(settings: Settings, db: Database, invalidations: Invalidations, passw
     founders += [collections.found_project, auth.found_project]
     projects.on_dropped += [files.forget_project, hosting.forget_project]
     keys = Keys(db, invalidations)
-    return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting, compiler)
+    return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting, compiler, feed)
 
 
 def _app(
@@ -200,4 +210,5 @@ def _app(
         log=log,
         metrics=metrics,
         denied=rooms.denials.note,
+        written=rooms.feed.written,
     )

@@ -15,7 +15,7 @@ FLOORS = (
     ("baas.server", "baas.process", "baas.__main__"),
 )
 INFRA = ("observe", "db", "crypto", "blobs", "http")
-ENGINES = ("schema", "rules", "query")
+ENGINES = ("schema", "rules", "query", "changes")
 FEATURES = ("projects", "auth", "collections", "records", "rules", "files", "hosting", "console")
 OPEN_TO_ROOMS_BELOW = ("service", "model")
 

@@ -11,6 +11,7 @@ from baas.engines.rules.rows import Rows
 from baas.engines.rules.rule import Facts, Folded, Leaf, Rule
 from baas.engines.schema.collection import Action
 from baas.infra.db.sql import Sql, sql
+from baas.infra.observe.requests import REQUEST_ID
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -33,6 +34,9 @@ class Judgement(NamedTuple):
 
 # The hole for the id of the user who asks, null for everyone else.
 CALLER = Leaf("caller", 0)
+# A condition of every statement that writes, true whoever asks: it tells the change log, which triggers write, who does it and in
+# which request. A query of its own, so that PostgreSQL evaluates it once and before anything else.
+SIGNED = sql("(select set_config('baas.by', {}::text, true)) is not null", Leaf("caller", 1))
 ALWAYS = Judgement(True, True)
 NEVER = Judgement(False, False)
 
@@ -40,6 +44,11 @@ NEVER = Judgement(False, False)
 def scope_of(collection: str) -> str:
     """The scope that a key needs for the records of a collection: accounts are a matter of their own."""
     return USERS if collection == USERS else "records"
+
+
+def signature(principal: Principal) -> str:
+    """The principal as the change log names him: `user:<id>`, `key:<id>`, `operator:<id>`, `anonymous`."""
+    return f"{principal.kind}:{principal.id}" if principal.id else principal.kind
 
 
 class Asking:
@@ -68,7 +77,8 @@ class Asking:
         self.masked = not principal.privileged if masked is None else masked
         self.sent = sent
         self.limit_s = limit_s
-        self.leaves: dict[Hashable, Sequence[object]] = {"caller": (principal.id if principal.kind == "user" else None,)}
+        user_id = principal.id if principal.kind == "user" else None
+        self.leaves: dict[Hashable, Sequence[object]] = {"caller": (user_id, f"{signature(principal)} {REQUEST_ID.get()}")}
         self._via = via
         self._auth = auth
         self._known: dict[Hashable, Judgement] = {}

@@ -10,7 +10,7 @@ from typing import Literal
 from baas.engines.query import page
 from baas.engines.query.aggregate import Aggregate
 from baas.engines.query.answer import Beside, Shown, shown
-from baas.engines.query.asking import ALWAYS, Asking, Judgement
+from baas.engines.query.asking import ALWAYS, SIGNED, Asking, Judgement
 from baas.engines.query.expand import Node, bounded, expanded, find_nodes
 from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
@@ -158,7 +158,8 @@ class Compiler:
                     _names(table.columns, "n"),
                     one_row(table),
                     _where(
-                        [*_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))], (create, rows(table, next="n"))
+                        [SIGNED, *_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))],
+                        (create, rows(table, next="n")),
                     ),
                     _answer(table, view, show),
                 ),
@@ -179,13 +180,14 @@ class Compiler:
             return Template(
                 sql(
                     "with n as (select {} from {}), made as (insert into {} as r ({}) select {} from n"
-                    " where (select bool_and(coalesce({}, false)) from n) returning r.id, {})"
+                    " where {} and (select bool_and(coalesce({}, false)) from n) returning r.id, {})"
                     " select string_agg(made.body, ',' order by n._position) as items from made join n using (id)",
                     _unpacked(table),
                     _many_rows(table),
                     table.sql,
                     _names(table.columns),
                     _names(table.columns, "n"),
+                    SIGNED,
                     allowed,
                     _answer(table, view, show),
                 )
@@ -202,7 +204,7 @@ class Compiler:
 
         def make() -> Template:
             holding = [*_references_hold(refs, old="r"), *_demands_hold(demands, before_and_after(table, names))]
-            conditions = [*_this_one(tree.rev), *holding]
+            conditions = [SIGNED, *_this_one(tree.rev), *holding]
             return Template(
                 sql(
                     "update {} r set {} from {} where {} returning {}",
@@ -229,7 +231,8 @@ class Compiler:
 
         def make() -> Template:
             both = before_and_after(table, tree.replaces)
-            replaced = [*_this_one(tree.rev), *_references_hold(refs, old="r"), *_stay(tree.fixed), *_demands_hold(changed, both)]
+            holding = [*_references_hold(refs, old="r"), *_stay(tree.fixed), *_demands_hold(changed, both)]
+            replaced = [SIGNED, *_this_one(tree.rev), *holding]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
             only_replace = [sql("false")] if only_old else []
             return Template(
@@ -247,7 +250,7 @@ class Compiler:
                     _names(table.columns),
                     _names(table.columns, "n"),
                     _where(
-                        [*only_replace, absent, *_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
+                        [SIGNED, *only_replace, absent, *_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
                         (create, rows(table, next="n")),
                     ),
                     _answer(table, view, show),
@@ -264,7 +267,7 @@ class Compiler:
         key = ("delete", table.key, tree.rev is None, rule.key)
 
         def make() -> Template:
-            conditions = _where(_this_one(tree.rev), (rule, rows(table, record="r")))
+            conditions = _where([SIGNED, *_this_one(tree.rev)], (rule, rows(table, record="r")))
             return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
         return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)

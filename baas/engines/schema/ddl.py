@@ -30,7 +30,7 @@ class Piece:
 
     name: str
     key: tuple[object, ...]
-    kind: Literal["constraint", "index", "column"]
+    kind: Literal["constraint", "index", "column", "trigger"]
     create: Callable[[], Sql]
 
 
@@ -49,7 +49,25 @@ def create(collection: Collection, predicate: Predicate) -> list[Sql]:
         *(_column(field) for field in collection.fields),
     ]
     made = sql("create table {} ({})", table(collection), join(", ", columns))
-    return [made, *(piece.create() for piece in _pieces(collection, predicate))]
+    return [made, *_logged(collection), *(piece.create() for piece in _pieces(collection, predicate))]
+
+
+def _logged(collection: Collection) -> list[Sql]:
+    """Every change of a record is written into the change log by the table itself: no writer can forget it."""
+    new, change = ident(collection.schema, "_log_new"), ident(collection.schema, "_log_change")
+    return [
+        sql(
+            'create trigger "_log_new" after insert on {} referencing new table as new_rows'
+            " for each statement execute function {}()",
+            table(collection),
+            new,
+        ),
+        sql(
+            'create trigger "_log_change" after update or delete on {} for each row execute function {}()',
+            table(collection),
+            change,
+        ),
+    ]
 
 
 def exclusive(collection: Collection) -> Sql:
@@ -180,7 +198,19 @@ def _alter_column(old: Field, new: Field) -> Iterator[Sql]:
 def _pieces(collection: Collection, predicate: Predicate) -> list[Piece]:
     """In an order that two collections of equal shape share, which is how renamed pieces are paired."""
     pieces = [piece for field in collection.fields for piece in _field_pieces(collection, field)]
-    return [*pieces, *(_index_piece(collection, index, predicate) for index in collection.indexes), *_search_pieces(collection)]
+    indexes = (_index_piece(collection, index, predicate) for index in collection.indexes)
+    return [*pieces, *indexes, *_search_pieces(collection), *_count_pieces(collection)]
+
+
+def _count_pieces(collection: Collection) -> Iterator[Piece]:
+    """A key that sets a relation to null changes a record without a statement of ours; the table counts its revision."""
+    if any(target(field) is not None and field.options.get("on_delete") == "set_null" for field in collection.fields):
+        made = sql(
+            'create trigger "_count_change" before update on {} for each row when (new.rev = old.rev) execute function {}()',
+            table(collection),
+            ident(collection.schema, "_count_change"),
+        )
+        yield Piece("_count_change", (), "trigger", lambda: made)
 
 
 def _field_pieces(collection: Collection, field: Field) -> Iterator[Piece]:
@@ -273,6 +303,8 @@ def _search_pieces(collection: Collection) -> Iterator[Piece]:
 def _drop_piece(collection: Collection, piece: Piece) -> Sql:
     if piece.kind == "column":
         return sql("alter table {} drop column {}", table(collection), ident(piece.name))
+    if piece.kind == "trigger":
+        return sql("drop trigger {} on {}", ident(piece.name), table(collection))
     if piece.kind == "index":
         return sql("drop index {}", ident(collection.schema, piece.name))
     return sql("alter table {} drop constraint {}", table(collection), ident(piece.name))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -90,8 +91,8 @@ class RecordsApi:
         return (
             _endpoint("GET", "", self.list, "List records", query=_LIST_PARAMETERS, responses={200: _PAGE}),
             _endpoint("POST", "", self.create, "Create a record, or up to 1,000", request=_WRITE, responses={201: _RECORD}),
-            _endpoint("POST", "/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
-            _endpoint("POST", "/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
+            _question("/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
+            _question("/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
             _endpoint("GET", "/{id}", self.get, "Get a record", query=_GET_PARAMETERS, responses={200: _RECORD, 304: None}),
             _endpoint("PATCH", "/{id}", self.patch, "Change fields of a record", request=_WRITE, responses={200: _RECORD}),
             _endpoint(
@@ -280,6 +281,11 @@ def _endpoint(
         request=request,
         responses=responses,
     )
+
+
+def _question(path: str, handle: Handle, summary: str, *, request: Body, responses: Mapping[int, Body | None]) -> Endpoint:
+    """A POST that changes nothing."""
+    return replace(_endpoint("POST", path, handle, summary, request=request, responses=responses), asks=True)
 
 
 _FIELDS_PARAMETER: Mapping[str, Mapping[str, object]] = {

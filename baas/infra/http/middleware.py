@@ -33,6 +33,7 @@ from baas.infra.http.router import Found, Router
 from baas.infra.http.routes import Authenticate, Endpoint, Resolve
 from baas.infra.observe.log import Log
 from baas.infra.observe.metrics import Metrics
+from baas.infra.observe.requests import REQUEST_ID
 from baas.infra.observe.timing import TIMINGS, Timings
 
 SiteOfHost = Callable[[str], Awaitable[tuple[Project, str | None] | None]]
@@ -40,6 +41,9 @@ SiteOfHost = Callable[[str], Awaitable[tuple[Project, str | None] | None]]
 
 Denied = Callable[[Project, Principal, str, BaasError], None]
 """Told of every refusal by a rule, with the request's id, at once and without waiting."""
+
+Written = Callable[[Project], None]
+"""Told after every call that may have changed something in a project, at once and without waiting."""
 
 _API = "/v1/"
 _PROJECTS = "/v1/projects/"
@@ -52,6 +56,7 @@ class _Exchange:
     __slots__ = (
         "_send",
         "address",
+        "changes",
         "complete",
         "cors",
         "deadline",
@@ -83,6 +88,7 @@ class _Exchange:
         self.timings: Timings | None = None  # of those who may know
         self.reading = False
         self.complete = False
+        self.changes = False
         self.deadline: Deadline | None = None
         self.place: Place | None = None  # held while the body has yet to come
 
@@ -128,6 +134,7 @@ class Edge:
         log: Log,
         metrics: Metrics,
         denied: Denied | None = None,
+        written: Written | None = None,
     ) -> None:
         self._router = router
         self._settings = settings
@@ -138,6 +145,7 @@ class Edge:
         self._log = log
         self._metrics = metrics
         self._denied = denied
+        self._written = written
         self._own_hosts = own_hosts(settings)
         self._proxies = Proxies(settings.trusted_proxies)
         self._headers = SecurityHeaders(settings.url)
@@ -185,6 +193,8 @@ class Edge:
             self._deadlines.end(deadline)
         if error is not None:
             await self._answer_error(scope, exchange, error)
+        elif exchange.changes and exchange.project is not None and self._written is not None:
+            self._written(exchange.project)
         self._record(scope, exchange, time.perf_counter() - started)
 
     # ── in running order ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -266,6 +276,8 @@ class Edge:
 
     def _run(self, scope: Scope, exchange: _Exchange, found: Found, site: str | None) -> Awaitable[None]:
         project, endpoint = exchange.project, found.endpoint
+        REQUEST_ID.set(exchange.request_id)
+        exchange.changes = endpoint.method != "GET" and not endpoint.asks
         scope["baas.context"] = Context(
             exchange.request_id, exchange.principal, exchange.address, project, site, exchange.head.forwarded
         )

@@ -1,0 +1,204 @@
+"""Reads a project's changes behind a cursor, and wakes those who wait for more.
+
+Three things wake a reader, each a net under the one before: an event in this process, a notification from another server while it
+knows that somebody here listens, and a look every quarter of a second.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+
+from baas.base.errors import Gone
+from baas.base.project import Project
+from baas.engines.changes import sequencer
+from baas.engines.changes.log import Change, Cursor
+from baas.infra.db.pool import Database, Row
+from baas.infra.db.signals import Signals
+from baas.infra.db.sql import ident, sql
+
+POLL_S = 0.25
+KEEP = timedelta(days=7)
+KEEP_MOST = 1_000_000
+_CHUNK = 5_000
+_WATCH, _WRITTEN = "watch ", "written "
+_WATCH_EVERY_S, _WATCHED_S = 10.0, 30.0
+_WATCHED_MOST = 10_000
+
+
+class Waiter:
+    """Wakes when the project may have changes that were not there at the wait before."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    async def wait(self, timeout_s: float = POLL_S) -> bool:
+        """Return at a hint of changes or after `timeout_s`, but never later than the poll; whether there was a hint.
+
+        Read after it, whatever it says: a hint may be lost.
+        """
+        try:
+            await asyncio.wait_for(self._event.wait(), min(timeout_s, POLL_S))
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Feed:
+    """The changes of projects. At least once, in order for each record, nothing lost within retention, one change a position.
+
+    `signals` None: one server alone. Changes of views and of anything but records are not in it.
+    """
+
+    def __init__(
+        self, db: Database, signals: Signals | None = None, *, keep: timedelta = KEEP, keep_most: int = KEEP_MOST
+    ) -> None:
+        self._db = db
+        self._signals = signals
+        self._keep, self._keep_most = keep, keep_most
+        self._waiters: dict[str, list[Waiter]] = {}
+        self._watched: dict[str, float] = {}  # by other servers, until then; the own one hears itself too
+        self._announced: dict[str, float] = {}
+        if signals is not None:
+            signals.on_signal(self._heard)
+
+    async def head(self, project: Project) -> Cursor:
+        """Behind every change that was committed before this call."""
+        await sequencer.settle(self._db, project.schema)
+        row = await self._db.fetch_row(sql("select epoch, last_pos from {}", ident(project.schema, "_feed")))
+        return _cursor(row)
+
+    async def read(self, project: Project, after: Cursor, limit: int = 500) -> Sequence[Change]:
+        """The next changes, at most `limit`, in order of position; none: there are none yet.
+
+        Raises Gone (`feed_gone`, with a fresh `cursor`) when the cursor is of another epoch, from the future, or older than
+        what is kept: read what you follow anew, then go on from the fresh one.
+        """
+        await sequencer.settle(self._db, project.schema)
+        rows = await self._db.fetch(
+            sql(
+                "select f.epoch, f.last_pos, f.floor_pos, l.* from {} f left join lateral"
+                " (select * from {} l where l.pos > {} and f.epoch = {}::uuid order by l.pos limit {}) l on true",
+                ident(project.schema, "_feed"),
+                ident(project.schema, "_change_log"),
+                after.pos,
+                after.epoch,
+                limit,
+            )
+        )
+        first = rows[0]
+        if str(first["epoch"]) != after.epoch or not first["floor_pos"] <= after.pos <= first["last_pos"]:
+            raise gone(_cursor(first))
+        return [_change(row) for row in rows if row["pos"] is not None]
+
+    @asynccontextmanager
+    async def watching(self, project: Project) -> AsyncIterator[Waiter]:
+        """Inside, this project's changes wake the waiter, on whichever server they are made."""
+        waiter, key = Waiter(), project.key
+        self._waiters.setdefault(key, []).append(waiter)
+        announcing = asyncio.create_task(self._announce(key)) if self._signals is not None else None
+        try:
+            yield waiter
+        finally:
+            self._waiters[key].remove(waiter)
+            if not self._waiters[key]:
+                del self._waiters[key]
+            if announcing is not None:
+                announcing.cancel()
+                await asyncio.gather(announcing, return_exceptions=True)
+
+    def written(self, project: Project) -> None:
+        """Changes of this project have just been committed. Cheap, waits for nothing; may be forgotten, because of the poll."""
+        self._wake(project.key)
+        if self._signals is not None and self._watched.get(project.key, 0.0) > time.monotonic():
+            self._signals.send(_WRITTEN + project.key)
+
+    async def sweep(self, project: Project) -> int:
+        """Put what is pending into the log, and give back what is older or more than is kept; the number of changes removed."""
+        await sequencer.settle(self._db, project.schema)
+        removed = 0
+        while True:
+            gone_now = await self._remove_chunk(project.schema)
+            removed += gone_now
+            if gone_now < _CHUNK:
+                return removed
+
+    async def _remove_chunk(self, schema: str) -> int:
+        """Floor and log change together: a reader sees either what was there or that it is gone, never a hole."""
+        log, feed = ident(schema, "_change_log"), ident(schema, "_feed")
+        async with self._db.transaction() as tx:
+            # An epoch that ended leaves its changes below the floor.
+            until = await tx.fetch_value(
+                sql(
+                    "select max(o.pos) from {} f, lateral (select pos, at from {} order by pos limit {}) o"
+                    " where o.at < now() - {}::interval or o.pos <= f.last_pos - {} or o.pos <= f.floor_pos",
+                    feed,
+                    log,
+                    _CHUNK,
+                    self._keep,
+                    self._keep_most,
+                )
+            )
+            if until is None:
+                return 0
+            await tx.execute(sql("update {} set floor_pos = greatest(floor_pos, {})", feed, until))
+            return await tx.execute(sql("delete from {} where pos <= {}", log, until))
+
+    async def _announce(self, key: str) -> None:
+        """Tell the other servers, again and again, that somebody here listens: one that starts later hears of it too."""
+        assert self._signals is not None  # noqa: S101  started only then
+        while True:
+            self._signals.send(_WATCH + key)
+            await asyncio.sleep(_WATCH_EVERY_S)
+
+    def _heard(self, text: str) -> None:
+        if text.startswith(_WRITTEN):
+            self._wake(text.removeprefix(_WRITTEN))
+        elif text.startswith(_WATCH):
+            if len(self._watched) >= _WATCHED_MOST:
+                self._watched.clear()  # they tell again within ten seconds
+            self._watched[text.removeprefix(_WATCH)] = time.monotonic() + _WATCHED_S
+
+    def _wake(self, key: str) -> None:
+        for waiter in self._waiters.get(key, ()):
+            waiter.wake()
+
+
+def gone(fresh: Cursor) -> Gone:
+    """What follows a cursor that cannot be followed any more."""
+    detail = "The changes behind this cursor are no longer kept, or it is of another time of the database."
+    hint = "Read the lists you follow again, then go on from the cursor given here."
+    return Gone(detail, code="feed_gone", hint=hint, cursor=str(fresh))
+
+
+def _cursor(row: Row | None) -> Cursor:
+    if row is None:
+        raise AssertionError("every project has one row in _feed")
+    return Cursor(str(row["epoch"]), row["last_pos"])
+
+
+def _change(row: Row) -> Change:
+    return Change(
+        row["pos"],
+        row["seq"],
+        row["collection"],
+        str(row["record"]),
+        row["action"],
+        row["rev"],
+        _image(row["before"]),
+        _image(row["after"]),
+        row["principal"],
+        row["request_id"],
+        row["at"],
+    )
+
+
+def _image(text: str | None) -> dict[str, object] | None:
+    return None if text is None else json.loads(text, parse_float=Decimal)
