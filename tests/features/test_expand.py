@@ -439,6 +439,23 @@ def same(answers: list[Any], name: str) -> None:
     assert texts[0] == texts[1]
 
 
+async def test_a_view_leads_out_and_nothing_into_it(project: ProjectUnderTest) -> None:
+    """Its SQL is a person's: what enters it would run as a role that may not read the rest of the statement."""
+    await blog(project)
+    ann = await make(project, "people", name="ann")
+    await make(project, "posts", title="t", author=ann)
+    body = {"name": "shown", "view": {"sql": "select id, author from posts"}, "rules": {"list": "true", "view": "true"}}
+    made = await project.operator.post("collections", json={**body, "fields": [relation("author", "people", inverse="seen")]})
+    if made.status_code == 422:  # a relation of a view has no inverse
+        made = await project.operator.post("collections", json={**body, "fields": [relation("author", "people")]})
+    assert made.status_code == 201, made.text
+    for caller in (project.anonymous, project.operator):
+        (shown,) = await caller.list("shown", fields="author.name,author.posts.title", sort="author.name")
+        assert shown == {"expand": {"author": {"name": "ann", "expand": {"posts": [{"title": "t"}]}}}}
+        for params, expected in (({"expand": "seen"}, "bad_expand"), ({"fields": "seen.id"}, "bad_fields")):
+            assert code(await caller.get("collections/people/records", params=params)) == (400, expected)
+
+
 async def test_a_wrong_name_is_shown_with_its_place(project: ProjectUnderTest) -> None:
     await blog(project)
     for params, expected, path, position in (
