@@ -48,7 +48,7 @@ class _Variables:
         return self._bind(_scalar(value))
 
     def _bind(self, value: object) -> str:
-        name = next(name for n in count(len(self.values) + 1) if (name := f"v{n}") not in self._taken)
+        name = next(name for n in count(len(self.values) + 1) if (name := f"v{n}") not in self._taken | self.values.keys())
         self.values[name] = value
         return f"${name}"
 
@@ -139,8 +139,9 @@ class _Compare(Expression):
     right: object
 
     def _text(self, variables: _Variables) -> str:
+        left = self.left._text(variables)
         right = self.right._text(variables) if isinstance(self.right, Value) else variables.name(self.right)
-        return f"{self.left._text(variables)} {self.sign} {right}"
+        return f"{left} {self.sign} {right}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -656,7 +656,7 @@ class Checker:
         if isinstance(tree, syntax.ListOf):
             nodes = tuple(self.node(item, scope) for item in tree.items)
             return None if _known(nodes)[0] else Constant(INT, tree.at, len(nodes))
-        if isinstance(tree, syntax.Member) or _is_rows(tree):
+        if isinstance(tree, syntax.Member | syntax.Name) or _is_rows(tree):
             held = self.node(tree, scope)
             return Count(INT, tree.at, held, len(scope), Constant(BOOL, tree.at, True), False, False) if _of_rows(held) else None
         if not (isinstance(tree, syntax.Call) and tree.name == "filter" and tree.target is not None):

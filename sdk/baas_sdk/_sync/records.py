@@ -44,7 +44,9 @@ class Collection(Reading[M]):
 
         Raises: as `create`; the pointers in `.fields` begin with the index.
         """
-        bodies = [{"id": uuid7(), **item} for item in items]
+        values = list(items)
+        ids = sorted(uuid7() for _ in values)  # so that the order of ids, which lists have, is the order given
+        bodies = [{"id": made, **item} for made, item in zip(ids, values, strict=True)]
         if not bodies:
             return []
         own = len({body["id"] for body in bodies}) == len(bodies)

@@ -6,7 +6,7 @@ from enum import Enum
 
 import pytest
 from baas_sdk import ConfigError, F, Record
-from baas_sdk.filters import Filter, compile_filter
+from baas_sdk.filters import Filter, compile_filter, compile_filters
 
 
 class Status(Enum):
@@ -45,6 +45,15 @@ RECORD = Record({"id": "0199", "rev": 1})
         (F.now > 3, "record.now > $v1", [3]),
         (F.done, "done", []),
         (~F.done, "!(done)", []),
+        (F.comments.exists(lambda c: c.likes > 2), "comments.exists(E1, E1.likes > $v1)", [2]),
+        (F.tags.all(lambda t: t.startswith("a")), "tags.all(E1, E1.startsWith($v1))", ["a"]),
+        (F.a.exists(lambda x: x.b.exists(lambda y: y.c == x.d)), "a.exists(E1, E1.b.exists(E2, E2.c == E1.d))", []),
+        (F.a.exists(lambda x: x.now), "a.exists(E1, E1.now)", []),
+        (F.now.exists(lambda x: x == F.n), "record.now.exists(E1, E1 == n)", []),
+        (F.a.size() >= 2, "size(a) >= $v1", [2]),
+        (F.a.size(lambda x: x.ok) == F.n, "size(a.filter(E1, E1.ok)) == n", []),
+        (F.author["size"] == 1, "author.size == $v1", [1]),
+        (F.place.distance(52.5, 13.4) < 500, "distance(place, geo($v1, $v2)) < $v3", [52.5, 13.4, 500]),
         ((F.a == 1) & (F.b == 2) | ~(F.c == 3), "((a == $v1 && b == $v2) || !(c == $v3))", [1, 2, 3]),
     ],
 )
@@ -71,6 +80,14 @@ def test_a_text_filter_keeps_its_variables() -> None:
     assert {"t": "2026-11-20T11:00:00.000000Z", "n": [1, 2]} == compiled.variables
 
 
+def test_filters_that_share_variables_keep_them_apart() -> None:
+    compiled = compile_filters({"filter": "a == $v1", "having": (F.n > 2) & (F.m > 3), "other": None}, {"v1": 1})
+
+    assert "(n > $v2 && m > $v3)" == compiled["having"]
+    assert {"v1": 1, "v2": 2, "v3": 3} == compiled["vars"]
+    assert {} == compile_filters({"filter": None}, None)
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -86,6 +103,8 @@ def test_a_text_filter_keeps_its_variables() -> None:
         lambda: 1 < F.a < 3,
         lambda: (F.a == 1) & True,  # type: ignore[operator]
         lambda: F.a == 1 & F.b,
+        lambda: F.a.exists(lambda x: True),
+        lambda: compile_filter(F.author.size > 3, None),  # type: ignore[operator]
     ],
 )
 def test_a_mistake_is_told_at_once(mistake: "object") -> None:
