@@ -16,12 +16,13 @@ from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
 from baas.engines.query.nearness import Nearness, Told
 from baas.engines.query.order import Key, Order, order_of, shape_of, ways
+from baas.engines.query.reach import Way
 from baas.engines.query.references import Reference, references
 from baas.engines.query.rows import RowsOf, clients_rows, rows
 from baas.engines.query.search import Found
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
-from baas.engines.query.tree import Count, Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, Update, Values
+from baas.engines.query.tree import Count, Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, SortKey, Update, Values
 from baas.engines.query.validations import Validation, new_row, validations
 from baas.engines.rules.rule import Rule
 from baas.engines.schema.collection import Action, Collection
@@ -45,6 +46,7 @@ class Compiler:
         # Clients write filters, so whoever wants can fill this: few are kept, and a lost one costs a hundred microseconds.
         self._filters: Kept[Rule] = Kept(filters)
         self._nodes: Kept[tuple[Node, ...]] = Kept(filters)
+        self._ways: Kept[tuple[Way, ...]] = Kept(filters)
         self._tables: Kept[Table] = Kept(tables)
 
     def table(self, collections: Mapping[str, Collection], name: str) -> Table | None:
@@ -76,6 +78,11 @@ class Compiler:
         """The expansions with their names looked up; raises BadName and BadFilter."""
         key = (table.key, asking.masked, asking.judged, expand)
         return self._nodes.get(key, lambda: find_nodes(table, expand, asking, self.check_filter))
+
+    def ways(self, table: Table, keys: tuple[SortKey, ...], asking: Asking) -> tuple[Way, ...]:
+        """Where sort keys lead; raises BadName."""
+        key = (table.key, asking.masked, asking.judged, keys)
+        return self._ways.get(key, lambda: ways(table, keys, asking))
 
     def get(self, table: Table, tree: Get, asking: Asking) -> Statement:
         """`body` (JSON text) and `rev` of one record, no row when it is absent or invisible."""

@@ -4,8 +4,7 @@ Each call is one statement with the rule inside it. Only when that statement tou
 the refusals apart (`refusals.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from baas.base.clock import Clock
@@ -21,7 +20,6 @@ from baas.engines.query.expand import BadFilter, Node, check_records
 from baas.engines.query.export import Export, Format, ending
 from baas.engines.query.grouping import Asked, BadAggregate, Grouping
 from baas.engines.query.grouping import read as read_grouping
-from baas.engines.query.order import ways
 from baas.engines.query.reach import BadName, Way
 from baas.engines.query.search import best_first, sought
 from baas.engines.query.table import Table
@@ -93,7 +91,7 @@ class Records:
         principal = asking.principal
         keys = ordered(wanted.sort) if wanted.sort else best_first(search, near)
         with _in_words(wanted.expand_text):
-            found = ways(table, keys, asking)
+            found = self._compiler.ways(table, keys, asking)
             nodes = self._compiler.nodes(table, wanted.expand, asking) if wanted.expand else ()
         asking = await self._with_records_beside(project, asking, wanted.expand, nodes, found, around=wanted.limit)
         query = query_of(project, principal, keys, found, wanted, (search, near))
@@ -152,7 +150,7 @@ class Records:
         asking = await self._with_filter(project, table, asking, wanted)
         keys = ordered(wanted.sort)
         with _in_words(None):
-            found = ways(table, keys, asking)
+            found = self._compiler.ways(table, keys, asking)
         asking = await self._with_records_beside(project, asking, (), (), found, around=0)
         where = None if wanted.filter is None else Filter(wanted.filter, wanted.vars)
         tree = Export(form, keys, where, _projection(table, asking, wanted.fields))
@@ -433,15 +431,22 @@ class _refused:  # noqa: N801  reads as a word at its use
             raise refusals.of_constraint(error, self._table, self._readable) from error
 
 
-@contextmanager
-def _in_words(expand: str | None) -> Iterator[None]:
-    """A wrong name leaves the block as an answer; `expand` is the text it may stand in."""
-    try:
-        yield
-    except BadName as error:
-        raise refusals.bad_name(error, expand) from None
-    except BadFilter as error:
-        raise refusals.bad_expand_filter(error) from None
+class _in_words:  # noqa: N801  reads as a word at its use
+    """A wrong name or filter leaves the block as an answer; `expand` is the text in which the name may stand."""
+
+    __slots__ = ("_expand",)
+
+    def __init__(self, expand: str | None) -> None:
+        self._expand = expand
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BadName):
+            raise refusals.bad_name(error, self._expand) from None
+        if isinstance(error, BadFilter):
+            raise refusals.bad_expand_filter(error) from None
 
 
 def _check_values(nodes: tuple[Node, ...], expand: tuple[Expand, ...]) -> None:
