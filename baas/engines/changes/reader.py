@@ -13,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from baas.base.errors import Gone
+from baas.base.ids import short_id
 from baas.base.project import Project
 from baas.engines.changes import sequencer
 from baas.engines.changes.log import Change, Cursor
@@ -24,7 +25,7 @@ POLL_S = 0.25
 KEEP = timedelta(days=7)
 KEEP_MOST = 1_000_000
 _CHUNK = 5_000
-_WATCH, _WRITTEN = "watch ", "written "
+_WATCH, _WRITTEN = "watch", "written"
 _WATCH_EVERY_S, _WATCHED_S = 10.0, 30.0
 _WATCHED_MOST = 10_000
 
@@ -64,8 +65,8 @@ class Feed:
         self._signals = signals
         self._keep, self._keep_most = keep, keep_most
         self._waiters: dict[str, list[Waiter]] = {}
-        self._watched: dict[str, float] = {}  # by other servers, until then; the own one hears itself too
-        self._announced: dict[str, float] = {}
+        self._watched: dict[str, float] = {}  # by other servers, until then
+        self._name = short_id()  # among the servers: what this one says it need not hear
         if signals is not None:
             signals.on_signal(self._heard)
 
@@ -118,7 +119,7 @@ class Feed:
         """Changes of this project have just been committed. Cheap, waits for nothing; may be forgotten, because of the poll."""
         self._wake(project.key)
         if self._signals is not None and self._watched.get(project.key, 0.0) > time.monotonic():
-            self._signals.send(_WRITTEN + project.key)
+            self._signals.send(f"{_WRITTEN} {self._name} {project.key}")
 
     async def sweep(self, project: Project) -> int:
         """Put what is pending into the log, and give back what is older or more than is kept; the number of changes removed."""
@@ -155,16 +156,20 @@ class Feed:
         """Tell the other servers, again and again, that somebody here listens: one that starts later hears of it too."""
         assert self._signals is not None  # noqa: S101  started only then
         while True:
-            self._signals.send(_WATCH + key)
+            self._signals.send(f"{_WATCH} {self._name} {key}")
             await asyncio.sleep(_WATCH_EVERY_S)
 
     def _heard(self, text: str) -> None:
-        if text.startswith(_WRITTEN):
-            self._wake(text.removeprefix(_WRITTEN))
-        elif text.startswith(_WATCH):
+        what, _, rest = text.partition(" ")
+        who, _, key = rest.partition(" ")
+        if who == self._name:
+            return
+        if what == _WRITTEN:
+            self._wake(key)
+        elif what == _WATCH:
             if len(self._watched) >= _WATCHED_MOST:
                 self._watched.clear()  # they tell again within ten seconds
-            self._watched[text.removeprefix(_WATCH)] = time.monotonic() + _WATCHED_S
+            self._watched[key] = time.monotonic() + _WATCHED_S
 
     def _wake(self, key: str) -> None:
         for waiter in self._waiters.get(key, ()):

@@ -100,7 +100,7 @@ class Compiler:
 
     def list(self, table: Table, tree: List, asking: Asking) -> Statement:
         """One row: `items` (JSON texts with commas between, null for none), `more`, `key0…` (the last record's sort keys as
-        text), `total` when counted. Raises RuleError for a bad filter.
+        text), `total` when counted, `feed` (a cursor, not of a view). Raises RuleError for a bad filter.
         """
         rule, show = asking.judge(table, "list"), self._shown(table, tree, asking)
         wanted = self._wanted(table, tree.filter, asking)
@@ -422,8 +422,16 @@ def _with_found(table: Table, found: Sought) -> Sql:
 def _list(table: Table, tree: List, order: Order, *, nulls: page.Nulls, visible: Sql, show: Shown, source: Sql) -> Sql:
     here = visible if nulls is None else sql("{} and {}", visible, page.after(order, nulls, "r"))
     last = (_last_key(key, tree.limit) for key in order.keys)
-    beside = sql("{}{}", join("", last), _total(table, tree.count, visible))
+    beside = sql("{}{}{}", join("", last), _total(table, tree.count, visible), _feed(table))
     return page.page(show.json("r"), "r", source=source, where=here, order=order.by("r"), limit=tree.limit, beside=beside)
+
+
+def _feed(table: Table) -> Sql:
+    """Where the change log stands in the snapshot of this very statement: what the list does not show yet comes behind it."""
+    if table.collection.view is not None:
+        return sql("")
+    name = ident(table.collection.schema, "_feed")
+    return sql(", (select f.epoch::text || '.' || f.last_pos from {} f) as feed", name)
 
 
 def _last_key(key: Key, limit: int) -> Sql:

@@ -31,7 +31,8 @@ _EXPRESSIONS = ("read", "validate")
 _FIELD_KEYS = ("name", "type", *_FLAGS, "default", *_EXPRESSIONS, "validate_message", "system", "renamed_from")
 _SAID_OF_A_VIEW = ("name", "type", "hidden", "read", "options", "system")
 _INDEX_KEYS = ("fields", "unique", "where", "using")
-_OPTIONS = ("description", search.OPTION)
+_FLAG_OPTIONS = ("history", "require_if_match")
+_OPTIONS = ("description", *_FLAG_OPTIONS, search.OPTION)
 _KEYS = ("name", "fields", "indexes", "rules", "options", "view")
 # Column names that PostgreSQL keeps for itself, our own, what answers put beside fields, and words of the rule language.
 RESERVED_FIELDS = frozenset(
@@ -233,7 +234,8 @@ def read_rules(value: object, old: Mapping[Action, str | None], faults: Faults) 
 
 
 def read_options(value: object, old: Mapping[str, object], faults: Faults) -> Mapping[str, object]:
-    """The collection's options: `description`, a text for people, and `search`. A null removes one."""
+    """The collection's options: `description`, a text for people, `history`, `require_if_match` and `search`. A null
+    removes one, and so does false."""
     given = value if isinstance(value, dict) else {}
     if not isinstance(value, dict):
         faults.add("/options", "wrong_type", "Must be an object.")
@@ -241,6 +243,11 @@ def read_options(value: object, old: Mapping[str, object], faults: Faults) -> Ma
     words = given.get("description")
     if words is not None and (not isinstance(words, str) or len(words) > MAX_DESCRIPTION_LENGTH):
         faults.add("/options/description", "wrong_type", f"Must be a string of at most {MAX_DESCRIPTION_LENGTH} characters.")
+    for name in _FLAG_OPTIONS:
+        if given.get(name) is not None and not isinstance(given[name], bool):
+            faults.add(f"/options/{name}", "wrong_type", "Must be true or false.")
+        elif given.get(name) is False:
+            given = {**given, name: None}
     if given.get(search.OPTION) is not None:
         given = {**given, search.OPTION: _read_search(given[search.OPTION], faults)}
     merged = {**old, **{key: given[key] for key in given if key in _OPTIONS}}

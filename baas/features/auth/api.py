@@ -242,7 +242,8 @@ class UsersApi:
 
     async def delete(self, request: Request) -> Response:
         """Delete a user."""
-        await self._auth.delete_user(Context.of(request).project, _path_id(request, "user"))
+        context = Context.of(request)
+        await self._auth.delete_user(context.project, context.principal, _path_id(request, "user"))
         return no_content()
 
     async def sessions(self, request: Request) -> Response:

@@ -167,7 +167,7 @@ class Auth:
 
     async def delete_me(self, project: Project, principal: Principal) -> None:
         """Delete the own account and end its sessions. Raises Conflict (`reference_violated`), NotFound."""
-        await self.delete_user(project, UUID(principal.id))
+        await self.delete_user(project, principal, UUID(principal.id))
 
     async def change_password(self, project: Project, principal: Principal, current: str, new: str) -> None:
         """Set another password and end all other sessions.
@@ -254,9 +254,9 @@ class Auth:
         return await self._sessions.list(project, user_id)
 
     @on_fresh_definitions
-    async def delete_user(self, project: Project, user_id: UUID) -> None:
+    async def delete_user(self, project: Project, by: Principal, user_id: UUID) -> None:
         """Delete an account and end its sessions. Raises Conflict (`reference_violated`), NotFound."""
-        await self._users.delete(self._db, project, user_id)
+        await self._users.delete(self._db, project, user_id, by=by)
         self._sessions.have_ended(project)
 
     # Within.

@@ -17,7 +17,7 @@ from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
 from baas.engines.query.table import USERS, Column, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
-from baas.engines.query.validations import Validation
+from baas.engines.query.written import Demanded
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -159,10 +159,10 @@ class UserRows:
             names = self._compiler.reference_names(table, values, asking)
             raise _bad_values(names, why["targets"], demands, why["valid"], asking)
 
-    async def delete(self, tx: Queries, project: Project, user_id: UUID) -> None:
+    async def delete(self, tx: Queries, project: Project, user_id: UUID, *, by: Principal) -> None:
         """Delete a user. Raises NotFound, and Conflict (`reference_violated`) when records still need the user."""
         table = await self._table(project)
-        asking = Asking(_user(project, user_id), now=self._clock.now(), judged=False, masked=True)
+        asking = Asking(by, now=self._clock.now(), judged=False, masked=True)
         try:
             row = await tx.fetch_row(self._compiler.delete(table, Delete(user_id), asking))
         except ConstraintViolated:
@@ -209,7 +209,7 @@ def _user(project: Project, user_id: UUID) -> Principal:
 
 
 def _bad_values(
-    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Validation], met: Sequence[bool], asking: Asking
+    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Demanded], met: Sequence[bool], asking: Asking
 ) -> Invalid:
     """What refers to nothing, and what the `validate` of a field does not take."""
     # The same words for a record that is not there and for one that the caller may not see.

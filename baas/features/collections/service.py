@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
 from baas.base.project import Project
+from baas.engines.changes import log
 from baas.engines.query.advice import Advice, advise
 from baas.engines.query.conditions import condition
 from baas.engines.schema import ddl, manifest
@@ -69,6 +70,7 @@ class Collections:
             if new.view is None:
                 await store.run(tx, ddl.create(new, condition))
                 await store.let_reader_read(tx, new, collections)
+                await log.keep_history(tx, new.schema, new.name, wanted="history" in new.options)
             version = await self._save(tx, project, new)
         await self._forget(project)
         return replace(new, version=version)
@@ -146,6 +148,7 @@ class Collections:
             detail = f"Collection {old.name!r} holds {records} records. Confirm their loss with ?confirm=data-loss."
             raise Conflict(detail, code="confirm_required", records=records)
         await store.run(tx, ddl.drop(old))
+        await log.forget_collection(tx, old.schema, old.name)
 
     async def _alter(
         self,
@@ -163,6 +166,10 @@ class Collections:
         if questions:
             _refuse_impact(await store.impact(tx, old, questions), new, body, may_lose_data=may_lose_data)
         await store.run(tx, statements)
+        gone = [field.name for field in ddl.dropped(old, new, renames)]
+        await log.forget_fields(tx, old.schema, old.name, gone=gone, renames=renames)
+        if old.options.get("history") != new.options.get("history"):
+            await log.keep_history(tx, old.schema, old.name, wanted="history" in new.options)
 
     async def _forget(self, project: Project) -> None:
         """What this server keeps of the project's schema; committed is committed, so a failure here is left to the poll."""

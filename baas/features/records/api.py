@@ -103,7 +103,7 @@ class RecordsApi:
 
     async def list(self, call: Call) -> None:
         page = await self._records.list(call.project, call.principal, call.collection, self._wanted(call.scope))
-        await call.answer(_page_json(page), 200, *_next_link(call.scope, page))
+        await call.answer(_page_json(page), 200, *_next_link(call.scope, page), *_feed_cursor(page))
 
     def _wanted(self, scope: Scope) -> Wanted:
         """What the query string asks for. Clients ask the same again and again, so a short one is understood once."""
@@ -119,7 +119,8 @@ class RecordsApi:
 
     async def query(self, call: Call) -> None:
         wanted = wanted_by_body(as_object(await call.body()))
-        await call.answer(_page_json(await self._records.list(call.project, call.principal, call.collection, wanted)))
+        page = await self._records.list(call.project, call.principal, call.collection, wanted)
+        await call.answer(_page_json(page), 200, *_feed_cursor(page))
 
     async def aggregate(self, call: Call) -> None:
         asked = asked_by_body(as_object(await call.body()))
@@ -249,6 +250,11 @@ def _next_link(scope: Scope, page: Page) -> list[tuple[bytes, bytes]]:
     if len(target) > _LONGEST_LINK:
         return []
     return [(b"link", b"<" + target.replace(b">", b"%3E") + b'>; rel="next"')]
+
+
+def _feed_cursor(page: Page) -> list[tuple[bytes, bytes]]:
+    """From where to follow what changes after this list; a view has no changes of its own."""
+    return [] if page.feed is None else [(b"x-feed-cursor", page.feed.encode())]
 
 
 def _page_json(page: Page) -> bytes:

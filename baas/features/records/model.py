@@ -39,11 +39,12 @@ class Wanted:
 
 
 class Page(NamedTuple):
-    """`items` is the JSON texts of the records with commas between them."""
+    """`items` is the JSON texts of the records with commas between them; `feed` a cursor of the change log, None for a view."""
 
     items: str
     next_cursor: str | None
     total: int | None
+    feed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class Records:
         limit_s = list_limit_s(project, asking)
         with too_slow(limit_s, asked=bool(wanted.filter or wanted.sort or wanted.expand or wanted.count != "none")):
             page, last = await self._store.page(statement, len(keys), limit_s)
-        return page if last is None else Page(page.items, self._cursors.seal(last, query), page.total)
+        return page if last is None else page._replace(next_cursor=self._cursors.seal(last, query))
 
     @on_fresh_definitions
     async def aggregate(self, project: Project, principal: Principal, collection: str, asked: Asked) -> Groups:

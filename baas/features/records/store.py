@@ -60,7 +60,7 @@ class RecordStore:
         if row is None:
             raise AssertionError("an aggregate has one row")
         last = tuple(row[f"key{at}"] for at in range(keys)) if row["more"] else None
-        return Page(row["items"] or "", None, row.get("total")), last
+        return Page(row["items"] or "", None, row.get("total"), row.get("feed")), last
 
     async def groups(self, statement: Statement, limit_s: float | None = None) -> Groups:
         """What an aggregate answers."""
