@@ -173,7 +173,10 @@ async def test_what_is_wrong_is_said_before_the_file_begins(
 async def test_a_locked_list_is_answered_as_by_list(project: ProjectUnderTest) -> None:
     await things(project, [])
     await project.operator.patch("collections/things", json={"rules": {"list": None}})
-    assert 403 == (await project.anonymous.get(PATH)).status_code
+    denied = await project.anonymous.get(PATH)
+    assert 403 == denied.status_code
+    explained = await project.operator.post("rules/explain", json={"request": denied.json()["request_id"]})
+    assert 200 == explained.status_code, explained.text
     assert 200 == (await project.operator.get(PATH)).status_code
 
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from starlette.types import Message, Receive, Scope, Send
 
-from baas.base.errors import BadRequest, Unavailable
+from baas.base.denial import Denial
+from baas.base.errors import BadRequest, Forbidden, Unauthenticated, Unavailable
 from baas.base.settings import Settings
 from baas.engines.query.export import Format
 from baas.features.records.model import MAX_FILTER_LENGTH
@@ -83,7 +84,12 @@ class ExportsApi:
         wanted = wanted_by_query(asked)
         if wanted.expand:
             raise BadRequest("An export has the fields of the records alone.", code="bad_fields", parameter="fields")
-        lines = await self._records.export(context.project, context.principal, collection, wanted, form)
+        try:
+            lines = await self._records.export(context.project, context.principal, collection, wanted, form)
+        except (Forbidden, Unauthenticated) as error:
+            if not context.principal.privileged:
+                error.denial = Denial(collection, "list", filter=wanted.filter)
+            raise
         async with lines:
             await send({"type": "http.response.start", "status": 200, "headers": _headers(collection, form)})
             with contextlib.suppress(TimeoutError):

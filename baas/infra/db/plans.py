@@ -6,7 +6,7 @@ from baas.infra.db.sql import Statement, ident, sql
 
 _NAME = "baas_plan"
 # Planning takes milliseconds; only a change of the schema makes it wait, and nobody should wait for a plan.
-_SET = "set local plan_cache_mode = force_generic_plan; set local lock_timeout = '100ms'; set local statement_timeout = '500ms';"
+_SET = "set local plan_cache_mode = force_generic_plan; set local lock_timeout = '100ms'; set local statement_timeout = '2s';"
 
 
 async def generic_plan(connection: Any, statement: Statement) -> str:
