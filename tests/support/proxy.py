@@ -58,9 +58,10 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            to_path = isinstance(self._target, str)
-            opening = asyncio.open_unix_connection(self._target) if to_path else asyncio.open_connection(*self._target)
-            server_reader, server_writer = await opening
+            if isinstance(self._target, str):
+                server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+            else:
+                server_reader, server_writer = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(writer)
             return

@@ -151,6 +151,11 @@ class Database:
         async with database._acquire():
             return database
 
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The connections for cheap statements, for those who look after the server."""
+        return self._pipeline
+
     async def close(self) -> None:
         """Close every connection; a statement still at work gets five seconds together with its connection."""
         if self._pipeline is not None:
@@ -225,10 +230,12 @@ class Database:
                 finally:
                     self._took(statement, perf_counter() - started)
         if self._pipeline is not None and statement.cheap is not None and (limit_s is None or limit_s >= LIMIT_S):
-            with suppress(Spilled):
-                answer = self._pipeline.ask(statement)
-                if answer is not None:
+            answer = self._pipeline.ask(statement)
+            if answer is not None:
+                try:
                     return await self._answered(ask, statement, answer)
+                except Spilled:
+                    self._pipeline.figures.spilled += 1
         connection = self._lending.try_take() or await self._lending.take()
         started = perf_counter()
         try:

@@ -7,6 +7,7 @@ PostgreSQL, and asked again on the ordinary pool, which has patience. What an er
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -38,6 +39,20 @@ _SLOW = "57014"
 _PATIENCE = frozenset((_SLOW, "55P03", "40P01", "40001"))  # ended for what a statement with more time may well live through
 _STALE = frozenset(("26000", "0A000"))  # no such prepared statement; its plan no longer fits the schema
 
+
+@dataclass(slots=True)
+class Figures:
+    """What went this way so far. `spilled` of the statements `taken` were asked once more on the pool; `together` of the writes
+    shared their commit, `again` of them had to be sent alone after that.
+    """
+
+    taken: int = 0
+    spilled: int = 0
+    together: int = 0
+    again: int = 0
+    lost: int = 0
+
+
 Connect = Callable[[], Awaitable[Any]]
 
 
@@ -61,6 +76,7 @@ class Pipeline:
         self._opening: set[asyncio.Task[None]] = set()
         self._used = 0.0
         self._off = False
+        self.figures = Figures()
 
     def ask(self, statement: Statement) -> "asyncio.Future[list[Row]] | None":
         """The rows to come, or None: ask the ordinary pool. What the future may raise: Spilled (the same), what PostgreSQL
@@ -81,8 +97,14 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Row]] = loop.create_future()
         queue.append(Question(statement.text, values, answer, write=kind != "read"))
+        self.figures.taken += 1
         self._pump_soon()
         return answer
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return sum(place.link is not None for place in self._places())
 
     async def close(self) -> None:
         """Take no more; give what is under way five seconds."""
@@ -188,6 +210,7 @@ class Pipeline:
                 else:
                     shared.append(question)
         if shared:
+            self.figures.together += len(shared) if len(shared) > 1 else 0
             link.add(shared)
         link.flush()
 
@@ -202,6 +225,7 @@ class Pipeline:
         if len(unit.questions) > 1 or (stale and not any(question.again for question in waiting)):
             for question in reversed(waiting):
                 question.alone = True
+                self.figures.again += len(unit.questions) > 1
                 question.again = question.again or stale
                 self._queue_of(question).appendleft(question)
             self._pump_soon()
@@ -221,6 +245,7 @@ class Pipeline:
             if place.link is link:
                 place.link = None
                 place.not_before = monotonic() + (_RETRY_S if lost else 0)
+        self.figures.lost += len(lost)
         for question in lost:
             gone = ConnectionLost("The database is not reachable.") if question.write else Spilled()
             question.answer.set_exception(gone)
