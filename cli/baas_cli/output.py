@@ -46,11 +46,13 @@ class Output:
         else:
             _print(_lines([(name, _cell(value)) for name, value in item.items()]))
 
-    def show_list(self, items: Iterable[Item], columns: Sequence[str], *, next_cursor: str | None = None) -> None:
-        """Resources: JSON with all of each, or a row for each with these columns."""
+    def show_list(
+        self, items: Iterable[Item], columns: Sequence[str], *, next_cursor: str | None = None, total: int | None = None
+    ) -> None:
+        """Resources: JSON with all of each, or a row for each with these columns. `total` is told when it is known."""
         rows = list(items)
         if self.json:
-            _print(_dumped({"items": rows, "next_cursor": next_cursor}))
+            _print(_dumped({"items": rows, "next_cursor": next_cursor} | ({} if total is None else {"total": total})))
             return
         if self.quiet:
             _print("\n".join(_id(row) for row in rows))
@@ -59,6 +61,8 @@ class Output:
         _print(_lines(head + [[_cell(row.get(column)) for column in columns] for row in rows]))
         if not rows:
             self.say("Nothing here yet.")
+        if total is not None:
+            self.say(f"{total} in all")
         if next_cursor is not None:
             self.say(f"More: --cursor {next_cursor}")
 

@@ -144,6 +144,9 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, databas
     listed = await step("records list", "todos", "--filter", "n == $n", "--var", "n=4", "--sort", "-n")
     assert ["\x1b[31mred"] == [item["title"] for item in listed["items"]]
     assert {"collection": "todos", "created": 2} == await step("records import", "todos", "todos.jsonl")
+    assert [{"n": 3}] == (await step("records aggregate", "todos"))["items"]
+    await step("records export", "todos", "todos.csv", "--fields", "title")
+    assert ESCAPE in (tmp_path / "todos.csv").read_text()
     assert "deny" == (await step("explain", "view", "todos/RECORD"))["verdict"]
     assert [] == (await step("rules lint", "users"))["items"]
     (tmp_path / "cases.yaml").write_text("cases:\n- {collection: todos, action: list, expect: {rows: []}}\n")
