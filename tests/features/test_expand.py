@@ -90,7 +90,7 @@ async def test_relations_lead_to_records_both_ways(project: ProjectUnderTest) ->
     assert list(whole["expand"]) == ["author", "tags", "comments", "editor"]
     assert whole["expand"]["author"] == person
     assert [tag["name"] for tag in whole["expand"]["tags"]] == ["c", "a"]
-    assert [comment["id"] for comment in whole["expand"]["comments"]] == texts
+    assert [comment["id"] for comment in whole["expand"]["comments"]] == sorted(texts)
     assert whole["expand"]["editor"] is None
     assert (await one(anyone, lonely, expand="author,tags,comments"))["expand"] == {"author": None, "tags": [], "comments": []}
 
@@ -294,7 +294,7 @@ async def test_who_is_not_seen_is_not_there(project: ProjectUnderTest) -> None:
         items = await caller.list("posts", expand="author.team,comments.author", sort="title")
         assert [item["expand"]["author"] and item["expand"]["author"]["name"] for item in items] == ["ann", None]
         assert items[0]["expand"]["author"]["expand"] == {"team": None}
-        assert [one["n"] for one in items[0]["expand"]["comments"]] == list(range(1, 31))
+        assert {one["n"] for one in items[0]["expand"]["comments"]} == set(range(1, 31))
         assert "expand_more" not in items[0], "the one that is out of sight is not counted"
         assert all(one["expand"] == {"author": None} for one in items[0]["expand"]["comments"])
     await project.operator.patch(f"{POSTS}/{second}", json={"author": ann})
@@ -345,7 +345,7 @@ async def test_a_rule_that_needs_the_callers_own_record_has_it(project: ProjectU
         {"fields": "author.team.name"},
         {"expand": "author.team", "filter": "title != auth.team"},
     ):
-        items = await user.list("posts", **params)
+        items = await user.list("posts", sort="created_at", **params)
         teams = [item["expand"]["author"]["expand"]["team"] for item in items]
         assert [team and team["name"] for team in teams] == ["red", None], params
     assert (await one(user, posts[0], expand="author.team"))["expand"]["author"]["expand"]["team"]["name"] == "red"
@@ -366,7 +366,7 @@ async def test_a_key_sees_inside_what_its_scopes_reach(project: ProjectUnderTest
     assert [one["expand"] for one in await records.list("posts", expand="owner")] == [{"owner": None}] * 2
     assert (await one(records, posts[0], fields="owner.email"))["expand"] == {"owner": None}
     assert [one["expand"] for one in await users.list("users", expand="posts.owner")] == [{"posts": []}] * 2
-    assert [one["id"] for one in await records.list("posts", sort="owner.email")] == posts
+    assert [one["id"] for one in await records.list("posts", sort="owner.email")] == sorted(posts)
     assert (await one(both, posts[0], fields="owner.email"))["expand"] == {"owner": {"email": "b@example.com"}}
     assert [one["id"] for one in await both.list("posts", sort="owner.email")] == posts[::-1]
     assert [len(one["expand"]["posts"]) for one in await both.list("users", expand="posts")] == [1, 1]
