@@ -1,7 +1,6 @@
 """The change log: every change of every record is in it once, in order, and who asks behind a cursor misses none."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,6 @@ from baas.base.errors import BadRequest, Gone
 from baas.base.project import Project
 from baas.engines.changes.log import Change, Cursor, new_epoch
 from baas.engines.changes.reader import Feed
-from baas.engines.changes.sequencer import settle
 from baas.infra.db.pool import Database
 from baas.infra.db.signals import Signals
 from baas.infra.db.sql import ident, sql
@@ -51,10 +49,13 @@ async def test_create_change_and_delete_are_in_the_feed_with_both_images(project
     assert ["create", "update", "delete"] == [created.action, changed.action, deleted.action]
     assert {("posts", made["id"])} == {(one.collection, one.record) for one in (created, changed, deleted)}
     assert [1, 2, 2] == [created.rev, changed.rev, deleted.rev]
-    assert created.before is None and deleted.after is None
-    assert created.after is not None and created.after["title"] == "a"
+    assert created.before is None
+    assert deleted.after is None
+    assert created.after is not None
+    assert created.after["title"] == "a"
     assert changed.before == created.after
-    assert changed.after is not None and (changed.after["title"], changed.after["secret"]) == ("b", "s")
+    assert changed.after is not None
+    assert (changed.after["title"], changed.after["secret"]) == ("b", "s")
     assert deleted.before == changed.after
     assert (f"user:{alice.id}", "req-one") == (created.principal, created.request_id)
     assert changed.principal.startswith("operator:")
@@ -83,7 +84,8 @@ async def test_cascades_are_in_the_feed_and_count_as_revisions(project: ProjectU
     assert member["id"] == changes["members"].record
     assert {(f"user:{alice.id}", "the-cause")} == {(one.principal, one.request_id) for one in changes.values()}
     before, after = changes["boards"].before, changes["boards"].after
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     assert (before["team"], after["team"], after["title"]) == (team["id"], None, "b")
     assert (before["rev"], after["rev"], changes["boards"].rev) == (1, 2, 2)
     stored = (await alice.get(f"collections/boards/records/{board['id']}")).json()

@@ -1,0 +1,259 @@
+"""The change log under load: nothing missed, nothing twice, each record in its order, whoever writes, reads and waits."""
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from baas.base.project import Project
+from baas.engines.changes.log import Change, Cursor
+from baas.engines.changes.reader import Feed
+from baas.engines.changes.sequencer import settle
+from baas.infra.db.migrate import migrate
+from baas.infra.db.pool import Database
+from baas.infra.db.sql import ident, sql
+from baas.server import Server
+from tests.features.test_changes import OPEN, everything, project_of
+from tests.support.callers import ProjectUnderTest
+
+WRITERS, HOT = 16, 12
+COUNT = {"name": "count", "type": "int"}
+
+
+def replay(changes: Sequence[Change], onto: dict[tuple[str, str], Any] | None = None) -> dict[tuple[str, str], Any]:
+    """The table that these changes make; fails at a hole, at disorder and at an image that is not the one before."""
+    rows = {} if onto is None else onto
+    for change in changes:
+        key = (change.collection, change.record)
+        assert rows.get(key) == change.before, f"position {change.pos} does not follow what came before"
+        if change.after is None:
+            del rows[key]
+        else:
+            rows[key] = change.after
+    return rows
+
+
+async def stored(db: Database, project: Project, *collections: str) -> dict[tuple[str, str], Any]:
+    """The tables themselves, as images."""
+    found = {}
+    for name in collections:
+        rows = await db.fetch(sql("select r.id, to_jsonb(r) - '_search' as image from {} r", ident(project.schema, name)))
+        found |= {(name, str(row["id"])): _decoded(row["image"]) for row in rows}
+    return found
+
+
+def _decoded(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal)
+
+
+async def follow(feed: Feed, project: Project, after: Cursor, until: asyncio.Event) -> list[Change]:
+    """A reader beside the writers: reads in small steps, until they are done and nothing is left."""
+    found: list[Change] = []
+    async with feed.watching(project) as waiter:
+        while True:
+            done = until.is_set()
+            changes = await feed.read(project, after, 50)
+            found += changes
+            if changes:
+                after = Cursor(after.epoch, changes[-1].pos)
+            elif done:
+                return found
+            else:
+                await waiter.wait()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_sixteen_writers_on_hot_records_and_none_is_missed(
+    project: ProjectUnderTest, server: Server, db: Database, database_url: str, seed: int
+) -> None:
+    """16 writers, 12 hot records, 4 readers that all sequence: every reader sees every change once, dense, in order, and its
+    changes make the table.
+    """
+    here = await project_of(server, project)
+    await project.collection(
+        "hot", fields=[COUNT, {"name": "of", "type": "relation", "to": "hot", "on_delete": "set_null"}], rules=OPEN
+    )
+    ids = [(await project.operator.create("hot", {"count": 0}))["id"] for _ in range(HOT)]
+    start = await server.feed.head(here)
+    base = await stored(db, here, "hot")
+    acknowledged = 0
+    done = asyncio.Event()
+
+    async def write(number: int) -> None:
+        nonlocal acknowledged
+        chance = random.Random(f"{seed} {number}")
+        for _ in range(25):
+            record = chance.choice(ids)
+            path = f"collections/hot/records/{record}"
+            match chance.randrange(6):
+                case 0:
+                    answer = await project.operator.delete(path)
+                case 1:
+                    answer = await project.operator.put(path, json={"count": chance.randrange(99)})
+                case 2:
+                    rows = [{"count": n, "of": record} for n in range(3)]
+                    answer = await project.operator.post("collections/hot/records", json=rows)
+                    acknowledged += 2 if answer.status_code == 201 else 0
+                case _:
+                    answer = await project.operator.patch(path, json={"count": chance.randrange(99)})
+            assert answer.status_code < 500 or answer.status_code == 503, answer.text
+            acknowledged += answer.status_code < 300
+
+    async with AsyncExitStack() as closing:
+        others = []
+        for _ in range(3):
+            other = await Database.connect(database_url, size=2)
+            closing.push_async_callback(other.close)
+            others.append(Feed(other))
+        readers = [asyncio.create_task(follow(feed, here, start, done)) for feed in (server.feed, *others)]
+        await asyncio.gather(*(write(number) for number in range(WRITERS)))
+        done.set()
+        seen = await asyncio.wait_for(asyncio.gather(*readers), 30)
+
+    changes = seen[0]
+    assert [changes] * 4 == seen, "all readers agree"
+    assert list(range(start.pos + 1, start.pos + 1 + len(changes))) == [one.pos for one in changes], f"seed {seed}"
+    assert len(changes) >= acknowledged > 100
+    assert len({one.seq for one in changes}) == len(changes)
+    assert replay(changes, base) == await stored(db, here, "hot"), f"seed {seed}"
+    assert 0 == await db.fetch_value(sql("select count(*) from {}", ident(here.schema, "_change_pending")))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_replaying_the_feed_makes_the_tables(project: ProjectUnderTest, server: Server, db: Database, seed: int) -> None:
+    """Any calls on linked collections, cascades and refusals among them: the feed from its start folds onto the tables."""
+    here, chance = await project_of(server, project), random.Random(seed)
+    start = await server.feed.head(here)
+    await project.collection("teams", fields=[COUNT], rules=OPEN)
+    to_team = {"type": "relation", "to": "teams"}
+    await project.collection("cards", fields=[COUNT, {**to_team, "name": "team", "on_delete": "cascade"}], rules=OPEN)
+    to_card = {"type": "relation", "to": "cards"}
+    fields = [{**to_card, "name": "card", "on_delete": "cascade"}, {**to_team, "name": "seen", "on_delete": "set_null"}]
+    await project.collection("notes", fields=[*fields, {"name": "words", "type": "json"}], rules=OPEN)
+    known: dict[str, list[str]] = {"teams": [], "cards": [], "notes": []}
+
+    def body(collection: str) -> dict[str, Any]:
+        def some(name: str) -> str | None:
+            return chance.choice([*known[name], None]) if known[name] else None
+
+        if collection == "notes":
+            return {"card": some("cards"), "seen": some("teams"), "words": chance.choice([None, [1.5, "é"], {"a": None}])}
+        return {"count": chance.randrange(9), **({"team": some("teams")} if collection == "cards" else {})}
+
+    for _ in range(60):
+        collection = chance.choice(list(known))
+        path = f"collections/{collection}/records"
+        match chance.randrange(5):
+            case 0 | 1:
+                answer = await project.operator.post(path, json=body(collection))
+                known[collection] += [answer.json()["id"]] if answer.status_code == 201 else []
+            case 2 if known[collection]:
+                answer = await project.operator.patch(f"{path}/{chance.choice(known[collection])}", json=body(collection))
+            case 3 if known[collection]:
+                answer = await project.operator.put(f"{path}/{chance.choice(known[collection])}", json=body(collection))
+            case 4 if known[collection]:
+                answer = await project.operator.delete(f"{path}/{chance.choice(known[collection])}")
+            case _:
+                continue
+        assert answer.status_code < 500, answer.text
+
+    changes = await everything(server.feed, here, start)
+    by_record: dict[str, list[int]] = {}
+    for one in changes:
+        by_record.setdefault(one.record, []).append(one.rev if one.after else one.rev + 1)
+    assert replay(changes) == await stored(db, here, "teams", "cards", "notes"), f"seed {seed}"
+    # A put of a deleted id begins again at 1; until then the revisions of a record rise by one.
+    for revs in by_record.values():
+        assert all(later in (earlier + 1, 1) for earlier, later in itertools.pairwise(revs)), (seed, revs)
+
+
+async def test_a_long_transaction_elsewhere_does_not_silence_the_feed(
+    project: ProjectUnderTest, server: Server, engine: Any
+) -> None:
+    """A transaction with an id that stays open in another database, and one in this database that writes elsewhere."""
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[COUNT], rules=OPEN)
+    start = await server.feed.head(here)
+    connection = await asyncpg.connect(engine.admin_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("select pg_current_xact_id()")
+            await project.operator.create("posts", {"count": 1})
+            began = asyncio.get_running_loop().time()
+            found = await server.feed.read(here, start)
+            silence = asyncio.get_running_loop().time() - began
+    finally:
+        await connection.close()
+
+    assert [start.pos + 1] == [one.pos for one in found]
+    assert silence < 1.0
+
+
+async def test_a_writer_that_has_not_committed_holds_nobody_up(project: ProjectUnderTest, server: Server, db: Database) -> None:
+    """Its change comes when it commits, behind the ones that were committed meanwhile though they began later."""
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[COUNT], rules=OPEN)
+    slow, fast = [await project.operator.create("posts", {"count": 0}) for _ in range(2)]
+    start = await server.feed.head(here)
+    async with db.transaction() as tx:
+        table = ident(here.schema, "posts")
+        await tx.execute(sql("update {} set count = 1, rev = rev + 1 where id = {}::uuid", table, slow["id"]))
+        await project.operator.patch(f"collections/posts/records/{fast['id']}", json={"count": 2})
+        first = await server.feed.read(here, start)
+    second = await server.feed.read(here, Cursor(start.epoch, first[-1].pos))
+
+    assert [fast["id"]] == [one.record for one in first]
+    assert [(slow["id"], start.pos + 2, "server")] == [(one.record, one.pos, one.principal) for one in second]
+    assert second[0].seq < first[0].seq
+
+
+async def test_sequencers_side_by_side_make_one_order(project: ProjectUnderTest, server: Server, db: Database) -> None:
+    """Eight at once on a backlog of several batches: every change gets one position."""
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[COUNT], rules=OPEN)
+    start = await server.feed.head(here)
+    for _ in range(5):
+        rows = [{"count": n} for n in range(1000)]
+        assert 201 == (await project.operator.post("collections/posts/records", json=rows)).status_code
+    moved = await asyncio.gather(*(settle(db, here.schema) for _ in range(8)))
+
+    head = await server.feed.head(here)
+    positions = await db.fetch_value(
+        sql("select array_agg(pos order by seq) from {} where pos > {}", ident(here.schema, "_change_log"), start.pos)
+    )
+    assert list(range(start.pos + 1, start.pos + 5001)) == positions
+    assert start.pos + 5000 == head.pos
+    assert sum(moved) <= 5000
+
+
+async def test_a_project_of_an_older_server_gets_its_log(project: ProjectUnderTest, server: Server, db: Database) -> None:
+    """The migration finds tables that know nothing of a log, and those from which a key takes relations."""
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[COUNT], rules=OPEN)
+    fields = [{"name": "post", "type": "relation", "to": "posts", "on_delete": "set_null"}]
+    await project.collection("notes", fields=fields, rules=OPEN)
+    await project.operator.post("collections", json={"name": "seen", "view": {"sql": "select id, count from posts"}})
+    post = await project.operator.create("posts", {"count": 1})
+    note = await project.operator.create("notes", {"post": post["id"]})
+    async with db.transaction() as tx:
+        schema = ident(here.schema)
+        for function in ("_log_new", "_log_change", "_count_change"):
+            await tx.execute(sql("drop function {}.{} cascade", schema, ident(function)))
+        for table in ("_feed", "_change_pending", "_change_log", "_history", "_histories"):
+            await tx.execute(sql("drop table {}.{} cascade", schema, ident(table)))
+        await tx.execute(sql("update baas.projects set schema_version = 5 where schema = {}", here.schema))
+    await migrate(db)
+
+    start = await server.feed.head(here)
+    await project.operator.delete(f"collections/posts/records/{post['id']}")
+    await project.user()
+    changes = await everything(server.feed, here, start)
+    assert {("posts", "delete"), ("notes", "update"), ("users", "create")} == {(one.collection, one.action) for one in changes}
+    assert 2 == (await project.operator.get(f"collections/notes/records/{note['id']}")).json()["rev"]
