@@ -78,7 +78,7 @@ class Rig:
         self._log_statements(False)
         text = self._log.read_text("utf-8", "replace")[before:]
         parameters = r"(?:[^\n]*DETAIL: {1,2}[Pp]arameters: ([^\n]*)\n)?"
-        found = re.findall(r"execute __asyncpg[^:]*: ([^\n]*)\n" + parameters, text)
+        found = re.findall(r"execute (?:__asyncpg[^:]*|p\d+): ([^\n]*)\n" + parameters, text)
         if not found:
             sys.exit(f"no statement of {name} in PostgreSQL's log")
         return _as_script(*max(found, key=lambda one: sum(other[0] == one[0] for other in found[-200:])), name, self._rows)

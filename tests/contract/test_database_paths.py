@@ -5,8 +5,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -27,35 +27,9 @@ from baas.infra.db.errors import (
 )
 from baas.infra.db.pipeline import pipeline as module
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import Cheap, Statement, sql
+from baas.infra.db.sql import Statement
+from tests.support.paths import WAYS, ask, insert, killed, opened, stored, under_load, warm
 from tests.support.proxy import Proxy, target_of, through
-
-WAYS = ("ordinary", "pipelined")
-
-
-def ask(text: str, *args: object, cheap: Cheap = "read") -> Statement:
-    return Statement(text, args, cheap=cheap)
-
-
-@asynccontextmanager
-async def opened(url: str, way: str, **limits: Any) -> AsyncIterator[Database]:
-    """A database by one way. The pipelined one is warm: its connections are open."""
-    db = await Database.connect(url, pipelined=way == "pipelined", **limits)
-    try:
-        await warm(db)
-        yield db
-    finally:
-        await db.close()
-
-
-async def warm(db: Database) -> None:
-    if db.pipeline is not None:
-        async with asyncio.timeout(20):
-            while db.pipeline.connections < module.CONNECTIONS:
-                for kind in ("read", "create", "change"):
-                    with suppress(BaasError):
-                        await db.fetch_value(ask("select 1", cheap=kind))
-                await asyncio.sleep(0.02)
 
 
 @pytest.fixture(params=WAYS)
@@ -73,15 +47,6 @@ async def table(db: Database) -> AsyncIterator[str]:
     yield name
     async with db.transaction() as tx:
         await tx.execute_script(f"drop table {name}")
-
-
-def insert(table: str, *args: object) -> Statement:
-    return ask(f"insert into {table} (id, n) values ($1::int8, $2::int8) returning id", *args, cheap="create")
-
-
-async def stored(db: Database, table: str) -> list[int]:
-    rows = await db.fetch(Statement(f"select id from {table} order by id"))
-    return [row["id"] for row in rows]
 
 
 # Values: what goes in comes out, and is the same Python value by both ways.
@@ -361,62 +326,6 @@ async def test_requests_given_up_at_any_moment_disturb_nobody(db: Database, tabl
     there = await stored(db, table)
     assert len(there) == len(set(there))
     assert {number for number, answer in enumerate(answers) if number == answer and number % 2} <= set(there)
-
-
-async def killed(url: str) -> None:
-    other = await Database.connect(url, size=1)
-    await other.fetch(
-        sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and application_name = 'baas' and pid <> pg_backend_pid()"
-        )
-    )
-    await other.close()
-
-
-async def under_load(
-    db: Database, table: str, faults: Callable[[], Awaitable[None]], *, writers: int = 16
-) -> tuple[int, int, int]:
-    """Write and read while `faults` goes on; returns acknowledged, unknown and failed reads. Nothing acknowledged is lost,
-    nothing is there twice or unasked.
-    """
-    stop = asyncio.Event()
-    acknowledged: set[int] = set()
-    unknown: set[int] = set()
-    failed_reads = 0
-    numbers = iter(range(10_000_000))
-
-    async def work() -> None:
-        nonlocal failed_reads
-        while not stop.is_set():
-            number = next(numbers)
-            try:
-                assert number == await db.fetch_value(insert(table, number, 1))
-                acknowledged.add(number)
-            except Unavailable:
-                unknown.add(number)
-                await asyncio.sleep(0.01)
-            try:
-                assert number == await db.fetch_value(ask("select $1::int8", number))
-            except Unavailable:
-                failed_reads += 1
-                await asyncio.sleep(0.01)
-
-    tasks = [asyncio.create_task(work()) for _ in range(writers)]
-    await faults()
-    stop.set()
-    async with asyncio.timeout(30):
-        await asyncio.gather(*tasks)
-    there: list[int] = []
-    for _ in range(100):
-        with suppress(ConnectionLost):
-            there = await stored(db, table)
-            break
-        await asyncio.sleep(0.1)
-    assert acknowledged <= set(there)
-    assert len(there) == len(set(there))
-    assert set(there) <= acknowledged | unknown
-    return len(acknowledged), len(unknown), failed_reads
 
 
 async def test_connections_killed_under_load(
