@@ -42,10 +42,25 @@ def blocks(page: str) -> Iterator[tuple[str, str]]:
 
 def follow(page: str, folder: Path, port: int) -> str:
     """Runs the blocks of a page in one shell, as they are but for the port; all that they print."""
-    parts = [f"python - <<'THE_END'\n{text}THE_END\n" if language == "python" else text for language, text in blocks(page)]
-    script = "\n".join(parts).replace("8000", str(port))
+    parts = [_in_python(text) if language == "python" else text for language, text in blocks(page)]
+    return run("\n".join(parts), folder, port)
+
+
+def follow_in_one_python(page: str, folder: Path, port: int) -> str:
+    """The same for a page whose Python goes on from block to block; its shell comes first."""
+    found = list(blocks(page))
+    shell = [text for language, text in found if language == "sh"]
+    python = "\n".join(text for language, text in found if language == "python")
+    return run("\n".join([*shell, _in_python(python)]), folder, port)
+
+
+def _in_python(text: str) -> str:
+    return f"python - <<'THE_END'\n{text}THE_END\n"
+
+
+def run(script: str, folder: Path, port: int) -> str:
     done = subprocess.run(
-        ["/bin/sh", "-c", script],
+        ["/bin/sh", "-c", script.replace("8000", str(port))],
         capture_output=True,
         text=True,
         timeout=90,
@@ -79,6 +94,17 @@ def test_the_quickstart_can_be_followed(newcomer: tuple[Path, int]) -> None:
     assert '"access_token"' in said
     assert "<h1>Shared notes</h1>" in of_site("notes", newcomer[1], "/")
     assert "For everybody" in of_site("notes", newcomer[1], "/v1/collections/notes/records?sort=-created_at")
+
+
+def test_the_guide_to_the_client_can_be_followed(newcomer: tuple[Path, int]) -> None:
+    said = follow_in_one_python("docs/guides/sdk.md", *newcomer)
+
+    assert "1 ['Buy a lamp']\n" in said
+    assert "Buy a lamp by ada@example.com\n4 Comment 4\n3 Comment 3\nmore\n" in said
+    assert "Buy a lamp 10\n" in said
+    assert "Buy a lamp 5 10\n" in said
+    assert "Must be true or false" in said
+    assert "Traceback" not in said
 
 
 def of_site(project: str, port: int, path: str) -> str:
