@@ -48,6 +48,7 @@ from baas.infra.db.migrate import is_current, migrate
 from baas.infra.db.pool import Database
 from baas.infra.db.signals import Signals
 from baas.infra.http.middleware import Edge
+from baas.infra.http.once import Once
 from baas.infra.http.probes import Probes
 from baas.infra.http.router import Router
 from baas.infra.http.routes import Endpoint
@@ -130,7 +131,7 @@ async def open_server(
         await signals.start()
         closing.push_async_callback(signals.stop)
         sweeps = (rooms.auth.sweep, rooms.denials.sweep, rooms.files.sweep, rooms.hosting.sweep, rooms.feed.sweep)
-        sweeper = Sweeper(blobs, rooms.projects, sweeps)
+        sweeper = Sweeper(blobs, rooms.projects, (*sweeps, Once(db).sweep))
         await sweeper.start()
         closing.push_async_callback(sweeper.stop)
         await rooms.denials.start()
@@ -201,7 +202,7 @@ def _app(
     endpoints: tuple[Endpoint, ...] = tuple(endpoint for api in apis for endpoint in api.routes())
     console = ConsoleApi(rooms.catalog, endpoints, public_url=settings.url)
     return Edge(
-        Router((*endpoints, *console.routes())),
+        Router((*endpoints, *console.routes()), once=Once(db)),
         settings=settings,
         resolve=rooms.projects.find,
         authenticate=rooms.principal,

@@ -12,6 +12,7 @@ import asyncpg
 
 from baas.infra.db import restricted
 from baas.infra.db.errors import LOST, StatementTimedOut, translate
+from baas.infra.db.joined import Afterwards, Joined
 from baas.infra.db.lending import Lending
 from baas.infra.db.pipeline.link import Spilled
 from baas.infra.db.pipeline.pipeline import LIMIT_S, LOCK_LIMIT_S, Pipeline
@@ -187,7 +188,8 @@ class Database:
     @asynccontextmanager
     async def transaction(self, *, statement_timeout_s: float | None = None) -> AsyncIterator[Transaction]:
         """One transaction on one connection; a longer statement limit may be asked for (schema changes)."""
-        async with self._acquire() as connection:
+        joined = Joined.here()
+        async with self._acquire() if joined is None else joined.lent() as connection:
             block = connection.transaction()
             with _translated():
                 await block.start()
@@ -202,6 +204,40 @@ class Database:
                 raise
             with _translated():
                 await block.commit()
+
+    @asynccontextmanager
+    async def joined(self) -> AsyncIterator[tuple[Transaction, Joined]]:
+        """Whatever this task asks of the database until the block ends is one transaction, transactions of its own included.
+
+        The first of the two asks without a mark of its own: when that fails, so does the whole.
+        """
+        if (around := Joined.here()) is not None:
+            async with self.transaction() as tx:
+                yield tx, around
+            return
+        async with self._acquire() as connection:
+            block = connection.transaction()
+            with _translated():
+                await block.start()
+            joined = Joined(connection)
+            try:
+                async with joined.entered():
+                    yield Transaction(connection), joined
+            except BaseException:
+                with suppress(*LOST):
+                    await block.rollback()
+                raise
+            with _translated():
+                await block.commit()
+        await joined.committed()
+
+    async def after_commit(self, afterwards: Afterwards) -> None:
+        """Do it now, or where this task's work is part of a transaction, once that is committed."""
+        joined = Joined.here()
+        if joined is None:
+            await afterwards()
+        else:
+            joined.after_commit(afterwards)
 
     @asynccontextmanager
     async def text_rows(self, query: Sql | Statement, *, total_s: float, idle_s: float) -> AsyncIterator[TextRows]:
@@ -222,6 +258,12 @@ class Database:
 
     async def _once(self, ask: Ask, query: Sql | Statement, limit_s: float | None = None) -> Any:
         statement = query.render() if isinstance(query, Sql) else query
+        if (joined := Joined.here()) is not None:
+            started = perf_counter()
+            try:
+                return await joined.ask(ask, statement, limit_s)
+            finally:
+                self._took(statement, perf_counter() - started)
         if statement.role is not None:
             async with self._readers.turn(), self._acquire() as connection:
                 started = perf_counter()

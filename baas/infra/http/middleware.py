@@ -28,7 +28,7 @@ from baas.infra.http.body import BodyLimits
 from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, cors_headers, preflight_headers
 from baas.infra.http.context import Context
 from baas.infra.http.deadlines import Deadline, Deadlines
-from baas.infra.http.problem import as_ours, send_problem
+from baas.infra.http.problem import as_ours, send_problem, shown_path
 from baas.infra.http.router import Found, Router
 from baas.infra.http.routes import Authenticate, Endpoint, Resolve
 from baas.infra.observe.log import Log
@@ -346,7 +346,7 @@ class Edge:
             return
         if isinstance(error, BaasError) and error.denial is not None and self._denied is not None and exchange.project:
             self._denied(exchange.project, exchange.principal, exchange.request_id, error)
-        await send_problem(exchange.send, error, request_id=exchange.request_id, instance=_shown_path(scope))
+        await send_problem(exchange.send, error, request_id=exchange.request_id, instance=shown_path(scope))
 
     def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         self._metrics.served(exchange.route, _known_method(scope["method"]), exchange.status, seconds)
@@ -400,12 +400,6 @@ def _out_of_time(exchange: _Exchange) -> Exception:
     if exchange.reading and not exchange.status:
         return RequestTimeout("The request's body did not arrive in time.", headers={"Connection": "close"})
     return Unavailable("The request took longer than it may.", code="timed_out", retry_after_s=1)
-
-
-def _shown_path(scope: Scope) -> str:
-    """The path as it came (`instance`), cut where it is absurd."""
-    path: str = scope["path"]
-    return path.encode("utf-8", "replace").decode("utf-8")[:500]
 
 
 def _known_method(method: str) -> str:

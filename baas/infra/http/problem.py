@@ -2,7 +2,7 @@
 
 import msgspec
 from starlette.responses import Response
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from baas.base.errors import BaasError, Internal
 
@@ -75,6 +75,12 @@ def parts(error: Exception, *, request_id: str, instance: str) -> tuple[int, lis
         headers.append((b"www-authenticate", b"Bearer"))
     headers += [(name.lower().encode("latin-1"), _header_value(value)) for name, value in shown.headers.items()]
     return shown.status, headers, body
+
+
+def shown_path(scope: Scope) -> str:
+    """The path as it came (`instance`), cut where it is absurd."""
+    path: str = scope["path"]
+    return path.encode("utf-8", "replace").decode("utf-8")[:500]
 
 
 def _header_value(value: str) -> bytes:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baas.base.errors import MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
+from baas.infra.http.once import Once, key_of
 from baas.infra.http.params import Query, read_query
 from baas.infra.http.routes import Endpoint, Handler
 
@@ -72,11 +73,14 @@ class _Path:
 class Router:
     """The endpoints of all rooms as one ASGI application.
 
+    `once` keeps the answers of calls that have an Idempotency-Key.
+
     Raises ValueError for two endpoints on one method and path, and for a path whose `{project}` is not where the edge reads it.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], *, once: Once | None = None) -> None:
         self.endpoints = tuple(endpoints)
+        self._once = once
         # Clients ask the same again and again. What is refused is not kept.
         self._read = lru_cache(_KEPT_QUERIES)(_read)
         self._fixed: dict[str, _Path] = {}
@@ -134,6 +138,8 @@ class Router:
         found.endpoint.policy.admit(Context.of(scope).principal)
         asked: bytes = scope["query_string"]
         scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
+        if found.endpoint.once and self._once is not None and (key := key_of(scope)) is not None:
+            return self._once.run(key, found.app, scope, receive, send)
         return found.app(scope, receive, _without_body(send) if found.bare else send)
 
     def _candidates(self, path: str) -> Sequence[_Path]:

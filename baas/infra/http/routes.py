@@ -95,6 +95,8 @@ class Endpoint:
     """A document of our own, or a part of one: answered with the headers of pages, not with those of data."""
     vital: bool = False
     """Served even when the server is full: health, sign-out, refresh."""
+    once: bool = False
+    """Its whole effect is one transaction in the project, so it answers a repeated Idempotency-Key as it did the first time."""
     asks: bool = False
     """Changes nothing, whatever its method says: a question that is too long for a URL."""
 

@@ -1,0 +1,94 @@
+"""All that one task asks of the database as one transaction, without the rooms in between knowing of it.
+
+What would be a statement or a transaction of its own becomes a part that is undone by itself when it fails, so that a room may
+catch the error and go on, as it does outside.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+
+from baas.infra.db import restricted
+from baas.infra.db.errors import LOST, StatementTimedOut, translate
+from baas.infra.db.sql import Statement
+
+Ask = Callable[..., Awaitable[Any]]
+Afterwards = Callable[[], Awaitable[None]]
+
+
+class Joined:
+    """The transaction of the task that made it; other tasks, its own children too, stay outside."""
+
+    __slots__ = ("_afterwards", "_begun", "_connection", "_task")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._task = asyncio.current_task()
+        self._begun = False
+        self._afterwards: list[Afterwards] = []
+
+    @staticmethod
+    def here() -> "Joined | None":
+        """That of the running task, if it is in one."""
+        joined = _HERE.get()
+        return joined if joined is not None and joined._task is asyncio.current_task() else None
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncIterator[None]:
+        """What the task asks inside of the block is part of the transaction."""
+        before = _HERE.set(self)
+        try:
+            yield
+        finally:
+            _HERE.reset(before)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Any]:
+        """The connection, for a transaction within the transaction."""
+        await self._mark()
+        yield self._connection
+
+    async def ask(self, ask: Ask, statement: Statement, limit_s: float | None) -> Any:
+        """One statement. When it fails it alone is undone."""
+        await self._mark()
+        try:
+            if statement.role is not None:
+                return await restricted.ask_inside(self._connection, ask, statement)
+            return await ask(self._connection, statement.text, *statement.args, timeout=limit_s)
+        except asyncio.CancelledError:
+            raise  # the connection is closed by its lender
+        except BaseException as error:
+            with suppress(*LOST):
+                await self._connection.execute("rollback to savepoint part")
+            if isinstance(error, TimeoutError):
+                raise StatementTimedOut("The query took too long.") from None
+            ours = translate(error)
+            if ours is not None and ours is not error:
+                raise ours from error
+            raise
+
+    async def undo(self) -> None:
+        """Everything asked since the block was entered never was; the transaction itself goes on."""
+        if self._begun:
+            await self._connection.execute("rollback to savepoint begun")
+
+    def after_commit(self, afterwards: Afterwards) -> None:
+        self._afterwards.append(afterwards)
+
+    async def committed(self) -> None:
+        """Do what was to be done afterwards."""
+        for afterwards in self._afterwards:
+            await afterwards()
+
+    async def _mark(self) -> None:
+        # One mark at a time: PostgreSQL slows down for everybody when a transaction holds more than 64.
+        if self._begun:
+            await self._connection.execute("release savepoint part; savepoint part")
+        else:
+            await self._connection.execute("savepoint begun; savepoint part")
+            self._begun = True
+
+
+_HERE: ContextVar[Joined | None] = ContextVar("joined", default=None)

@@ -1,0 +1,193 @@
+"""`Idempotency-Key`: a call that is repeated has one effect and one answer.
+
+The key, the effect and the answer are one transaction, so no crash and no cut connection can leave one without the others. Two
+calls with one key at the same time: the second waits for the first, in this process without a connection, across processes at
+the row of the key.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from baas.base.errors import BaasError, BadRequest, Conflict, Invalid, TooLarge, Unavailable
+from baas.base.project import Project
+from baas.infra.db import answers
+from baas.infra.db.answers import Kept
+from baas.infra.db.pool import Database
+from baas.infra.http.body import read_bytes
+from baas.infra.http.context import Context
+from baas.infra.http.problem import parts, shown_path
+
+HEADER = b"idempotency-key"
+_KEY = re.compile(rb"[\x20-\x7e]{1,255}")
+_WAIT_S = 3.0
+_MOST_SENT = 4 << 20
+_MOST_KEPT = 4 << 20
+# Who is asking, or how fast, is decided anew each time.
+_NOT_KEPT = frozenset({401, 408, 413, 429})
+# What else changes the meaning of a call.
+_TELLING = (b"content-type", b"if-match", b"if-none-match")
+_REPLAYED = (b"idempotent-replayed", b"true")
+
+
+def key_of(scope: Scope) -> str | None:
+    """The key of a request. Raises BadRequest for one that is none, and for two."""
+    given = [value.strip() for name, value in scope["headers"] if name == HEADER]
+    if not given:
+        return None
+    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+        raise BadRequest(
+            "An Idempotency-Key has 1 to 255 printable ASCII characters, and there is one.",
+            code="bad_header",
+            parameter="Idempotency-Key",
+        )
+    return str(given[0].decode("ascii"))
+
+
+class Once:
+    """Runs a call once for each key of a principal, and answers every other time with what it answered first."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._running: dict[tuple[str, str, str], asyncio.Event] = {}
+
+    async def run(self, key: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises what `app` raises, Invalid (`idempotency_mismatch`) and Conflict (`idempotency_in_progress`)."""
+        context = Context.of(scope)
+        project = context.project
+        # Before the transaction: a slow client must not hold one open.
+        body = await read_bytes(scope, receive, limit=max(_MOST_SENT, project.settings.limits.max_json_bytes))
+        fingerprint, who = _fingerprint(scope, project, body), _who(context)
+        failure: BaasError | None = None
+        async with self._turn((project.schema, who, key)), self._db.joined() as (tx, joined):
+            try:
+                known = await answers.claim(tx, project.schema, who, key, fingerprint)
+            except Unavailable as error:
+                if error.code == "busy":
+                    raise _in_progress() from None
+                raise
+            if known is not None:
+                answer = _same(known, fingerprint)
+            else:
+                recorded = _Recorded(body, receive)
+                try:
+                    await app(scope, recorded.receive, recorded.send)
+                    answer = recorded.answer(fingerprint)
+                except BaasError as error:
+                    if not _is_kept(error, context):
+                        raise
+                    failure = error
+                    await joined.undo()
+                    answer = Kept(fingerprint, *_problem(error, scope, context))
+                await answers.keep(tx, project.schema, who, key, answer)
+        if failure is not None:
+            raise failure
+        extra = (_REPLAYED,) if known is not None else ()
+        length = () if answer.status == 204 else ((b"content-length", b"%d" % len(answer.body)),)
+        await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *length, *extra]})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def sweep(self, project: Project) -> int:
+        """Forget the answers that are older than a day; their number."""
+        return await answers.sweep(self._db, project.schema)
+
+    @asynccontextmanager
+    async def _turn(self, place: tuple[str, str, str]) -> AsyncIterator[None]:
+        """Alone in this process with this key. Raises Conflict when the one before takes too long."""
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                while (running := self._running.get(place)) is not None:
+                    await running.wait()
+        except TimeoutError:
+            raise _in_progress() from None
+        done = self._running[place] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._running[place]
+            done.set()
+
+
+class _Recorded:
+    """Gives a body that was read already, and keeps the answer instead of sending it."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+        self._status = 0
+        self._headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._pieces: list[bytes] = []
+
+    async def receive(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = tuple((name, value) for name, value in message["headers"] if name != b"content-length")
+        else:
+            self._pieces.append(message.get("body", b""))
+
+    def answer(self, fingerprint: bytes) -> Kept:
+        """Raises TooLarge, and so undoes the call, for what is too much to keep."""
+        body = b"".join(self._pieces)
+        if len(body) > _MOST_KEPT:
+            raise TooLarge(
+                f"The answer has more than {_MOST_KEPT} bytes, which are not kept for an Idempotency-Key. Write fewer at once.",
+                code="answer_too_large",
+                limit=_MOST_KEPT,
+            )
+        return Kept(fingerprint, self._status, self._headers, body)
+
+
+def _who(context: Context) -> str:
+    principal = context.principal
+    return f"{principal.kind}:{principal.id or context.address}"
+
+
+def _fingerprint(scope: Scope, project: Project, body: bytes) -> bytes:
+    """What was asked, without what may differ between two attempts."""
+    path: str = scope["path"].removeprefix(f"/v1/projects/{project.name}")
+    query = b"&".join(sorted(scope["query_string"].split(b"&")))
+    telling = [b"%b:%b" % pair for pair in sorted(scope["headers"]) if pair[0] in _TELLING]
+    whole = sha256()
+    for part in (scope["method"].encode(), path.encode("utf-8", "surrogatepass"), query, *telling, body):
+        whole.update(b"%d:" % len(part))
+        whole.update(part)
+    return whole.digest()
+
+
+def _is_kept(error: BaasError, context: Context) -> bool:
+    """Of callers that nobody knows only effects are kept: refusing them must not fill the disk."""
+    return 400 <= error.status < 500 and error.status not in _NOT_KEPT and context.principal.kind != "anonymous"
+
+
+def _problem(error: BaasError, scope: Scope, context: Context) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
+    """As the edge will write it once the error has gone up there."""
+    status, headers, body = parts(error, request_id=context.request_id, instance=shown_path(scope))
+    return status, tuple(pair for pair in headers if pair[0] != b"content-length"), body
+
+
+def _same(known: Kept, fingerprint: bytes) -> Kept:
+    if known.fingerprint != fingerprint:
+        raise Invalid(
+            "This Idempotency-Key was used for something else within the last 24 hours.",
+            code="idempotency_mismatch",
+            hint="A new call needs a new key.",
+        )
+    return known
+
+
+def _in_progress() -> Conflict:
+    return Conflict(
+        "The first call with this Idempotency-Key is still running.",
+        code="idempotency_in_progress",
+        headers={"Retry-After": "1"},
+    )
