@@ -39,8 +39,11 @@ def table(collection: Collection) -> Sql:
     return ident(collection.schema, collection.name)
 
 
-def create(collection: Collection, predicate: Predicate) -> list[Sql]:
-    """A new table with its constraints and indexes. The tables that its relations name must exist."""
+def create(collection: Collection, predicate: Predicate, *, logged: bool = True) -> list[Sql]:
+    """A new table with its constraints and indexes. The tables that its relations name must exist.
+
+    `logged`: its changes go into the project's change log.
+    """
     columns = [
         sql("id uuid not null constraint {} primary key", ident(names.primary_key(collection))),
         sql("rev bigint not null default 1"),
@@ -49,7 +52,8 @@ def create(collection: Collection, predicate: Predicate) -> list[Sql]:
         *(_column(field) for field in collection.fields),
     ]
     made = sql("create table {} ({})", table(collection), join(", ", columns))
-    return [made, *_logged(collection), *(piece.create() for piece in _pieces(collection, predicate))]
+    pieces = (piece for piece in _pieces(collection, predicate) if logged or piece.kind != "trigger")
+    return [made, *(_logged(collection) if logged else ()), *(piece.create() for piece in pieces)]
 
 
 def _logged(collection: Collection) -> list[Sql]:

@@ -120,9 +120,12 @@ async def other_records(db: Queries, table: Table, wanted: Wanted, names: Iterab
 
 
 async def make_scratch(tx: Queries, schema: str, collections: Sequence[Collection]) -> None:
-    """A schema with these tables, gone when the transaction is rolled back. Links are looked at when all rows are there."""
+    """A schema with these tables, gone when the transaction is rolled back. Links are looked at when all rows are there.
+
+    Nothing is logged: nobody follows what never was.
+    """
     await tx.execute(sql("create schema {}", ident(schema)))
-    created = [ddl.create(one, condition) for one in collections]
+    created = [ddl.create(one, condition, logged=False) for one in collections]
     # All tables before what links them.
     for statement in [one[0] for one in created] + [piece for one in created for piece in one[1:]]:
         link = _LINK.match(statement.render().text)
