@@ -804,7 +804,7 @@ async def test_the_sweep_removes_what_no_file_has_and_nothing_else(
         yield b"stray"
 
     await blobs.put(f"{project.schema}/files/{'0' * 32}", stray())
-    room = Files(server.db, blobs, None, None, server.invalidations, None, settings)  # type: ignore[arg-type]
+    room = Files(server.db, blobs, None, None, None, server.invalidations, None, settings)  # type: ignore[arg-type]
     found = await server.projects.find(project.name)
     assert found is not None
     assert (0, 2) == (await room.sweep(found), blobs_of(project, settings))
