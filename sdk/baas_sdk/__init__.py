@@ -3,10 +3,12 @@
 from baas_sdk._async.client import AsyncClient
 from baas_sdk._async.files import AsyncBucket, AsyncDownload
 from baas_sdk._async.reading import AsyncExport
+from baas_sdk._async.realtime import AsyncSubscription
 from baas_sdk._async.records import AsyncCollection
 from baas_sdk._sync.client import Client
 from baas_sdk._sync.files import Bucket, Download
 from baas_sdk._sync.reading import Export
+from baas_sdk._sync.realtime import Subscription
 from baas_sdk._sync.records import Collection
 from baas_sdk.errors import (
     APIError,
@@ -26,6 +28,7 @@ from baas_sdk.errors import (
     TimedOut,
     TooLarge,
 )
+from baas_sdk.events import Ended, Event
 from baas_sdk.expansions import Expansion
 from baas_sdk.filters import F, Filter
 from baas_sdk.models import (
@@ -53,6 +56,7 @@ __all__ = [
     "AsyncCollection",
     "AsyncDownload",
     "AsyncExport",
+    "AsyncSubscription",
     "BaasError",
     "BadRequest",
     "Bucket",
@@ -62,6 +66,8 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Download",
+    "Ended",
+    "Event",
     "Expanded",
     "Expansion",
     "Export",
@@ -89,6 +95,7 @@ __all__ = [
     "Session",
     "Site",
     "Store",
+    "Subscription",
     "TimedOut",
     "TooLarge",
     "User",

@@ -43,5 +43,5 @@ def wait_s(error: BaasError, *, attempt: int, repeat: Repeat, dice: Callable[[],
 def _passing(error: BaasError) -> bool:
     """Whether the trouble may be gone the next time."""
     if isinstance(error, APIError):
-        return error.status in (408, 429, 502, 503, 504)
+        return error.status in (408, 429, 502, 503, 504) or error.code == "idempotency_in_progress"
     return isinstance(error, ConnectionFailed)

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal
 from urllib.parse import urlencode
 
 from baas_sdk._async.compat import blocking
+from baas_sdk._async.realtime import AsyncSubscription
 from baas_sdk._async.transport import AsyncTransport, Call
 from baas_sdk.errors import ConfigError
 from baas_sdk.expansions import Expand, wish
@@ -276,6 +277,32 @@ class AsyncReading(Generic[M]):
             landing.discard()
             raise
         return to
+
+    def subscribe(
+        self,
+        *,
+        filter: Filter | None = None,  # noqa: A002  # the server's own word
+        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
+        fields: Sequence[str] = (),
+        expand: Expand = (),
+        initial: bool = True,
+        since: str | None = None,
+    ) -> AsyncSubscription[M]:
+        """Follows what a list shows: first everything (`initial`) or from `since` on, then each change as it happens.
+
+        `async with todos.subscribe(filter=F.done == False) as events: async for event in events: …`
+
+        Raises, when the block is entered: as `list`; BadRequest for a filter that cannot be followed. See `AsyncSubscription`.
+        """
+        wanted = {
+            "collection": self.name,
+            **compile_filters({"filter": filter}, vars),
+            "fields": ",".join(fields),
+            "expand": wish(expand),
+            "initial": initial,
+        }
+        given = {name: value for name, value in wanted.items() if value not in (None, "")}
+        return AsyncSubscription(self._transport, given, self._read, since)
 
     def _item(self, record_id: str) -> str:
         return f"{self._path}/{segment(record_id)}"

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal
 from urllib.parse import urlencode
 
 from baas_sdk._sync.compat import blocking
+from baas_sdk._sync.realtime import Subscription
 from baas_sdk._sync.transport import Transport, Call
 from baas_sdk.errors import ConfigError
 from baas_sdk.expansions import Expand, wish
@@ -277,6 +278,32 @@ class Reading(Generic[M]):
             landing.discard()
             raise
         return to
+
+    def subscribe(
+        self,
+        *,
+        filter: Filter | None = None,  # noqa: A002  # the server's own word
+        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
+        fields: Sequence[str] = (),
+        expand: Expand = (),
+        initial: bool = True,
+        since: str | None = None,
+    ) -> Subscription[M]:
+        """Follows what a list shows: first everything (`initial`) or from `since` on, then each change as it happens.
+
+        `with todos.subscribe(filter=F.done == False) as events: for event in events: …`
+
+        Raises, when the block is entered: as `list`; BadRequest for a filter that cannot be followed. See `Subscription`.
+        """
+        wanted = {
+            "collection": self.name,
+            **compile_filters({"filter": filter}, vars),
+            "fields": ",".join(fields),
+            "expand": wish(expand),
+            "initial": initial,
+        }
+        given = {name: value for name, value in wanted.items() if value not in (None, "")}
+        return Subscription(self._transport, given, self._read, since)
 
     def _item(self, record_id: str) -> str:
         return f"{self._path}/{segment(record_id)}"

@@ -35,6 +35,7 @@ class Call:
 
     `path` starts with a slash. `settle` is asked when a refusal follows an attempt that may have arrived: the answer that
     attempt should have had, or None when the refusal stands. `replays` is False for a stream that can be read once only.
+    `silence_s` is how long an answer may say nothing, where that is not the client's time-out.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Call:
     settle: Settle | None = None
     replays: bool = True
     anonymous: bool = False
+    silence_s: float | None = None
 
 
 class Transport:
@@ -131,7 +133,7 @@ class Transport:
                 params=dict(call.params) or None,
                 content=content,
                 headers=headers,
-                timeout=httpx2.Timeout(self.options.timeout_s, connect=min(CONNECT_TIMEOUT_S, self.options.timeout_s)),
+                timeout=self._timeout(call),
             )
             response = self.http.send(request, stream=True, follow_redirects=False)
         _log.debug("%s %s -> %s (request %s)", call.method, call.path, response.status_code, response.headers.get("X-Request-Id"))
@@ -143,6 +145,10 @@ class Transport:
         finally:
             response.close()
         raise self._refusal(call, response, content)
+
+    def _timeout(self, call: Call) -> httpx2.Timeout:
+        whole = self.options.timeout_s
+        return httpx2.Timeout(whole, connect=min(CONNECT_TIMEOUT_S, whole), read=call.silence_s or whole)
 
     def _refusal(self, call: Call, response: httpx2.Response, content: bytes) -> APIError:
         error = error_of(response.status_code, response.headers, content)

@@ -11,8 +11,15 @@ import pytest
 
 SDK = Path(__file__).parents[3] / "sdk"
 PACKAGE = SDK / "baas_sdk"
-TWINS = [("AsyncClient", "Client"), ("AsyncCollection", "Collection"), ("AsyncBucket", "Bucket"), ("AsyncDownload", "Download")]
-NOUNS = ("auth", "users", "collections", "buckets", "sites", "keys", "settings", "projects", "operators")
+TWINS = [
+    ("AsyncClient", "Client"),
+    ("AsyncCollection", "Collection"),
+    ("AsyncBucket", "Bucket"),
+    ("AsyncDownload", "Download"),
+    ("AsyncExport", "Export"),
+    ("AsyncSubscription", "Subscription"),
+]
+NOUNS = ("auth", "users", "collections", "rules", "buckets", "sites", "keys", "settings", "projects", "operators")
 
 
 def test_the_sync_client_is_generated() -> None:
