@@ -23,7 +23,8 @@ from baas.engines.query.search import Found
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
 from baas.engines.query.tree import Count, Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, SortKey, Update, Values
-from baas.engines.query.validations import Validation, new_row, validations
+from baas.engines.query.validations import new_row, validations
+from baas.engines.query.written import Demanded, Written, hole
 from baas.engines.rules.rule import Rule
 from baas.engines.schema.collection import Action, Collection
 from baas.engines.schema.fields.base import CASTS, Cast
@@ -32,7 +33,6 @@ from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 ESTIMATE_AT_MOST = 10_000
 """`count: estimate` counts no further; this total means that many or more."""
 _ID_ONLY = sql("json_build_object('id', r.id)::text")
-_SYSTEM = ("id", "rev", "created_at", "updated_at")
 _REVISION = "the revision it must have"  # a name that no column has
 
 
@@ -203,28 +203,32 @@ class Compiler:
         return self._texts.get(key, make).bind(_many_rows_slots(table, tree.rows, asking), asking.leaves)
 
     def update(self, table: Table, tree: Update, asking: Asking) -> Statement:
-        """`body`, `rev` and `seen` of the record as it is now; no row when it is absent, refused or of another revision."""
+        """`body`, `rev` and `seen` of the record as it is now; no row when it is absent, refused, of another revision or not one
+        that `where` shows. Raises RuleError.
+        """
         rule, view, show = asking.judge(table, "update"), asking.judge(table, "view"), shown(table, None, asking)
-        names = tuple(name for name in table.columns if name in tree.values and name not in _SYSTEM)
-        refs, demands = references(table, names, asking), validations(table, asking, "update", names)
-        key = ("update", table.key, names, tree.rev is None, rule.key, view.key, show.key, _keys(refs), _keys(demands))
+        written, only = Written(table, tree.values), self._only(table, tree.where, asking)
+        refs, demands = references(table, written.names, asking), self.demands(table, asking, "update", tree.values)
+        folded = (_keys((rule, view, show, *(one for one, _ in only))), _keys(refs), _keys(demands))
+        key = ("update", table.key, written.key, tree.rev is None, folded)
 
         def make() -> Template:
-            holding = [*_references_hold(refs, old="r"), *_demands_hold(demands, before_and_after(table, names))]
+            holding = [*references_hold(refs, written), *_demands_hold(demands, written.rows())]
             conditions = [SIGNED, *_this_one(tree.rev), *holding]
             return Template(
                 sql(
                     "update {} r set {} from {} where {} returning {}",
                     table.sql,
-                    _assignments(names),
-                    changes(table, names),
-                    _where(conditions, (rule, before_and_after(table, names))),
+                    written.assignments(),
+                    written.row(),
+                    _where(conditions, (rule, written.rows()), *only),
                     _answer(table, view, show),
                 ),
                 "change",
             )
 
-        return self._texts.get(key, make).bind(_change_slots(tree, names, asking), asking.leaves)
+        slots = written.slots(asking.now) | {"id": tree.id, _REVISION: tree.rev}
+        return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def put(self, table: Table, tree: Put, asking: Asking) -> Statement:
         """`body`, `rev`, `seen` and `created`; no row when refused. A record that appears meanwhile raises UniqueViolated."""
@@ -237,7 +241,8 @@ class Compiler:
         key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, only_old, folded)
 
         def make() -> Template:
-            both = before_and_after(table, tree.replaces)
+            written = Written.of(table, tree.replaces)
+            both = written.rows()
             holding = [*_references_hold(refs, old="r"), *_stay(tree.fixed), *_demands_hold(changed, both)]
             replaced = [SIGNED, *_this_one(tree.rev), *holding]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
@@ -250,7 +255,7 @@ class Compiler:
                     " select body, rev, seen, created from replaced union all select body, rev, seen, created from made",
                     one_row(table),
                     table.sql,
-                    _assignments(tree.replaces),
+                    written.assignments(),
                     _where(replaced, (update, both)),
                     _answer(table, view, show),
                     table.sql,
@@ -269,12 +274,14 @@ class Compiler:
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def delete(self, table: Table, tree: Delete, asking: Asking) -> Statement:
-        """`rev` of the record that is gone; no row when it is absent, refused or of another revision."""
-        rule = asking.judge(table, "delete")
-        key = ("delete", table.key, tree.rev is None, rule.key)
+        """`rev` of the record that is gone; no row when it is absent, refused, of another revision or not one that `where` shows.
+        Raises RuleError.
+        """
+        rule, only = asking.judge(table, "delete"), self._only(table, tree.where, asking)
+        key = ("delete", table.key, tree.rev is None, rule.key, *_keys(one for one, _ in only))
 
         def make() -> Template:
-            conditions = _where([SIGNED, *_this_one(tree.rev)], (rule, rows(table, record="r")))
+            conditions = _where([SIGNED, *_this_one(tree.rev)], (rule, rows(table, record="r")), *only)
             return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
         return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)
@@ -316,37 +323,34 @@ class Compiler:
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def why_not_changed(self, table: Table, tree: Update | Delete, asking: Asking) -> Statement:
-        """No row when the record is absent; else `seen`, `rev`, `allowed` by the rule, `targets` as above, and `valid` for each
-        of the `demands`.
+        """No row when the record is absent; else `seen`, `rev`, `allowed` by the rule, `wanted` by `where`, `targets` as above,
+        and `valid` for each of the `demands`.
         """
         action: Action = "update" if isinstance(tree, Update) else "delete"
-        rule, view = asking.judge(table, action), asking.judge(table, "view")
-        values: Values = tree.values if isinstance(tree, Update) else {}
-        names = tuple(name for name in table.columns if name in values and name not in _SYSTEM)
-        refs = references(table, names, asking)
-        demands = validations(table, asking, "update", names) if isinstance(tree, Update) else ()
-        key = ("why not changed", action, table.key, names, rule.key, view.key, _keys(refs), _keys(demands))
+        rule, view, only = asking.judge(table, action), asking.judge(table, "view"), self._only(table, tree.where, asking)
+        written = Written(table, tree.values if isinstance(tree, Update) else {})
+        refs = references(table, written.names, asking)
+        demands = self.demands(table, asking, "update", written.values) if isinstance(tree, Update) else ()
+        folded = (_keys((rule, view, *(one for one, _ in only))), _keys(refs), _keys(demands))
+        key = ("why not changed", action, table.key, written.key, folded)
 
         def make() -> Template:
-            targets = (reference.holds(*_new_and_old(reference)) for reference in refs)
             return Template(
                 sql(
-                    "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, {} as targets, {} as valid"
-                    " from {} r, {} where r.id = {}::uuid",
+                    "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, coalesce({}, false) as wanted,"
+                    " {} as targets, {} as valid from {} r, {} where r.id = {}::uuid",
                     view.where(rows(table, record="r")),
-                    rule.where(before_and_after(table, names)),
-                    _booleans(targets),
-                    _booleans(_demands_hold(demands, before_and_after(table, names))),
+                    rule.where(written.rows()),
+                    _where([], *only),
+                    _booleans(references_hold(refs, written)),
+                    _booleans(_demands_hold(demands, written.rows())),
                     table.sql,
-                    changes(table, names),
+                    written.row(),
                     Slot("id"),
                 )
             )
 
-        slots: dict[Hashable, object] = {"id": tree.id, "updated_at": asking.now}
-        if isinstance(tree, Update):
-            slots = _change_slots(tree, names, asking)
-        return self._texts.get(key, make).bind(slots, asking.leaves)
+        return self._texts.get(key, make).bind(written.slots(asking.now) | {"id": tree.id}, asking.leaves)
 
     def why_not_put(self, table: Table, tree: Put, asking: Asking) -> Statement:
         """`present`, `seen`, `rev`, `may_update`, `may_create`, `targets`, `stays` for each of the fixed fields, `valid` for each
@@ -365,11 +369,11 @@ class Compiler:
                     " coalesce({}, false) as may_create, {} as targets, {} as stays, {} as valid, {} as valid_new"
                     " from {} left join {} r on r.id = n.id",
                     view.where(rows(table, record="r")),
-                    update.where(before_and_after(table, tree.replaces)),
+                    update.where(Written.of(table, tree.replaces).rows()),
                     create.where(rows(table, next="n")),
                     _booleans(reference.holds(*_new_and_old(reference)) for reference in refs),
                     _booleans(_stay(tree.fixed)),
-                    _booleans(_demands_hold(changed, before_and_after(table, tree.replaces))),
+                    _booleans(_demands_hold(changed, Written.of(table, tree.replaces).rows())),
                     _booleans(_demands_hold(new, new_row(table, "n"))),
                     one_row(table),
                     table.sql,
@@ -391,10 +395,20 @@ class Compiler:
         return shown(table, tree.fields, asking, beside)
 
     def demands(
-        self, table: Table, asking: Asking, action: Literal["create", "update"], changed: Iterable[str] | None = None
-    ) -> tuple[Validation, ...]:
-        """The validations that `failing`, `valid` and `valid_new` speak of, in their order; `changed` None: of a new record."""
-        return validations(table, asking, action, changed)
+        self, table: Table, asking: Asking, action: Literal["create", "update"], changed: Iterable[str] | Values | None = None
+    ) -> tuple[Demanded, ...]:
+        """What `failing`, `valid` and `valid_new` speak of, in their order; `changed` None: of a new record. Values may hold
+        operations, whose results have limits.
+        """
+        found = validations(table, asking, action, changed)
+        return (*Written(table, changed).limits(asking), *found) if isinstance(changed, Mapping) else found
+
+    def _only(self, table: Table, where: Filter | None, asking: Asking) -> tuple[tuple[Judgement, RowsOf], ...]:
+        """What a client's own condition on a stored record admits: of records that he may view, or he would learn of others."""
+        if where is None:
+            return ()
+        view = (asking.judge(table, "view"), rows(table, record="r"))
+        return (view, (self._wanted(table, where, asking), clients_rows(table, "r", asking)))
 
     def _wanted(self, table: Table, wanted: Filter | None, asking: Asking) -> Judgement:
         if wanted is None:
@@ -479,22 +493,9 @@ def _names(names: Iterable[str], *alias: str) -> Sql:
     return join(", ", (ident(*alias, name) for name in names))
 
 
-def _assignments(names: Iterable[str]) -> Sql:
-    changed = (sql("{} = {}", ident(name), ident("n", name)) for name in names)
-    return join(", ", [*changed, sql("rev = r.rev + 1"), sql("updated_at = n.updated_at")])
-
-
-def before_and_after(table: Table, names: Iterable[str]) -> RowsOf:
-    """`record` is the stored row; `next` has what this change gives it and the stored value of all else."""
-    changed = frozenset((*names, "updated_at"))
-
-    def column(root: str, name: str) -> Sql:
-        if root == "next" and name == "rev":
-            return sql("(r.rev + 1)")
-        alias = "n" if root == "next" and name in changed else "r"
-        return table.columns[name].in_rules(ident(alias, name))
-
-    return RowsOf(column, table.other)
+def references_hold(refs: Iterable[Reference], written: Written) -> list[Sql]:
+    """Of a change: what a stored record points to already is not looked for again."""
+    return [reference.holds(written.next(reference.column.name), ident("r", reference.column.name)) for reference in refs]
 
 
 def _references_hold(refs: Iterable[Reference], old: str | None = None) -> list[Sql]:
@@ -504,7 +505,7 @@ def _references_hold(refs: Iterable[Reference], old: str | None = None) -> list[
     ]
 
 
-def _demands_hold(demands: Iterable[Validation], where: RowsOf) -> list[Sql]:
+def _demands_hold(demands: Iterable[Demanded], where: RowsOf) -> list[Sql]:
     return [demand.holds(where) for demand in demands]
 
 
@@ -524,7 +525,7 @@ def _booleans(conditions: Iterable[Sql]) -> Sql:
     return sql("array[{}]::bool[]", join(", ", conditions))
 
 
-def _keys(parts: Iterable[Judgement | Shown | Reference | Validation]) -> tuple[Hashable, ...]:
+def _keys(parts: Iterable[Judgement | Shown | Reference | Demanded]) -> tuple[Hashable, ...]:
     return tuple(part.key for part in parts)
 
 
@@ -533,26 +534,12 @@ def _keys(parts: Iterable[Judgement | Shown | Reference | Validation]) -> tuple[
 
 def one_row(table: Table) -> Sql:
     """The whole new record."""
-    return sql("(select {}) n", join(", ", (_hole(column) for column in table.columns.values())))
+    return sql("(select {}) n", join(", ", (hole(column) for column in table.columns.values())))
 
 
 def _one_rows_slots(table: Table, values: Values, asking: Asking) -> dict[Hashable, object]:
     slots: dict[Hashable, object] = {name: values.get(name) for name in table.columns}
     return slots | {"rev": 1, "created_at": asking.now, "updated_at": asking.now}
-
-
-def changes(table: Table, names: Iterable[str]) -> Sql:
-    """The changed columns alone."""
-    return sql("(select {}) n", join(", ", (_hole(table.columns[name]) for name in (*names, "updated_at"))))
-
-
-def _change_slots(tree: Update, names: Iterable[str], asking: Asking) -> dict[Hashable, object]:
-    slots: dict[Hashable, object] = {name: tree.values[name] for name in names}
-    return slots | {"id": tree.id, _REVISION: tree.rev, "updated_at": asking.now}
-
-
-def _hole(column: Column) -> Sql:
-    return sql("{} as {}", column.typed(Slot(column.name)), ident(column.name))
 
 
 def _many_rows(table: Table) -> Sql:

@@ -13,18 +13,18 @@ from uuid import UUID
 
 from baas.base.places import Geo
 from baas.engines.query.asking import Asking
-from baas.engines.query.compile import before_and_after, changes, one_row
+from baas.engines.query.compile import one_row
 from baas.engines.query.rows import RowsOf, rows
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Slot, Template
 from baas.engines.query.tree import Values
+from baas.engines.query.written import Written
 from baas.engines.rules.explain import Part, Wanted
 from baas.engines.rules.rule import Facts, Folded
 from baas.engines.schema.collection import Action
 from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 
 MAX_ROWS = 1_000
-_SYSTEM = ("id", "rev", "created_at", "updated_at")
 _MAX_STORED = 4 * 1024 * 1024  # bytes of other records, as they are stored, that one question reads at once
 _MAX_BYTES = 192 * 1024  # of text; parts beyond it are judged in memory alone
 _ID = sql("r.id::text as id")
@@ -58,7 +58,7 @@ class Probe:
         self._action = action
         self._asking = asking
         self._values = values or {}
-        self._changed = tuple(name for name in table.columns if name in self._values and name not in _SYSTEM)
+        self._written = Written(table, self._values)
         # Only conditions: a value need not have SQL of its own (the records that a path leads to have none).
         self._folded: dict[int, tuple[Part, Folded]] = {
             one.number: (one, one.rule.fold(facts)) for one in part.walk() if one.is_condition and not one.rule.tree.free
@@ -101,7 +101,7 @@ class Probe:
             return one_row(self._table)
         found = sql("{} r", self._table.sql)
         if self._action == "update":
-            found = sql("{}, {}", found, changes(self._table, self._changed))
+            found = sql("{}, {}", found, self._written.row())
         if record is not None:
             return sql("{} where r.id = {}::uuid", found, Slot("the record"))
         return sql("{} order by r.id limit {}", found, literal(MAX_ROWS))
@@ -109,14 +109,14 @@ class Probe:
     def _slots(self, record: UUID | None) -> Mapping[Hashable, object]:
         now = self._asking.now
         slots: dict[Hashable, object] = {name: self._values.get(name) for name in self._table.columns}
-        return slots | {"rev": 1, "created_at": now, "updated_at": now, "the record": record}
+        return slots | self._written.slots(now) | {"rev": 1, "created_at": now, "the record": record}
 
     def _found_in(self) -> RowsOf:
         match self._action:
             case "create":
                 return rows(self._table, next="n")
             case "update":
-                return before_and_after(self._table, self._changed)
+                return self._written.rows()
         return rows(self._table, record="r")
 
     def _identity(self) -> list[Sql]:

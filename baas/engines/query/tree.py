@@ -117,11 +117,15 @@ class InsertMany:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """`values` of the record with this id change, the others stay; only while it has revision `rev`, when that is given."""
+    """`values` of the record with this id change, the others stay; an `Operation` is a value that is worked out of the old one.
+
+    Only while the record has revision `rev` and is one that `where` shows, when those are given.
+    """
 
     id: UUID
     values: Values
     rev: int | None = None
+    where: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,7 @@ class Put:
 class Delete:
     id: UUID
     rev: int | None = None
+    where: Filter | None = None
 
 
 def ordered(keys: tuple[SortKey, ...]) -> tuple[SortKey, ...]:

@@ -12,6 +12,7 @@ from baas.engines.schema.collection import SYSTEM_FIELDS, Collection, Field
 from baas.engines.schema.fields import FieldFault, kind_of
 from baas.engines.schema.fields.relation import clean_uuid
 from baas.engines.schema.manifest import pointer
+from baas.engines.schema.operations import clean_operation, is_operation
 
 Values = dict[str, object]
 
@@ -48,7 +49,7 @@ def clean_create(collection: Collection, body: Mapping[str, object], *, privileg
 
 
 def clean_patch(collection: Collection, body: Mapping[str, object], *, privileged: bool) -> Values:
-    """Values of the fields that a merge-patch names; a null clears a field. Raises Unfit."""
+    """Values of the fields that a merge-patch names, or Operations on them; a null clears a field. Raises Unfit."""
     faults = list(_strangers(collection, body, privileged=privileged, new=False))
     values: Values = {}
     for field in collection.fields:
@@ -58,6 +59,8 @@ def clean_patch(collection: Collection, body: Mapping[str, object], *, privilege
             faults.append(_readonly(field))
         elif field.immutable and not privileged:
             faults.append(Fault(pointer("", field.name), "immutable", "Cannot be changed once the record exists."))
+        elif is_operation(field, value := body[field.name]):
+            values[field.name] = _operation(field, value, faults)
         else:
             values[field.name] = _clean(collection, field, body[field.name], faults)
     return _complete(values, faults)
@@ -123,6 +126,14 @@ def _clean(collection: Collection, field: Field, value: object, faults: list[Fau
         faults.append(fault.under(pointer("", field.name)))
         return None
     return cleaned
+
+
+def _operation(field: Field, value: object, faults: list[Fault]) -> object:
+    try:
+        return clean_operation(field, value)  # type: ignore[arg-type]  # `is_operation` saw an object
+    except FieldFault as fault:
+        faults.append(fault.under(pointer("", field.name)))
+        return None
 
 
 def _check_index(collection: Collection, name: str, text: str) -> None:

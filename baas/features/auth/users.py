@@ -17,7 +17,7 @@ from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
 from baas.engines.query.table import USERS, Column, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
-from baas.engines.query.validations import Validation
+from baas.engines.query.written import Demanded
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -209,7 +209,7 @@ def _user(project: Project, user_id: UUID) -> Principal:
 
 
 def _bad_values(
-    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Validation], met: Sequence[bool], asking: Asking
+    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Demanded], met: Sequence[bool], asking: Asking
 ) -> Invalid:
     """What refers to nothing, and what the `validate` of a field does not take."""
     # The same words for a record that is not there and for one that the caller may not see.

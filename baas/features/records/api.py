@@ -14,8 +14,24 @@ from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
-from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, MAX_SEARCH_LENGTH, Page, Stored, Wanted
-from baas.features.records.query import COUNTS, EXPAND_SCHEMA, selection_by_query, wanted_by_body, wanted_by_query
+from baas.features.records.model import (
+    DEFAULT_LIMIT,
+    MAX_FILTER_LENGTH,
+    MAX_LIMIT,
+    MAX_SEARCH_LENGTH,
+    Page,
+    Precondition,
+    Stored,
+    Wanted,
+)
+from baas.features.records.query import (
+    COUNTS,
+    EXPAND_SCHEMA,
+    condition_by_query,
+    selection_by_query,
+    wanted_by_body,
+    wanted_by_query,
+)
 from baas.features.records.service import Records
 from baas.infra.http import params
 from baas.infra.http.answers import send_json
@@ -94,11 +110,19 @@ class RecordsApi:
             _question("/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
             _question("/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
             _endpoint("GET", "/{id}", self.get, "Get a record", query=_GET_PARAMETERS, responses={200: _RECORD, 304: None}),
-            _endpoint("PATCH", "/{id}", self.patch, "Change fields of a record", request=_WRITE, responses={200: _RECORD}),
+            _endpoint(
+                "PATCH",
+                "/{id}",
+                self.patch,
+                "Change fields of a record",
+                query=_WHERE_PARAMETERS,
+                request=CHANGE,
+                responses={200: _RECORD},
+            ),
             _endpoint(
                 "PUT", "/{id}", self.put, "Create or replace a record", request=_WRITE, responses={200: _RECORD, 201: _RECORD}
             ),
-            _endpoint("DELETE", "/{id}", self.delete, "Delete a record", responses={204: None}),
+            _endpoint("DELETE", "/{id}", self.delete, "Delete a record", query=_WHERE_PARAMETERS, responses={204: None}),
         )
 
     async def list(self, call: Call) -> None:
@@ -155,18 +179,17 @@ class RecordsApi:
             await _answer_write(call, stored)
 
     async def patch(self, call: Call) -> None:
-        body, rev = as_object(await call.body()), _if_match(call)
-        await _answer_write(
-            call, await self._records.patch(call.project, call.principal, call.collection, call.record, body, rev=rev)
-        )
+        only = _precondition(call)
+        body = as_object(await call.body())
+        stored = await self._records.patch(call.project, call.principal, call.collection, call.record, body, only)
+        await _answer_write(call, stored)
 
     async def put(self, call: Call) -> None:
         only_new = call.header(b"if-none-match")
         if only_new not in (None, "*"):
             raise BadRequest("A PUT takes If-None-Match only as *.", code="bad_header", parameter="If-None-Match")
-        body, rev = as_object(await call.body()), _if_match(call)
-        only_old = call.header(b"if-match") is not None
-        if only_new and only_old:
+        body, only = as_object(await call.body()), _precondition(call)
+        if only_new and only.given:
             raise BadRequest("If-Match and If-None-Match exclude each other.", code="bad_header", parameter="If-Match")
         stored = await self._records.put(
             call.project,
@@ -174,14 +197,13 @@ class RecordsApi:
             call.collection,
             call.record,
             body,
-            rev=rev,
+            only=only,
             only_new=only_new == "*",
-            only_old=only_old,
         )
         await _answer_write(call, stored)
 
     async def delete(self, call: Call) -> None:
-        await self._records.delete(call.project, call.principal, call.collection, call.record, rev=_if_match(call))
+        await self._records.delete(call.project, call.principal, call.collection, call.record, _precondition(call))
         await call.empty(204)
 
 
@@ -224,6 +246,12 @@ def _none_match(header: str | None, etag: bytes) -> bool:
         return False
     given = [one.strip().removeprefix("W/") for one in header.split(",")]
     return "*" in given or etag.decode() in given
+
+
+def _precondition(call: Call) -> Precondition:
+    """What `If-Match` and `where` demand of the stored record. Raises PreconditionFailed, BadRequest."""
+    where = condition_by_query(params.query(call.scope))
+    return Precondition(_if_match(call), where, where is not None or call.header(b"if-match") is not None)
 
 
 def _if_match(call: Call) -> int | None:
@@ -305,6 +333,14 @@ _EXPAND_PARAMETER: Mapping[str, Mapping[str, object]] = {
     },
 }
 _GET_PARAMETERS = {**_FIELDS_PARAMETER, **_EXPAND_PARAMETER}
+_WHERE_PARAMETERS: Mapping[str, Mapping[str, object]] = {
+    "where": {
+        "type": "string",
+        "maxLength": MAX_FILTER_LENGTH,
+        "description": "A condition on the record as it is stored; 412 when it does not hold.",
+    },
+    "vars": {"type": "string", "description": "A JSON object with the values of the $names in `where`."},
+}
 _SEARCH = 'Words that must be there, the last one by its beginning; "phrases"; -words that must not. Best first without sort.'
 _NEAR = (
     'A place {"field", "lat", "lon", "within"?: metres} or a vector {"field", "vector"}; nearest first without sort. Every item'
@@ -321,6 +357,13 @@ _LIST_PARAMETERS: Mapping[str, Mapping[str, object]] = {
     **_GET_PARAMETERS,
     "count": {"type": "string", "enum": list(COUNTS), "default": "none", "description": "An estimate stops at 10,000."},
 }
+CHANGE = Body(
+    {
+        "type": "object",
+        "description": 'Fields with their new values, or with one operator each, such as {"$inc": 3}:'
+        " $inc, $min, $max, $append, $add, $remove, $now, $unset.",
+    }
+)
 _RECORD = Body({"type": "object", "properties": {"id": {"type": "string", "format": "uuid"}}, "required": ["id"]})
 _WRITE = Body({"type": ["object", "array"]})
 _PAGE = Body(

@@ -9,7 +9,7 @@ from baas.engines.query.asking import Asking
 from baas.engines.query.compile import Compiler
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Insert, InsertMany, Put, Update
-from baas.engines.query.validations import Validation
+from baas.engines.query.written import Demanded
 from baas.engines.schema.validate import Unfit
 from baas.features.records.store import RecordStore
 from baas.infra.db.pool import Row
@@ -68,11 +68,11 @@ def _rows(positions: str | None) -> list[int]:
     return [int(one) - 1 for one in positions[1:-1].split(",")] if positions else []
 
 
-def _unmet(holds: Sequence[bool], demands: Sequence[Validation], asking: Asking) -> list[Fault]:
+def _unmet(holds: Sequence[bool], demands: Sequence[Demanded], asking: Asking) -> list[Fault]:
     return [demand.fault(masked=asking.masked) for one, demand in zip(holds, demands, strict=True) if not one]
 
 
-def _with_unmet(error: Unfit, demands: Sequence[Validation], holds: Sequence[bool], asking: Asking) -> Invalid:
+def _with_unmet(error: Unfit, demands: Sequence[Demanded], holds: Sequence[bool], asking: Asking) -> Invalid:
     """Both kinds of fault; a demand that reads a field with a fault of its own cannot be judged."""
     wrong = {fault.pointer.split("/")[1] for fault in error.errors}
     judged = [(one, demand) for one, demand in zip(holds, demands, strict=True) if not demand.reads & wrong]

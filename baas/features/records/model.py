@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from baas.engines.query.tree import Count, Expand, SortKey
+from baas.engines.query.tree import Count, Expand, Filter, SortKey
 from baas.engines.rules.parse import FILTER_LIMITS
 
 DEFAULT_LIMIT = 30
@@ -36,6 +36,19 @@ class Wanted:
     count: Count = "none"
     search: str | None = None
     near: Mapping[str, object] | None = None
+
+
+class Precondition(NamedTuple):
+    """What a client demands of the stored record before it changes: a revision, a condition. `given`: he has said something,
+    be it only that there must be one (`If-Match: *`).
+    """
+
+    rev: int | None = None
+    where: Filter | None = None
+    given: bool = False
+
+
+ANY = Precondition()
 
 
 class Page(NamedTuple):

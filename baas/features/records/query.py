@@ -272,6 +272,17 @@ def _expanded_limit(limit: object) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
+def condition_by_query(values: params.Query) -> Filter | None:
+    """`where` and its `vars`. Raises BadRequest, Invalid over the limit."""
+    if not values:
+        return None
+    source = _filter(values.get("where"))
+    given = {} if values.get("vars") is None else _object(values["vars"], "vars")
+    if source is None and values.get("vars") is not None:
+        raise BadRequest("vars has values, and there is no where to use them.", code="bad_filter", parameter="vars")
+    return None if source is None else Filter(source, given)
+
+
 # Parts.
 
 

@@ -1,6 +1,7 @@
 """Why a call was refused, as errors that tell this caller nothing he may not know: invisible is absent, hidden never was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from baas.base.errors import (
@@ -13,12 +14,13 @@ from baas.base.errors import (
     MethodNotAllowed,
     NotFound,
     PreconditionFailed,
+    PreconditionRequired,
 )
 from baas.engines.query.expand import BadFilter
 from baas.engines.query.grouping import BadAggregate
 from baas.engines.query.reach import BadName
 from baas.engines.query.table import Table
-from baas.engines.query.tree import Put
+from baas.engines.query.tree import Delete, Put, Update
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -110,6 +112,22 @@ def bad_filter(error: RuleError) -> BadRequest:
     )
 
 
+@contextmanager
+def in_filter() -> Iterator[None]:
+    """A wrong filter leaves the block as an answer."""
+    try:
+        yield
+    except RuleError as error:
+        raise bad_filter(error) from None
+
+
+def demand_precondition(table: Table, *, given: bool) -> None:
+    """Raises PreconditionRequired where the collection takes changes of stored records only under a condition."""
+    if not given and table.collection.options.get("require_if_match"):
+        hint = "Send the ETag that you read as If-Match, or a condition as where."
+        raise PreconditionRequired(f"{table.name!r} takes no change without a condition.", hint=hint)
+
+
 def bad_aggregate(error: BadAggregate) -> BadRequest:
     """Every fault with its pointer; those inside a text have their `position` in it too."""
     first = error.faults[0]
@@ -135,13 +153,18 @@ def of_insert(why: Row | None, names: Sequence[str], unmet: Sequence[Fault]) -> 
     return _bad_values(why["targets"], names, unmet) or denied("create")
 
 
-def of_change(action: Action, why: Row | None, rev: int | None, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
-    """Raises why an update or a delete touched nothing; returns when by now nothing stands against it."""
-    if why is None:
+def of_change(action: Action, why: Row | None, tree: Update | Delete, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
+    """Raises why an update or a delete touched nothing; returns when by now nothing stands against it.
+
+    A condition asks what the record holds: it is answered only to those who may view it.
+    """
+    if why is None or (tree.where is not None and not why["seen"]):
         raise absent()
     if not why["allowed"]:
         raise denied(action) if why["seen"] else absent()
-    _check_rev(rev, why["rev"])
+    _check_rev(tree.rev, why["rev"])
+    if not why["wanted"]:
+        raise PreconditionFailed("The record is not one that the condition in where admits.")
     if (wrong := _bad_values(why["targets"], names, unmet)) is not None:
         raise wrong
 

@@ -34,7 +34,7 @@ from baas.features.records.aggregates import NO_ZONE
 from baas.features.records.cursors import Cursors, query_of
 from baas.features.records.demands import Demands
 from baas.features.records.limits import list_limit_s, most_cost, too_slow
-from baas.features.records.model import MAX_FAULTS, MAX_ROWS, Groups, Page, Stored, Wanted
+from baas.features.records.model import ANY, MAX_FAULTS, MAX_ROWS, Groups, Page, Precondition, Stored, Wanted
 from baas.features.records.store import Lines, RecordStore
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database
@@ -232,30 +232,32 @@ class Records:
         return items
 
     @on_fresh_definitions
-    async def patch(
-        self, project: Project, principal: Principal, collection: str, record: str, body: Body, *, rev: int | None = None
+    async def patch(  # noqa: PLR0917  where, what, and when
+        self, project: Project, principal: Principal, collection: str, record: str, body: Body, only: Precondition = ANY
     ) -> Stored:
-        """Change some fields of a record, at revision `rev` when given. Raises NotFound, Forbidden, Invalid, Conflict,
-        PreconditionFailed.
+        """Change some fields of a record as far as it is as `only` says. Raises NotFound, Forbidden, Invalid, Conflict,
+        PreconditionFailed, PreconditionRequired, and BadRequest (`bad_filter`).
         """
         table = await self._table(project, principal, collection)
-        asking = await self._asking(project, principal, table, "update", sent=body)
+        asking = await self._asking_only(project, principal, table, "update", where=only.where, sent=body)
         _refuse_locked(table, asking, "update")
+        refusals.demand_precondition(table, given=only.given)
         record_id = _record_id(record)
         try:
-            tree = Update(record_id, changed_values(table, asking, body), rev)
+            tree = Update(record_id, changed_values(table, asking, body), only.rev, only.where)
         except Unfit as error:
             raise await self._demands.with_faults_of_change(table, asking, record_id, error) from None
         for _ in range(_TRIES):
             stored = None
             if asking.judge(table, "update").verdict is not False:
-                with _refused(table, asking):
+                with _refused(table, asking), refusals.in_filter():
                     stored = await self._store.record(self._compiler.update(table, tree, asking), asking.limit_s)
             if stored is not None:
                 return stored
-            why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
+            with refusals.in_filter():
+                why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
             names = self._compiler.reference_names(table, tree.values, asking)
-            refusals.of_change("update", why, rev, names, self._demands.unmet_by_change(table, asking, tree, why))
+            refusals.of_change("update", why, tree, names, self._demands.unmet_by_change(table, asking, tree, why))
         raise _moving_target()
 
     @on_fresh_definitions
@@ -267,13 +269,12 @@ class Records:
         record: str,
         body: Body,
         *,
-        rev: int | None = None,
+        only: Precondition = ANY,
         only_new: bool = False,
-        only_old: bool = False,
     ) -> Stored:
         """Create the record under this id, or replace it: a field that the body leaves out gets its default or null.
 
-        `only_new` refuses to replace, `only_old` to create, `rev` refuses anything but that revision. What the caller may not
+        `only_new` refuses to replace, a precondition to create, its revision anything but that one. What the caller may not
         write (hidden, readonly) stays as it is. Raises as `patch` and `create` do.
         """
         table = await self._table(project, principal, collection)
@@ -282,12 +283,13 @@ class Records:
         _refuse_locked(table, asking, "create")
         if not only_new:
             _refuse_locked(table, asking, "update")
+        refusals.demand_precondition(table, given=only.given or only_new)
         body = _body_under_id(body, record_id)
         values = new_values(table, asking, body) | {"id": str(record_id)}
         if only_new:
             return await self._put_new(table, Insert(values), asking)
         replaces, fixed = _written_by_put(table, asking, body)
-        tree = Put(record_id, values, replaces, fixed, rev, only_old)
+        tree = Put(record_id, values, replaces, fixed, only.rev, only.given)
         for _ in range(_TRIES):
             try:
                 with _refused(table, asking):
@@ -303,20 +305,22 @@ class Records:
 
     @on_fresh_definitions
     async def delete(
-        self, project: Project, principal: Principal, collection: str, record: str, *, rev: int | None = None
+        self, project: Project, principal: Principal, collection: str, record: str, only: Precondition = ANY
     ) -> None:
-        """Remove a record. Raises NotFound, Forbidden, PreconditionFailed, Conflict when others link to it."""
+        """Remove a record as far as it is as `only` says. Raises as `patch`, and Conflict when others link to it."""
         table = await self._table(project, principal, collection)
-        asking = await self._asking(project, principal, table, "delete")
+        asking = await self._asking_only(project, principal, table, "delete", where=only.where)
         _refuse_locked(table, asking, "delete")
-        tree = Delete(_record_id(record), rev)
+        refusals.demand_precondition(table, given=only.given)
+        tree = Delete(_record_id(record), only.rev, only.where)
         for _ in range(_TRIES):
             if asking.judge(table, "delete").verdict is not False:
-                with _refused(table, asking):
+                with _refused(table, asking), refusals.in_filter():
                     if await self._store.touched(self._compiler.delete(table, tree, asking), asking.limit_s):
                         return
-            why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
-            refusals.of_change("delete", why, rev, ())
+            with refusals.in_filter():
+                why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
+            refusals.of_change("delete", why, tree, ())
         raise _moving_target()
 
     # Who asks, and what.
@@ -353,6 +357,27 @@ class Records:
             auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
         limit_s = project.settings.limits.statement_timeout_ms / 1000
         return Asking(principal, now=self._clock.now(), auth=auth, sent=sent, limit_s=limit_s)
+
+    async def _asking_only(
+        self,
+        project: Project,
+        principal: Principal,
+        table: Table,
+        *actions: Action,
+        where: Filter | None,
+        sent: Body | None = None,
+    ) -> Asking:
+        """The facts of a change, and those that a client's condition on the stored record needs. Raises BadRequest."""
+        asking = await self._asking(project, principal, table, *actions, sent=sent)
+        if where is None:
+            return asking
+        with refusals.in_filter():
+            rule = self._compiler.check_filter(table, where.source, asking)
+        refusals.check_vars(rule.names, where.vars)
+        needed = rule.needs_auth_record or table.needs_auth_record_beside(rule)
+        if needed and principal.kind == "user" and not asking.has_record:
+            return await self._facts(project, principal, whole=True, sent=sent)
+        return asking
 
     async def _with_filter(
         self, project: Project, table: Table, asking: Asking, wanted: Wanted | Asked, *, beside: Grouping | None = None

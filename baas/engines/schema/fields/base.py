@@ -14,6 +14,7 @@ Cast = Literal[
     "text", "int8", "float8", "numeric", "bool", "date", "timestamptz", "jsonb", "uuid", "text[]", "uuid[]", "geo_point", "vector"
 ]
 """PostgreSQL's name for the type a cleaned value is bound as."""
+Operator = Literal["$inc", "$min", "$max", "$append", "$add", "$remove", "$now", "$unset"]
 CASTS: Mapping[Cast, Sql] = {
     "text": sql("text"),
     "int8": sql("int8"),
@@ -167,6 +168,10 @@ class Kind(ABC):
     @abstractmethod
     def json_schema(self, field: Field) -> dict[str, object]:
         """The JSON Schema (2020-12) of a value that is not null."""
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        """What a merge-patch may say instead of a value, beside `$unset`: see `schema/operations.py`."""
+        return ()
 
     # Rules.
 

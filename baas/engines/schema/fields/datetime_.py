@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, clean_text
+from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Operator, clean_text
 from baas.infra.db.sql import Sql, sql
 
 _WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
@@ -41,6 +41,9 @@ class DatetimeKind(Kind):
 
     def to_json(self, column: Sql, field: Field) -> Sql:
         return sql("""to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""", column)
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$min", "$max", "$now")
 
     def rule_type(self, field: Field) -> str:
         return "timestamp"

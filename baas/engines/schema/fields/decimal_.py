@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Option, whole
+from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Operator, Option, whole
 from baas.infra.db.sql import Sql, literal, sql
 
 _WRITTEN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -62,6 +62,9 @@ class DecimalKind(Kind):
 
     def to_json(self, column: Sql, field: Field) -> Sql:
         return sql("{}::text", column)
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$inc", "$min", "$max")
 
     def rule_type(self, field: Field) -> str:
         return "decimal"

@@ -3,7 +3,18 @@
 import re
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import MAX_ITEMS, Cast, FieldFault, Kind, Option, clean_items, clean_text, is_many, whole
+from baas.engines.schema.fields.base import (
+    MAX_ITEMS,
+    Cast,
+    FieldFault,
+    Kind,
+    Operator,
+    Option,
+    clean_items,
+    clean_text,
+    is_many,
+    whole,
+)
 from baas.infra.db.sql import Sql, sql
 
 _BUCKET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -53,6 +64,9 @@ class FileKind(Kind):
 
     def clean(self, field: Field, value: object) -> str | list[str]:
         return clean_items(value, field, clean_path) if is_many(field) else clean_path(value)
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$append", "$add", "$remove") if is_many(field) else ()
 
     def rule_type(self, field: Field) -> str:
         return "list(string)" if is_many(field) else "string"

@@ -4,7 +4,7 @@ from decimal import Decimal
 from math import isfinite
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Option, range_text
+from baas.engines.schema.fields.base import Cast, FieldFault, Kind, Operator, Option, range_text
 from baas.infra.db.sql import Sql, join, literal, sql
 
 
@@ -44,6 +44,9 @@ class FloatKind(Kind):
         if (low is not None and number < low) or (high is not None and number > high):
             raise FieldFault("out_of_range", f"Must be {range_text(low, high)}.")
         return number
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$inc", "$min", "$max")
 
     def rule_type(self, field: Field) -> str:
         return "double"

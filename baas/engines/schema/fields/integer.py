@@ -1,7 +1,7 @@
 """A whole number of 64 bits."""
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import SAFE, Cast, FieldFault, Kind, Option, range_text, read_int64, whole
+from baas.engines.schema.fields.base import SAFE, Cast, FieldFault, Kind, Operator, Option, range_text, read_int64, whole
 from baas.infra.db.sql import Sql, join, literal, sql
 
 
@@ -57,6 +57,9 @@ class IntKind(Kind):
             column,
             column,
         )
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$inc", "$min", "$max")
 
     def rule_type(self, field: Field) -> str:
         return "int"

@@ -7,7 +7,7 @@ from math import isfinite
 import msgspec
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, Option, clean_text, whole
+from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, Operator, Option, clean_text, whole
 from baas.infra.db.sql import Sql, sql
 
 MAX_BYTES = 1 << 20
@@ -39,6 +39,9 @@ class JsonKind(Kind):
         if len(encoded) > most:
             raise FieldFault("too_long", f"Must have at most {most} bytes as JSON.")
         return encoded.decode()
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$append", "$add", "$remove")
 
     def rule_type(self, field: Field) -> str:
         return "json"

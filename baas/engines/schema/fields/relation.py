@@ -3,7 +3,7 @@
 import re
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import MAX_ITEMS, NAME, Cast, FieldFault, Kind, Option, clean_items, is_many, whole
+from baas.engines.schema.fields.base import MAX_ITEMS, NAME, Cast, FieldFault, Kind, Operator, Option, clean_items, is_many, whole
 from baas.infra.db.sql import Sql, sql
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -71,6 +71,9 @@ class RelationKind(Kind):
 
     def to_json(self, column: Sql, field: Field) -> Sql:
         return sql("{}::text[]", column) if is_many(field) else sql("{}::text", column)
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$append", "$add", "$remove") if is_many(field) else ()
 
     def rule_type(self, field: Field) -> str:
         target = f"ref({field.options['to']})"

@@ -9,6 +9,7 @@ from baas.engines.schema.fields.base import (
     Cast,
     FieldFault,
     Kind,
+    Operator,
     Option,
     clean_items,
     clean_text,
@@ -76,6 +77,9 @@ class SelectKind(Kind):
             return item
 
         return clean_items(value, field, one) if is_many(field) else one(value)
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$append", "$add", "$remove") if is_many(field) else ()
 
     def rule_type(self, field: Field) -> str:
         return "list(string)" if is_many(field) else "string"
