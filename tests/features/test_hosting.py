@@ -641,7 +641,7 @@ async def test_one_round_sweeps_every_project(
     import os
 
     blobs = DiskStore(tmp_path / "files")
-    files = Files(server.db, blobs, None, None, server.invalidations, None, settings)  # type: ignore[arg-type]
+    files = Files(server.db, blobs, None, None, None, server.invalidations, None, settings)  # type: ignore[arg-type]
     room = Hosting(server.db, blobs, server.projects, server.invalidations, settings=settings, scratch=tmp_path / "scratch")
     sweeper = Sweeper(blobs, server.projects, (files.sweep, room.sweep))
     for room_name in ("files", "sites"):
