@@ -130,6 +130,8 @@ async def open_server(
         closing.push_async_callback(invalidations.stop)
         await signals.start()
         closing.push_async_callback(signals.stop)
+        await rooms.feed.start()
+        closing.push_async_callback(rooms.feed.stop)
         sweeps = (rooms.auth.sweep, rooms.denials.sweep, rooms.files.sweep, rooms.hosting.sweep, rooms.feed.sweep)
         sweeper = Sweeper(blobs, rooms.projects, (*sweeps, Once(db).sweep))
         await sweeper.start()

@@ -94,6 +94,8 @@ async def keep_history(tx: Queries, schema: str, collection: str, *, wanted: boo
     """Keep the versions of a collection's records from now on, or forget them all."""
     table = ident(schema, "_histories")
     if wanted:
+        # Writers wait, so that what is committed before the history begins is before it, and all the rest is in it.
+        await tx.execute(sql("lock table {} in share row exclusive mode", ident(schema, collection)))
         await tx.execute(sql("insert into {} (collection) values ({}) on conflict do nothing", table, collection))
     else:
         await tx.execute(sql("delete from {} where collection = {}", table, collection))

@@ -5,14 +5,16 @@ knows that somebody here listens, and a look every quarter of a second.
 """
 
 import asyncio
+import contextlib
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 
-from baas.base.errors import Gone
+from baas.base.errors import BaasError, Gone
 from baas.base.ids import short_id
 from baas.base.project import Project
 from baas.engines.changes import sequencer
@@ -25,6 +27,7 @@ POLL_S = 0.25
 KEEP = timedelta(days=7)
 KEEP_MOST = 1_000_000
 _CHUNK = 5_000
+_SETTLE_S = 5.0
 _WATCH, _WRITTEN = "watch", "written"
 _WATCH_EVERY_S, _WATCHED_S = 10.0, 30.0
 _WATCHED_MOST = 10_000
@@ -66,9 +69,22 @@ class Feed:
         self._keep, self._keep_most = keep, keep_most
         self._waiters: dict[str, list[Waiter]] = {}
         self._watched: dict[str, float] = {}  # by other servers, until then
+        self._unsettled: dict[str, Project] = {}
+        self._settling: asyncio.Task[None] | None = None
         self._name = short_id()  # among the servers: what this one says it need not hear
         if signals is not None:
             signals.on_signal(self._heard)
+
+    async def start(self) -> None:
+        """Settle what is written here every few seconds, so that whoever begins to follow a project finds no hour of changes to
+        move first, and a cursor of a list has little before it.
+        """
+        self._settling = asyncio.create_task(self._settle())
+
+    async def stop(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
 
     async def head(self, project: Project) -> Cursor:
         """Behind every change that was committed before this call."""
@@ -117,6 +133,7 @@ class Feed:
 
     def written(self, project: Project) -> None:
         """Changes of this project have just been committed. Cheap, waits for nothing; may be forgotten, because of the poll."""
+        self._unsettled[project.key] = project
         self._wake(project.key)
         if self._signals is not None and self._watched.get(project.key, 0.0) > time.monotonic():
             self._signals.send(f"{_WRITTEN} {self._name} {project.key}")
@@ -130,6 +147,15 @@ class Feed:
             removed += gone_now
             if gone_now < _CHUNK:
                 return removed
+
+    async def _settle(self) -> None:
+        while True:
+            # Spread, so that the servers of one installation do not come for the same rows at once.
+            await asyncio.sleep(_SETTLE_S * random.uniform(0.5, 1.5))  # noqa: S311  spread, not a secret
+            written, self._unsettled = self._unsettled, {}
+            for project in written.values():
+                with contextlib.suppress(BaasError):
+                    await sequencer.settle(self._db, project.schema)
 
     async def _remove_chunk(self, schema: str) -> int:
         """Floor and log change together: a reader sees either what was there or that it is gone, never a hole."""

@@ -7,7 +7,7 @@ shape that is known only the values are read. Each method returns a `Statement` 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Literal
 
-from baas.engines.query import page
+from baas.engines.query import history, page
 from baas.engines.query.aggregate import Aggregate
 from baas.engines.query.answer import Beside, Shown, shown
 from baas.engines.query.asking import ALWAYS, SIGNED, Asking, Judgement
@@ -22,7 +22,21 @@ from baas.engines.query.rows import RowsOf, clients_rows, rows
 from baas.engines.query.search import Found
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
-from baas.engines.query.tree import Count, Delete, Expand, Filter, Get, Insert, InsertMany, List, Put, SortKey, Update, Values
+from baas.engines.query.tree import (
+    Count,
+    Delete,
+    Expand,
+    Filter,
+    Get,
+    Insert,
+    InsertMany,
+    List,
+    Put,
+    SortKey,
+    Update,
+    Values,
+    Versions,
+)
 from baas.engines.query.validations import new_row, validations
 from baas.engines.query.written import Demanded, Written, hole
 from baas.engines.rules.rule import Rule
@@ -89,14 +103,23 @@ class Compiler:
         view, show = asking.judge(table, "view"), self._shown(table, tree, asking)
 
         def make() -> Template:
-            conditions = _where([sql("r.id = {}::uuid", Slot("id"))], (view, rows(table, record="r")))
+            known = [] if tree.as_of is None else [history.seen_now(table, view)]
+            conditions = _where([sql("r.id = {}::uuid", Slot("id")), *known], (view, rows(table, record="r")))
             rev = sql("r.rev") if "rev" in table.columns else sql("null::int8 as rev")
-            text = sql("select {} as body, {} from {} r where {}", show.json("r"), rev, table.sql, conditions)
-            return Template(text, None if tree.expand else "read")
+            source = table.sql if tree.as_of is None else history.state(table, tree.as_of)
+            text = sql("select {} as body, {} from {} r where {}", show.json("r"), rev, source, conditions)
+            return Template(text, None if tree.expand or tree.as_of else "read")
 
-        key = ("get", table.key, view.key, show.key)
+        key = ("get", table.key, view.key, show.key, history.kind(tree.as_of))
         text = self._texts.get(key, make) if not tree.expand else self._expanded.get(key, lambda: bounded(make()))
-        return text.bind({"id": tree.id}, asking.leaves)
+        return text.bind({"id": tree.id, **history.slots(tree.as_of)}, asking.leaves)
+
+    def versions(self, table: Table, tree: Versions, asking: Asking) -> Statement:
+        """Rows `item` (JSON text) and `seq` of a record's changes, newest first, one more than the limit."""
+        view, show, told = asking.judge(table, "view"), shown(table, None, asking), asking.principal.privileged
+        key = ("versions", table.key, view.key, show.key, tree.limit, told)
+        text = self._texts.get(key, lambda: Template(history.versions(table, view, show, limit=tree.limit, told=told)))
+        return text.bind({"id": tree.id, "after": tree.after}, asking.leaves)
 
     def list(self, table: Table, tree: List, asking: Asking) -> Statement:
         """One row: `items` (JSON texts with commas between, null for none), `more`, `key0…` (the last record's sort keys as
@@ -107,14 +130,17 @@ class Compiler:
         nulls = None if tree.after is None else tuple(value is None for value in tree.after)
         order, found = shape_of(table, tree.sort, asking), _found(table, tree)
         sought = tuple(one.key for one in found)
-        key = ("list", table.key, rule.key, wanted.key, sought, show.key, order, tree.limit, nulls, tree.count)
-        plain = tree.count == "none" and not (tree.expand or found or any(key.path for key in tree.sort))
+        then = history.kind(tree.as_of)
+        key = ("list", table.key, rule.key, wanted.key, sought, show.key, order, tree.limit, nulls, tree.count, then)
+        plain = tree.count == "none" and not (tree.expand or found or then or any(key.path for key in tree.sort))
 
         def make() -> Template:
             conditions = [one.condition("r") for one in found]
+            if tree.as_of is not None:
+                conditions.append(history.seen_now(table, rule))
             visible = _where(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
-            source = sql("{} r", _with_found(table, found))
+            source = sql("{} r", _with_found(table, found) if tree.as_of is None else history.state(table, tree.as_of))
             text = _list(table, tree, order, nulls=nulls, visible=visible, show=show, source=source)
             return Template(text, "read" if plain else None)
 
@@ -122,7 +148,7 @@ class Compiler:
         slots = {} if tree.after is None else page.slots(tree.after)
         for one in found:
             slots.update(one.slots())
-        return text.bind(slots, asking.leaves)
+        return text.bind({**slots, **history.slots(tree.as_of)}, asking.leaves)
 
     def aggregate(self, table: Table, grouping: Grouping, asking: Asking) -> Statement:
         """One row: `items` (JSON texts of groups with commas between, null for none) and `more`. Raises RuleError."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -66,6 +67,13 @@ class Search:
     tolerant: bool = False
 
 
+class AsOf(NamedTuple):
+    """A moment, with everything undone that came later; or the revision of a record. Exactly one of them."""
+
+    moment: datetime | None = None
+    rev: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Near:
     """Around what to look: `target` as the column's type reads it; of a place also its degrees, and `within` in metres."""
@@ -93,12 +101,22 @@ class List:
     expand: tuple[Expand, ...] = ()
     search: Search | None = None
     near: Near | None = None
+    as_of: AsOf | None = None
 
 
 class Get(NamedTuple):
     id: UUID
     fields: tuple[str, ...] | None = None
     expand: tuple[Expand, ...] = ()
+    as_of: AsOf | None = None
+
+
+class Versions(NamedTuple):
+    """The changes of one record, newest first; `after` is the place of the last one of the page before."""
+
+    id: UUID
+    limit: int
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
+from baas.features.records.histories import AS_OF, AS_OF_ONE, HISTORY, MAX_VERSIONS, PAGE, as_of_by_query
 from baas.features.records.model import (
     DEFAULT_LIMIT,
     MAX_FILTER_LENGTH,
@@ -51,6 +52,7 @@ _ACTIONS = {
     "list": "list",
     "query": "list",
     "get": "view",
+    "history": "view",
     "create": "create",
     "patch": "update",
     "put": "update",
@@ -109,7 +111,8 @@ class RecordsApi:
             _endpoint("POST", "", self.create, "Create a record, or up to 1,000", request=_WRITE, responses={201: _RECORD}),
             _question("/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
             _question("/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
-            _endpoint("GET", "/{id}", self.get, "Get a record", query=_GET_PARAMETERS, responses={200: _RECORD, 304: None}),
+            _endpoint("GET", "/{id}", self.get, "Get a record", query=_ONE_PARAMETERS, responses={200: _RECORD, 304: None}),
+            _endpoint("GET", "/{id}/history", self.history, "List the changes of a record", query=PAGE, responses={200: HISTORY}),
             _endpoint(
                 "PATCH",
                 "/{id}",
@@ -153,10 +156,11 @@ class RecordsApi:
     async def get(self, call: Call) -> None:
         values = params.query(call.scope)
         fields, expand = selection_by_query(values)
+        as_of = as_of_by_query(values)
         stored = await self._records.get(
-            call.project, call.principal, call.collection, call.record, fields, expand, values.get("expand")
+            call.project, call.principal, call.collection, call.record, fields, expand, values.get("expand"), as_of
         )
-        if expand:
+        if expand or as_of is not None:
             # No ETag: the revision says nothing about the records that stand beside this one.
             await call.answer(stored.body.encode())
             return
@@ -168,6 +172,14 @@ class RecordsApi:
             await call.empty(304, (b"etag", etag))
         else:
             await call.answer(stored.body.encode(), 200, (b"etag", etag))
+
+    async def history(self, call: Call) -> None:
+        values = params.query(call.scope)
+        limit = params.integer(values, "limit", DEFAULT_LIMIT, minimum=1, maximum=MAX_VERSIONS)
+        found = await self._records.history(
+            call.project, call.principal, call.collection, call.record, limit, values.get("cursor")
+        )
+        await call.answer(b'{"items":[' + found.items.encode() + b'],"next_cursor":' + _encode(found.next_cursor) + b"}")
 
     async def create(self, call: Call) -> None:
         body = await call.body()
@@ -341,6 +353,7 @@ _WHERE_PARAMETERS: Mapping[str, Mapping[str, object]] = {
     },
     "vars": {"type": "string", "description": "A JSON object with the values of the $names in `where`."},
 }
+_ONE_PARAMETERS = {**_GET_PARAMETERS, "as_of": AS_OF_ONE}
 _SEARCH = 'Words that must be there, the last one by its beginning; "phrases"; -words that must not. Best first without sort.'
 _NEAR = (
     'A place {"field", "lat", "lon", "within"?: metres} or a vector {"field", "vector"}; nearest first without sort. Every item'
@@ -356,6 +369,7 @@ _LIST_PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "cursor": {"type": "string", "description": "next_cursor of the page before."},
     **_GET_PARAMETERS,
     "count": {"type": "string", "enum": list(COUNTS), "default": "none", "description": "An estimate stops at 10,000."},
+    "as_of": AS_OF,
 }
 CHANGE = Body(
     {
@@ -392,6 +406,7 @@ _QUERY = Body(
             "fields": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
             "expand": EXPAND_SCHEMA,
             "count": {"type": "string", "enum": list(COUNTS)},
+            "as_of": AS_OF,
         },
     }
 )

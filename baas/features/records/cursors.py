@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from uuid import UUID
 
 import msgspec
 
@@ -56,7 +57,12 @@ def query_of(  # noqa: PLR0917  all that a cursor depends on
     """What a cursor belongs to: caller, collection, filter, search and order, and the types its keys are read back as."""
     order = [(key.path, key.field, key.descending, key.nulls_first, way.column.cast) for key, way in zip(keys, ways, strict=True)]
     whose = (project.key, principal.kind, principal.id)
-    return _encode((whose, ways[0].table.name, order, wanted.filter, wanted.vars, found))
+    return _encode((whose, ways[0].table.name, order, wanted.filter, wanted.vars, found, wanted.as_of))
+
+
+def versions_of(project: Project, principal: Principal, collection: str, record: UUID) -> bytes:
+    """What a cursor of a record's history belongs to."""
+    return _encode(("history", project.key, principal.kind, principal.id, collection, record))
 
 
 def _bad() -> BadRequest:

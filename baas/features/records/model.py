@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from baas.engines.query.tree import Count, Expand, Filter, SortKey
@@ -36,6 +37,7 @@ class Wanted:
     count: Count = "none"
     search: str | None = None
     near: Mapping[str, object] | None = None
+    as_of: datetime | None = None
 
 
 class Precondition(NamedTuple):
@@ -66,6 +68,13 @@ class Groups:
 
     items: str
     more: bool
+
+
+class History(NamedTuple):
+    """Changes of a record, newest first: JSON texts with commas between, and where the page ended."""
+
+    items: str
+    next_cursor: str | None
 
 
 class Stored(NamedTuple):

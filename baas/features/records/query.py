@@ -12,7 +12,7 @@ from baas.engines.query.tree import Count, Expand, Filter, SortKey
 from baas.features.records.model import DEFAULT_LIMIT, MAX_FILTER_LENGTH, MAX_LIMIT, MAX_SEARCH_LENGTH, MAX_SORT_KEYS, Wanted
 from baas.infra.http import params
 
-LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "expand", "count", "search", "near")
+LIST = ("filter", "vars", "sort", "limit", "cursor", "fields", "expand", "count", "search", "near", "as_of")
 COUNTS = ("none", "estimate", "exact")
 _LONGEST_NAME = 100
 _NULLS = {"nulls_first": True, "nulls_last": False}
@@ -28,6 +28,7 @@ _BODY_TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "count": (str, "a string"),
     "search": (str, "a string"),
     "near": (dict, "an object"),
+    "as_of": (str, "a moment as text"),
 }
 
 _TEXTS: Mapping[str, object] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -75,6 +76,7 @@ def wanted_by_query(values: params.Query) -> Wanted:
         count=count,
         search=_search(values.get("search")),
         near=None if (around := values.get("near")) is None else _object(around, "near"),
+        as_of=params.moment(values, "as_of"),
     )
 
 
@@ -113,6 +115,7 @@ def wanted_by_body(body: dict[str, object]) -> Wanted:
         count=body.get("count") or "none",  # type: ignore[arg-type]
         search=_search(body.get("search")),  # type: ignore[arg-type]
         near=body.get("near"),  # type: ignore[arg-type]
+        as_of=None if body.get("as_of") is None else params.moment({"as_of": str(body["as_of"])}, "as_of"),
     )
 
 

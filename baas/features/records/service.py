@@ -23,7 +23,22 @@ from baas.engines.query.grouping import read as read_grouping
 from baas.engines.query.reach import BadName, Way
 from baas.engines.query.search import best_first, sought
 from baas.engines.query.table import Table
-from baas.engines.query.tree import Delete, Expand, Filter, Get, Insert, InsertMany, List, Near, Put, Search, Update, ordered
+from baas.engines.query.tree import (
+    AsOf,
+    Delete,
+    Expand,
+    Filter,
+    Get,
+    Insert,
+    InsertMany,
+    List,
+    Near,
+    Put,
+    Search,
+    Update,
+    Versions,
+    ordered,
+)
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
@@ -31,10 +46,11 @@ from baas.engines.schema.validate import Unfit, clean_create, clean_patch, immut
 from baas.features.auth.service import Auth
 from baas.features.records import refusals
 from baas.features.records.aggregates import NO_ZONE
-from baas.features.records.cursors import Cursors, query_of
+from baas.features.records.cursors import Cursors, query_of, versions_of
 from baas.features.records.demands import Demands
+from baas.features.records.histories import check_old, check_old_list, check_since
 from baas.features.records.limits import list_limit_s, most_cost, too_slow
-from baas.features.records.model import ANY, MAX_FAULTS, MAX_ROWS, Groups, Page, Precondition, Stored, Wanted
+from baas.features.records.model import ANY, MAX_FAULTS, MAX_ROWS, Groups, History, Page, Precondition, Stored, Wanted
 from baas.features.records.store import Lines, RecordStore
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database
@@ -71,6 +87,9 @@ class Records:
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "list")
         _admit_list(table, asking)
+        if wanted.as_of is not None:
+            check_old_list(wanted)
+            check_since(await self._store.history_since(table), wanted.as_of)
         asking = await self._with_filter(project, table, asking, wanted)
         near = None if wanted.near is None else nearness.read(table, _open_names(table, asking), wanted.near)
         for search in (searches := sought(table, wanted.search)):
@@ -105,6 +124,7 @@ class Records:
             expand=wanted.expand,
             search=search,
             near=near,
+            as_of=None if wanted.as_of is None else AsOf(wanted.as_of),
         )
         try:
             statement = self._compiler.list(table, tree, asking)
@@ -173,6 +193,7 @@ class Records:
         fields: Sequence[str] | None = None,
         expand: tuple[Expand, ...] = (),
         expand_text: str | None = None,
+        as_of: AsOf | None = None,
     ) -> Stored:
         """One record. Raises NotFound when it is absent or invisible, Forbidden when the view rule is locked, and as `list`."""
         table = await self._table(project, principal, collection)
@@ -182,13 +203,37 @@ class Records:
             with _in_words(expand_text):
                 nodes = self._compiler.nodes(table, expand, asking)
             asking = await self._with_records_beside(project, asking, expand, nodes, (), around=1)
-        tree = Get(_record_id(record), _projection(table, asking, fields), expand)
+        tree = Get(_record_id(record), _projection(table, asking, fields), expand, as_of)
+        if as_of is not None:
+            check_old(expand)
+            check_since(await self._store.history_since(table), as_of.moment)
         if asking.judge(table, "view").verdict is False:
             raise refusals.absent()
         stored = await self._store.record(self._compiler.get(table, tree, asking), asking.limit_s)
         if stored is None:
             raise refusals.absent()
         return stored
+
+    @on_fresh_definitions
+    async def history(  # noqa: PLR0917  whose, and which part
+        self, project: Project, principal: Principal, collection: str, record: str, limit: int, cursor: str | None
+    ) -> History:
+        """The changes of a record, newest first, each as the caller may see it today; of a deleted record too.
+
+        Raises as `get` does (NotFound also when no change is kept), BadRequest (`history_off`, `bad_cursor`).
+        """
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "view")
+        _refuse_locked(table, asking, "view")
+        check_since(await self._store.history_since(table), None)
+        record_id = _record_id(record)
+        query = versions_of(project, principal, table.name, record_id)
+        after = None if cursor is None else int(self._cursors.open(cursor, query)[0] or 0)
+        statement = self._compiler.versions(table, Versions(record_id, limit, after), asking)
+        items, last = await self._store.versions(statement, limit)
+        if not items and cursor is None:
+            raise refusals.absent()
+        return History(",".join(items), None if last is None else self._cursors.seal((str(last),), query))
 
     @on_fresh_definitions
     async def create(self, project: Project, principal: Principal, collection: str, body: Body) -> Stored:

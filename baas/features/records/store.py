@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from types import TracebackType
 
 from baas.engines.query.plan import Costs
+from baas.engines.query.table import Table
 from baas.features.records.limits import too_expensive
 from baas.features.records.model import Groups, Page, Stored
 from baas.infra.db.pool import Database, Row
-from baas.infra.db.sql import Statement, sql
+from baas.infra.db.sql import Statement, ident, sql
 from baas.infra.db.streaming import TextRows
 
 
@@ -98,6 +100,17 @@ class RecordStore:
     async def touched(self, statement: Statement, limit_s: float | None = None) -> bool:
         """Whether a delete found its record."""
         return await self._db.fetch_row(statement, limit_s=limit_s) is not None
+
+    async def history_since(self, table: Table) -> datetime | None:
+        """From when on the collection's history is whole, None when it keeps none."""
+        name = ident(table.collection.schema, "_histories")
+        found: datetime | None = await self._db.fetch_value(sql("select since from {} where collection = {}", name, table.name))
+        return found
+
+    async def versions(self, statement: Statement, limit: int) -> tuple[list[str], int | None]:
+        """The changes of a page, and the place of its last one when there are more."""
+        rows = await self._db.fetch(statement)
+        return [row["item"] for row in rows[:limit]], rows[limit - 1]["seq"] if len(rows) > limit else None
 
     async def why(self, statement: Statement) -> Row | None:
         """What a write that touched nothing met."""
