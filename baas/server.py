@@ -33,6 +33,8 @@ from baas.features.projects.operators import PREFIX as OPERATOR_PREFIX
 from baas.features.projects.operators import Operators
 from baas.features.projects.service import Founder, Projects
 from baas.features.projects.sweeper import Sweeper
+from baas.features.realtime.api import RealtimeApi
+from baas.features.realtime.service import Realtime
 from baas.features.records.api import RecordsApi
 from baas.features.records.exports import ExportsApi
 from baas.features.records.service import Records
@@ -143,7 +145,10 @@ async def open_server(
             slow = SlowQueries(db, rooms.compiler, log, metrics)
             db.tell_of_slow(slow.note, settings.slow_query_ms / 1000)
             closing.push_async_callback(slow.stop)
-        app = _app(settings, db, rooms, blobs, lifecycle=lifecycle, log=log, metrics=metrics)
+        realtime = _realtime(settings, db, rooms, lifecycle)
+        await realtime.start()
+        closing.push_async_callback(realtime.stop)
+        app = _app(settings, db, rooms, blobs, realtime, lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
 
 
@@ -182,9 +187,35 @@ def _rooms(  # noqa: PLR0917  what the parts are made of
     return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting, compiler, feed)
 
 
+def _realtime(settings: Settings, db: Database, rooms: _Rooms, lifecycle: Lifecycle) -> Realtime:
+    return Realtime(
+        db,
+        rooms.feed,
+        rooms.projects,
+        rooms.catalog,
+        rooms.compiler,
+        rooms.auth,
+        rooms.records,
+        SecretBox(settings.secret_key.reveal().encode()),
+        Clock(),
+        settings,
+        rooms.principal,
+        lifecycle,
+    )
+
+
 def _app(
-    settings: Settings, db: Database, rooms: _Rooms, blobs: BlobStore, *, lifecycle: Lifecycle, log: Log, metrics: Metrics
+    settings: Settings,
+    db: Database,
+    rooms: _Rooms,
+    blobs: BlobStore,
+    realtime: Realtime,
+    *,
+    lifecycle: Lifecycle,
+    log: Log,
+    metrics: Metrics,
 ) -> ASGIApp:
+    metrics.gauge("streams_open", "Clients that follow changes.", lambda: realtime.connections)
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     apis = (
@@ -193,6 +224,7 @@ def _app(
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
         FilesApi(rooms.files, blobs),
+        RealtimeApi(realtime),
         CollectionsApi(rooms.collections),
         RulesApi(rooms.rules, rooms.collections),
         HostingApi(rooms.hosting, settings),

@@ -159,6 +159,8 @@ class Settings:
         500, "Statements that take longer are logged with their plan; 0 logs none.", unit="milliseconds", at_least=0
     )
     max_concurrent: int = setting(64, "Requests at work in each process.", at_least=1)
+    realtime_per_project: int = setting(1000, "Clients of one project that follow changes, on each process.", at_least=1)
+    realtime_per_user: int = setting(20, "The same of one user, key or operator.", at_least=1)
     max_exports: int = setting(2, "Exports under way at once in each process; each holds a database connection.", at_least=1)
     max_queue: int = setting(128, "Requests that wait for their turn before 503.", at_least=0)
     queue_wait_s: float = setting(1.0, "Longest wait for a turn.", unit="seconds", at_least=0)

@@ -2,6 +2,8 @@
 fails the test. Each record and each field of it holds a word of its own; a word in an answer says who learned what.
 """
 
+import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from baas.base.ids import short_id
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.stream import Following, follow
 
 P = "/v1/projects/{project}"
 R = f"{P}/collections/{{collection}}/records"
@@ -109,8 +112,10 @@ OTHER_DOORS = (
     "GET /readyz",
     "GET /metrics",
 )
+# Doors that stay open: see below.
+STREAMS = {f"GET {P}/realtime", f"POST {P}/realtime"}
 # Doors that change something that is no record: they have tests of their own, by room.
-CHANGES = ("auth/", "users", "buckets", "collections", "sites", "keys", "settings", "operators/")
+CHANGES = ("auth/", "users", "buckets", "collections", "sites", "keys", "settings", "operators/", "realtime/")
 
 
 @dataclass
@@ -198,7 +203,7 @@ async def test_every_route_is_placed(project: ProjectUnderTest) -> None:
     document = (await project.operator.get("/v1/openapi.json")).json()
     verbs = ("get", "head", "post", "put", "patch", "delete")
     routes = {f"{verb.upper()} {path}" for path, item in document["paths"].items() for verb in item if verb in verbs}
-    placed = RECORD_DOORS | set(OTHER_DOORS)
+    placed = RECORD_DOORS | set(OTHER_DOORS) | STREAMS
     changing = {one for one in routes - placed if not one.startswith(("GET", "HEAD"))}
 
     assert not {one for one in routes - placed if one not in changing}, "a reading door without a place"
@@ -256,6 +261,34 @@ async def test_no_other_door_tells_a_caller_what_the_rules_deny(world: World) ->
             assert not learned(world, actor, answer.text), (actor, door, answer.text)
             cells += 1
     print(f"cells {cells}, leaks 0")
+
+
+async def test_no_stream_tells_a_caller_what_the_rules_deny(server_url: str, world: World) -> None:
+    """Every caller follows everything in every way, while the operator changes every record twice and deletes it."""
+    expansions: list[Any] = [None, "owner", "things", "parent.owner"]
+    opened: list[tuple[str, Following]] = []
+    async with contextlib.AsyncExitStack() as open_streams:
+        for actor, caller in world.actors.items():
+            for collection in RULES:
+                for at, expand in enumerate(expansions):
+                    asked = {"id": f"s{at}", "collection": collection, "initial": True} | ({"expand": expand} if expand else {})
+                    stream = follow(server_url, world.project.name, [asked], token=caller.token, by_body=bool(at % 2))
+                    opened.append((actor, await open_streams.enter_async_context(stream)))
+        for (collection, whose), record in reversed(world.records.items()):
+            place = f"collections/{collection}/records/{record}"
+            for _ in range(2):
+                body = {one: world.word(collection, whose, one) for one in ("title", "secret", "note")}
+                assert (await world.project.operator.patch(place, json=body)).status_code == 200
+            assert (await world.project.operator.delete(place)).status_code == 204
+        everything = next(stream for actor, stream in opened if actor == "operator" and stream.status == 200)
+        await everything.until(lambda: everything.actions.count("delete") == 2)
+        await asyncio.sleep(0.3)
+    for actor, stream in opened:
+        text = json.dumps([stream.problem, *(one.data for one in stream.events)])
+        assert not learned(world, actor, text), (actor, text)
+        assert actor not in ("bad token", "another project's user") or stream.status == 401
+    seen = {actor for actor, stream in opened if stream.actions}
+    assert {"alice", "bob", "carol", "anonymous", "operator", "records key"} <= seen
 
 
 async def test_the_planted_words_are_read_where_they_may_be(world: World) -> None:

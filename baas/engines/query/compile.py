@@ -4,7 +4,7 @@ Text is made once per shape (collection version, operation, fields, what the rul
 shape that is known only the values are read. Each method returns a `Statement` whose columns its docstring names.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from baas.engines.query import history, page
@@ -14,6 +14,7 @@ from baas.engines.query.asking import ALWAYS, SIGNED, Asking, Judgement
 from baas.engines.query.expand import Node, bounded, expanded, find_nodes
 from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
+from baas.engines.query.images import pictures, source
 from baas.engines.query.nearness import Nearness, Told
 from baas.engines.query.order import Key, Order, order_of, shape_of, ways
 from baas.engines.query.reach import Way
@@ -175,6 +176,22 @@ class Compiler:
 
         key = ("export", tree.format, table.key, rule.key, wanted.key, show.key, shape_of(table, tree.sort, asking))
         return self._texts.get(key, make).bind({}, asking.leaves), header(show, tree.format)
+
+    def pictures(self, table: Table, images: Sequence[str]) -> Statement:
+        """What was and became of records, for everybody's eyes at once: see `query/images.py`. Never to be sent as it is."""
+        return self._texts.get(("pictures", table.key), lambda: pictures(table)).bind({"images": images}, {})
+
+    def images(self, table: Table, tree: List, images: Sequence[str], asking: Asking) -> Statement:
+        """`n` (the place from 1) and `body` of those images that the list rule and the filter show. Raises RuleError."""
+        rule, wanted = asking.judge(table, "list"), self._wanted(table, tree.filter, asking)
+        show = self._shown(table, tree, asking)
+
+        def make() -> Template:
+            visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            return Template(sql("select i.n, {} as body from {} where {}", show.json("r"), source(table), visible))
+
+        text = self._texts.get(("images", table.key, rule.key, wanted.key, show.key), make)
+        return text.bind({"images": images}, asking.leaves)
 
     def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:
         """`body`, `rev` and `seen` (whether this caller may view it, else the body is the id alone); no row when refused."""

@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from baas.engines.query.tree import Count, Expand, Filter, SortKey
+from baas.engines.query.asking import Asking
+from baas.engines.query.expand import Node
+from baas.engines.query.table import Table
+from baas.engines.query.tree import Count, Expand, Filter, List, SortKey
 from baas.engines.rules.parse import FILTER_LIMITS
+from baas.engines.rules.rule import Rule
 
 DEFAULT_LIMIT = 30
 MAX_LIMIT = 500
@@ -51,6 +55,16 @@ class Precondition(NamedTuple):
 
 
 ANY = Precondition()
+
+
+class Followed(NamedTuple):
+    """A list that may be asked for, by the one who asks: `filter` and `nodes` are what the compiler made of its tree."""
+
+    table: Table
+    tree: List
+    asking: Asking
+    filter: Rule | None
+    nodes: tuple[Node, ...]
 
 
 class Page(NamedTuple):

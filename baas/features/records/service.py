@@ -50,7 +50,8 @@ from baas.features.records.cursors import Cursors, query_of, versions_of
 from baas.features.records.demands import Demands
 from baas.features.records.histories import check_old, check_old_list, check_since
 from baas.features.records.limits import list_limit_s, most_cost, too_slow
-from baas.features.records.model import ANY, MAX_FAULTS, MAX_ROWS, Groups, History, Page, Precondition, Stored, Wanted
+from baas.features.records.model import ANY, MAX_FAULTS, MAX_ROWS, Followed, Groups, History, Page, Precondition, Stored, Wanted
+from baas.features.records.query import wanted_by_body
 from baas.features.records.store import Lines, RecordStore
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database
@@ -135,6 +136,29 @@ class Records:
         with too_slow(limit_s, asked=bool(wanted.filter or wanted.sort or wanted.expand or wanted.count != "none")):
             page, last = await self._store.page(statement, len(keys), limit_s)
         return page if last is None else page._replace(next_cursor=self._cursors.seal(last, query))
+
+    async def followed(self, project: Project, principal: Principal, collection: str, wanted: Wanted) -> Followed:
+        """A list that is not read but followed: whether it may be asked for, and of what. Raises as `list` does, and Invalid
+        (`not_followed`) for a view, whose rows change without a change of their own.
+        """
+        table = await self._table(project, principal, collection)
+        if table.collection.view is not None:
+            raise Invalid("A view has no changes of its own to follow.", code="not_followed")
+        asking = await self._asking(project, principal, table, "list")
+        _admit_list(table, asking)
+        asking = await self._with_filter(project, table, asking, wanted)
+        with _in_words(wanted.expand_text):
+            nodes = self._compiler.nodes(table, wanted.expand, asking) if wanted.expand else ()
+        asking = await self._with_records_beside(project, asking, wanted.expand, nodes, (), around=wanted.limit)
+        where = None if wanted.filter is None else Filter(wanted.filter, wanted.vars)
+        tree = List(ordered(()), wanted.limit, where, fields=_projection(table, asking, wanted.fields), expand=wanted.expand)
+        rule = None if where is None else self._compiler.check_filter(table, where.source, asking)
+        return Followed(table, tree, asking, rule, nodes)
+
+    @staticmethod
+    def wanted(body: Body) -> Wanted:
+        """A list as a JSON body asks for it. Raises Invalid with a pointer to every fault, BadRequest."""
+        return wanted_by_body(dict(body))
 
     @on_fresh_definitions
     async def aggregate(self, project: Project, principal: Principal, collection: str, asked: Asked) -> Groups:

@@ -8,6 +8,7 @@ Plain ASGI, one object per request; the data path pays a few microseconds. Error
 
 import asyncio
 import itertools
+import math
 import os
 import random
 import time
@@ -284,6 +285,10 @@ class Edge:
         scope["baas.found"] = found
         key = project.key if project is not None else ""
         if endpoint.vital:
+            return self._router(scope, exchange.receive, exchange.send)
+        if endpoint.lasting:
+            if exchange.deadline is not None:
+                exchange.deadline.at = math.inf
             return self._router(scope, exchange.receive, exchange.send)
         if endpoint.streams:
             return self._stream(key, self._router, scope, exchange)

@@ -91,6 +91,8 @@ class Endpoint:
     responses: Mapping[int, Body | None] = dataclass_field(default_factory=dict)
     streams: bool = False
     """The body is read or written in pieces by the room: it may take the upload time, and does not hold a place at work."""
+    lasting: bool = False
+    """The answer goes on until the client leaves. The room counts these itself: they hold no place and have no deadline."""
     page: bool = False
     """A document of our own, or a part of one: answered with the headers of pages, not with those of data."""
     vital: bool = False

@@ -1,0 +1,1 @@
+"""Realtime: what a list shows, kept true as records change."""

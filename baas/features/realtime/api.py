@@ -1,0 +1,183 @@
+"""Realtime over HTTP: streams of events, and tickets for clients that cannot send headers."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from baas.base.errors import BadRequest, Unauthenticated
+from baas.base.principal import Principal
+from baas.features.realtime.asked import subscriptions_by_body, subscriptions_by_text
+from baas.features.realtime.model import MAX_SUBSCRIPTIONS, TICKET_S, Subscription
+from baas.features.realtime.service import Realtime
+from baas.features.realtime.stream import Stream
+from baas.infra.http import params
+from baas.infra.http.answers import json_response
+from baas.infra.http.body import read_json_body
+from baas.infra.http.context import Context
+from baas.infra.http.routes import ANYONE, Body, Endpoint
+from baas.infra.http.sse import send_events
+
+_PATH = "/v1/projects/{project}/realtime"
+_MAX_BODY = 64 * 1024
+
+
+class RealtimeApi:
+    """The table of the room's endpoints, and each of them."""
+
+    def __init__(self, realtime: Realtime) -> None:
+        self._realtime = realtime
+
+    def routes(self) -> tuple[Endpoint, ...]:
+        return (
+            Endpoint(
+                "GET",
+                _PATH,
+                ANYONE,
+                "Follow lists as a stream of events",
+                app=self.follow,
+                tag="realtime",
+                query={**_SUBSCRIBE, **_WHERE},
+                responses={200: _EVENTS},
+                streams=True,
+                lasting=True,
+            ),
+            Endpoint(
+                "POST",
+                _PATH,
+                ANYONE,
+                "Follow lists, asked by a body",
+                app=self.follow_by_body,
+                tag="realtime",
+                query=_WHERE,
+                request=_SUBSCRIPTIONS,
+                responses={200: _EVENTS},
+                streams=True,
+                lasting=True,
+            ),
+            Endpoint(
+                "POST",
+                f"{_PATH}/ticket",
+                ANYONE,
+                "A ticket to follow with once, in place of a credential",
+                self.ticket,
+                tag="realtime",
+                responses={201: _TICKET},
+            ),
+        )
+
+    async def follow(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises as `Realtime.open`, before the answer has begun."""
+        subscriptions = subscriptions_by_text(params.query(scope).get("subscribe"))
+        await self._stream(scope, receive, send, subscriptions)
+
+    async def follow_by_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same, and what a body may be refused with."""
+        subscriptions = subscriptions_by_body(await read_json_body(scope, receive, limit=_MAX_BODY))
+        await self._stream(scope, receive, send, subscriptions)
+
+    async def ticket(self, request: Request) -> Response:
+        """Raises Unauthenticated: who sends no credential needs no ticket."""
+        context, credential = Context.of(request), _credential(request.scope)
+        if credential is None:
+            raise Unauthenticated("A ticket stands for a credential; anonymous callers need none.")
+        ticket = await self._realtime.ticket(context.project, credential)
+        return json_response({"ticket": ticket, "expires_in": TICKET_S}, 201)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, subscriptions: Sequence[Subscription]) -> None:
+        context = Context.of(scope)
+        principal, credential = await self._who(scope, context)
+        async with self._realtime.open(context.project, principal, credential, subscriptions, _since(scope)) as stream:
+            await _until_gone(stream, receive, send)
+
+    async def _who(self, scope: Scope, context: Context) -> tuple[Principal, str | None]:
+        ticket, credential = params.query(scope).get("ticket"), _credential(scope)
+        if ticket is None:
+            return context.principal, credential
+        if credential is not None:
+            raise BadRequest("Give a ticket or a credential, not both.", code="bad_parameter", parameter="ticket")
+        return await self._realtime.redeem(context.project, ticket)
+
+
+async def _until_gone(stream: Stream, receive: Receive, send: Send) -> None:
+    """Send until the stream ends or the client is gone. One that is cut off has no proper end, so its line is cut too."""
+    sending = asyncio.ensure_future(send_events(send, stream.events()))
+    leaving = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done() and not stream.cut_off:
+            sending.result()
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        with contextlib.suppress(BaseException):
+            await sending
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _since(scope: Scope) -> str | None:
+    """The header wins: a browser that connects again sends it beside the address of the first time."""
+    return _header(scope, b"last-event-id") or params.query(scope).get("since")
+
+
+def _credential(scope: Scope) -> str | None:
+    authorization = _header(scope, b"authorization")
+    return None if authorization is None else authorization.partition(" ")[2].strip()
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+_WHERE: Mapping[str, Mapping[str, object]] = {
+    "since": {"type": "string", "description": "The `id` of the last event, or the `X-Feed-Cursor` of a list: go on from there."},
+    "ticket": {"type": "string", "description": "In place of a credential, for clients that cannot send headers."},
+}
+_SUBSCRIBE: Mapping[str, Mapping[str, object]] = {
+    "subscribe": {"type": "string", "description": "What to follow: the JSON list that the POST takes as its body."},
+}
+_ONE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["id", "collection"],
+    "properties": {
+        "id": {"type": "string", "maxLength": 64, "description": "Your name for it; every event of it has it."},
+        "collection": {"type": "string"},
+        "filter": {"type": "string"},
+        "vars": {"type": "object"},
+        "fields": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "expand": {"type": ["string", "array", "object"]},
+        "initial": {"type": "boolean", "default": False, "description": "Begin with what the list shows now."},
+    },
+}
+_LIST = {"type": "array", "maxItems": MAX_SUBSCRIPTIONS, "items": _ONE}
+_SUBSCRIPTIONS = Body(
+    {
+        "anyOf": [
+            _LIST,
+            {"type": "object", "additionalProperties": False, "required": ["subscribe"], "properties": {"subscribe": _LIST}},
+        ]
+    }
+)
+_EVENTS = Body(
+    {"type": "string"},
+    "text/event-stream",
+    "Events ready, snapshot, change, bookmark, ended, closed, reconnect; each with its id.",
+)
+_TICKET = Body(
+    {
+        "type": "object",
+        "required": ["ticket", "expires_in"],
+        "properties": {"ticket": {"type": "string"}, "expires_in": {"type": "integer"}},
+    }
+)

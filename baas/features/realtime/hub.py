@@ -1,0 +1,225 @@
+"""One project's changes on this server: read once, kept for a while, and taken by each stream at its own pace.
+
+A stream has no queue of its own: it has a place, and takes the next changes when its client has taken those before. What is held
+for slow clients is therefore held once, and what is not held any more is read again.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from baas.base.errors import BaasError, Gone, Unauthenticated
+from baas.base.principal import Principal
+from baas.base.project import Project
+from baas.engines.changes.log import Cursor
+from baas.engines.changes.reader import Feed
+from baas.engines.schema.catalog import Catalog
+from baas.features.projects.service import Projects
+from baas.features.realtime.batch import Batch
+
+READ = 500
+_KEPT_CHANGES, _KEPT_BYTES = 2_000, 8 << 20
+_KEPT_OLDER = 16
+_TICK_S = 0.5
+_CHECK_S = 2.0  # two more seconds for what the check itself goes by; promised are five
+_WAIT_S = 0.25
+_PAUSE_S = 0.5
+
+Authenticate = Callable[[str, Project | None], Awaitable[Principal]]
+
+
+class Follower(Protocol):
+    """A stream, as its hub knows it."""
+
+    credential: str | None
+    interest: frozenset[str]
+
+    def wake(self) -> None: ...
+    def arrived(self, batch: Batch) -> None:
+        """Changes have been read."""
+
+    def look(self, now: float) -> None:
+        """Called twice a second: what is due?"""
+
+    def end(self, code: str, detail: str) -> None:
+        """The subscriber may follow no longer."""
+
+    def drain(self) -> None: ...
+
+
+class Hub:
+    """Runs while somebody follows the project. `cursor` is behind the last change that was read."""
+
+    def __init__(self, project: Project, feed: Feed, projects: Projects, catalog: Catalog, authenticate: Authenticate) -> None:
+        self.project = project
+        self.followers: set[Follower] = set()
+        self.generation = 0
+        """Counts what makes everything that was shown uncertain: other definitions, another time of the database."""
+        self.definitions = ""
+        self._feed, self._projects, self._catalog, self._authenticate = feed, projects, catalog, authenticate
+        self._cursor: Cursor | None = None
+        self._kept: deque[Batch] = deque()
+        self._older: OrderedDict[int, asyncio.Task[Batch | None]] = OrderedDict()
+        self._heading: asyncio.Task[Cursor] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    async def start(self) -> None:
+        """Raises what the database raises."""
+        self.definitions = await self._fingerprint()
+        self._cursor = await self._feed.head(self.project)
+        self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._watch_over()))
+
+    async def stop(self) -> None:
+        for task in (*self._tasks, *self._older.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def cursor(self) -> Cursor:
+        assert self._cursor is not None  # noqa: S101  it has been started
+        return self._cursor
+
+    async def head(self) -> Cursor:
+        """Behind every change that was committed before this call; one look for all who ask at once."""
+        running = self._heading
+        if running is not None and not running.done():
+            with contextlib.suppress(BaasError):
+                await asyncio.shield(running)
+        if self._heading is None or self._heading.done():
+            self._heading = asyncio.create_task(self._feed.head(self.project))
+        return await asyncio.shield(self._heading)
+
+    def held(self, pos: int) -> Batch | None:
+        """The changes behind a position, when they are held."""
+        if self._kept and self._kept[0].after <= pos < self.cursor.pos:
+            return next((batch for batch in self._kept if batch.last > pos), None)
+        return None
+
+    async def older(self, pos: int) -> Batch | None:
+        """The same, read again where they are not held; None when there are none. Raises Gone."""
+        if pos >= self.cursor.pos:
+            return None
+        found = self.held(pos)
+        if found is not None:
+            return found
+        task = self._older.get(pos)
+        if task is None or task.done():
+            task = self._older[pos] = asyncio.create_task(self._read_again(pos))
+            while len(self._older) > _KEPT_OLDER:
+                self._older.popitem(last=False)
+        return await asyncio.shield(task)
+
+    async def check(self, place: Cursor) -> None:
+        """Raises Gone for a cursor that cannot be followed any more."""
+        if place.epoch == self.cursor.epoch and self._kept and self._kept[0].after <= place.pos <= self.cursor.pos:
+            return
+        await self._feed.read(self.project, place, 1)
+
+    def behind(self, pos: int, interest: frozenset[str]) -> tuple[int, int]:
+        """How many held changes, and bytes of them, a stream at this position has yet to take."""
+        late = [batch for batch in self._kept if batch.last > pos and batch.collections & interest]
+        return sum(len(batch.changes) for batch in late), sum(batch.size for batch in late)
+
+    async def _read_again(self, pos: int) -> Batch | None:
+        changes = await self._feed.read(self.project, Cursor(self.cursor.epoch, pos), READ)
+        return Batch(pos, changes) if changes else None
+
+    async def _follow(self) -> None:
+        async with self._feed.watching(self.project) as waiter:
+            while True:
+                try:
+                    changes = await self._feed.read(self.project, self.cursor, READ)
+                except Gone:
+                    await self._begin_anew()
+                    continue
+                except BaasError:
+                    await asyncio.sleep(_PAUSE_S)  # the database is away, or the project is gone, which the other task finds
+                    continue
+                if changes:
+                    self._keep(Batch(self.cursor.pos, changes))
+                if len(changes) < READ:
+                    await waiter.wait(_WAIT_S)
+
+    def _keep(self, batch: Batch) -> None:
+        self._kept.append(batch)
+        self._cursor = Cursor(self.cursor.epoch, batch.last)
+        while len(self._kept) > 1 and (
+            sum(len(one.changes) for one in self._kept) > _KEPT_CHANGES or sum(one.size for one in self._kept) > _KEPT_BYTES
+        ):
+            self._kept.popleft()
+        for follower in self.followers:
+            follower.arrived(batch)
+
+    async def _begin_anew(self) -> None:
+        """The log has another beginning: everybody is shown everything again."""
+        try:
+            cursor = await self._feed.head(self.project)
+            self.definitions = await self._fingerprint()
+        except BaasError:
+            await asyncio.sleep(_PAUSE_S)
+            return
+        self._cursor = cursor
+        self._kept.clear()
+        self._older.clear()
+        self._unsettle()
+
+    def _unsettle(self) -> None:
+        self.generation += 1
+        for follower in self.followers:
+            follower.wake()
+
+    async def _watch_over(self) -> None:
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            for follower in tuple(self.followers):
+                follower.look(now)
+            # Whatever it was, it must not end this task: the promise of five seconds hangs on it.
+            with contextlib.suppress(BaasError):
+                await self.look_at_definitions()
+                if now - checked >= _CHECK_S:
+                    checked = now
+                    await self._check_access()
+
+    async def look_at_definitions(self) -> None:
+        """Let everybody begin anew when rules or fields are other ones by now."""
+        found = await self._fingerprint()
+        if found != self.definitions:
+            self.definitions = found
+            self._unsettle()
+
+    async def _fingerprint(self) -> str:
+        collections = await self._catalog.collections(self.project)
+        text = ",".join(f"{name}:{one.version}" for name, one in sorted(collections.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    async def _check_access(self) -> None:
+        """End the streams of those who may not follow any longer."""
+        project = await self._projects.by_id(self.project.id)
+        if project is None:
+            for follower in tuple(self.followers):
+                follower.end("no_project", "The project is gone.")
+            return
+        self.project = project
+        ended: dict[str, Unauthenticated | None] = {}
+        for follower in tuple(self.followers):
+            credential = follower.credential
+            if credential is None:
+                continue
+            if credential not in ended:
+                ended[credential] = await self._refused(credential)
+            error = ended[credential]
+            if error is not None:
+                follower.end(error.code, error.detail)
+
+    async def _refused(self, credential: str) -> Unauthenticated | None:
+        try:
+            await self._authenticate(credential, self.project)
+        except Unauthenticated as error:
+            return error
+        return None

@@ -1,0 +1,327 @@
+"""What one client follows, as events in the order in which they must be sent; whatever carries them is not known here.
+
+Every event has the place behind it. Of several events of one change, only the last one's place is behind that change: a client
+that is cut off between them gets all of them again.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from uuid import UUID
+
+from baas.base.errors import BaasError, Forbidden, Gone, NotFound, Unauthenticated, Unavailable
+from baas.base.principal import Principal
+from baas.engines.changes.log import Cursor
+from baas.features.auth.service import Auth
+from baas.features.realtime.batch import Batch
+from baas.features.realtime.hub import Hub
+from baas.features.realtime.model import (
+    BOOKMARK_S,
+    FROM_THE_START,
+    MAX_QUEUE,
+    MAX_QUEUE_BYTES,
+    Place,
+    Subscription,
+    Told,
+)
+from baas.features.realtime.watch import Item, Parts, Watch, open_watch
+from baas.infra.http.answers import encode
+from baas.infra.http.sse import Event
+
+_SNAPSHOT_ITEMS = 500
+_STUCK_S = 30.0
+_COMPARE_S = 0.2
+"""The least time between two comparisons of a subscription; a slow one rests ten times as long as it took."""
+_JITTER_MS = 5_000
+_PAUSE_S = 0.5
+
+
+class Stream:
+    """Made by the service, which has admitted it; `events` is taken once."""
+
+    def __init__(  # noqa: PLR0917  what it is made of
+        self, hub: Hub, parts: Parts, auth: Auth, principal: Principal, credential: str | None, cursor: Cursor, *, resumed: bool
+    ) -> None:
+        self.credential = credential
+        self.interest: frozenset[str] = frozenset()
+        self.principal = principal
+        self._hub, self._parts, self._auth = hub, parts, auth
+        self._pos, self._epoch = cursor.pos, cursor.epoch
+        self._generation = hub.generation
+        self._resumed = resumed
+        self._watches: dict[str, Watch] = {}
+        self._beginning: list[Watch] = []  # those that have yet to show what they begin with
+        self._record: Mapping[str, object] | None = None
+        self._wake = asyncio.Event()
+        self._last_word: Event | None = None
+        self._cut: asyncio.Task[object] | None = None
+        self._sending_since: float | None = None
+        self._sent_at = time.monotonic()
+        self._compare_at = 0.0
+        self._unsettled = False
+        self.cut_off = False
+
+    # Before it runs.
+
+    async def add(self, subscription: Subscription) -> None:
+        """Raises what the list would be refused with."""
+        watch = await open_watch(self._parts, self._hub.project, self.principal, subscription)
+        if watch.needs_auth or self.principal.kind == "user":
+            await self._load_record(needed=watch.needs_auth)
+        self._watches[subscription.id] = watch
+        if not self._resumed and (subscription.initial or watch.remembers):
+            self._beginning.append(watch)
+        self._interested()
+
+    def unsettle(self) -> None:
+        """What the client holds may be of other rules: show everything again."""
+        self._unsettled = True
+
+    # While it runs: called by the hub.
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def arrived(self, batch: Batch) -> None:
+        if self.interest & batch.collections:
+            self._wake.set()
+        elif self._pos == batch.after:
+            self._pos = batch.last  # nothing in it for this client
+
+    def look(self, now: float) -> None:
+        if self._sending_since is None:
+            late = now >= self._compare_at and any(watch.stale for watch in self._watches.values())
+            if late or now - self._sent_at >= BOOKMARK_S:
+                self._wake.set()
+            return
+        changes, size = self._hub.behind(self._pos, self.interest)
+        if changes > MAX_QUEUE or size > MAX_QUEUE_BYTES or now - self._sending_since > _STUCK_S:
+            self.cut_off = True
+            if self._cut is not None:
+                self._cut.cancel()
+
+    def end(self, code: str, detail: str) -> None:
+        self._say_last("closed", {"code": code, "detail": detail})
+
+    def drain(self) -> None:
+        wait_ms = random.randrange(_JITTER_MS)  # noqa: S311  spread, not a secret
+        self._say_last("reconnect", {"after_ms": wait_ms}, wait_ms)
+
+    def _say_last(self, name: str, data: Mapping[str, object], retry_ms: int | None = None) -> None:
+        if self._last_word is None:
+            self._last_word = Event(name, "", encode(data), retry_ms)
+            self._wake.set()
+
+    # The events.
+
+    async def events(self) -> AsyncIterator[Sequence[Event]]:
+        """Until the client is gone (the task is cancelled), has been cut off, or may follow no longer."""
+        self._cut = asyncio.current_task()
+        ready = self._event("ready", encode({"cursor": self._place(whole=not self._beginning)}), whole=not self._beginning)
+        async for some in self._counted([ready]):
+            yield some
+        while True:
+            self._wake.clear()
+            if self._last_word is not None:
+                yield [self._last_word._replace(id=self._place())]
+                return
+            try:
+                async for some in self._next():
+                    async for counted in self._counted(some):
+                        yield counted
+            except Unauthenticated as error:
+                self.end(error.code, error.detail)
+                continue
+            except Gone:
+                self._unsettled = True
+                continue
+            except Unavailable:
+                await asyncio.sleep(_PAUSE_S)  # the database is away, or another server has just changed the definitions
+                await self._look_again()
+                continue
+            if not self._more():
+                await self._wake.wait()
+
+    async def _counted(self, events: Sequence[Event]) -> AsyncIterator[Sequence[Event]]:
+        if events:
+            self._sending_since = time.monotonic()
+            yield events
+            self._sending_since, self._sent_at = None, time.monotonic()
+
+    async def _next(self) -> AsyncIterator[Sequence[Event]]:
+        """What there is to say now."""
+        if self._beginning:
+            async for some in self._begin():
+                yield some
+        if self._unsettled or self._generation != self._hub.generation:
+            async for some in self._show_again():
+                yield some
+        while self._pos < self._hub.cursor.pos and self._last_word is None and self._generation == self._hub.generation:
+            batch = self._hub.held(self._pos) or await self._hub.older(self._pos)
+            if batch is None:
+                break
+            yield await self._told(batch)
+            self._pos = batch.last
+        if any(watch.stale for watch in self._watches.values()):
+            async for some in self._compare():
+                yield some
+        if time.monotonic() - self._sent_at >= BOOKMARK_S:
+            yield [self._event("bookmark", encode({"cursor": self._place()}))]
+
+    def _more(self) -> bool:
+        behind = self._pos < self._hub.cursor.pos and bool(self.interest)
+        return behind or self._generation != self._hub.generation or self._unsettled or self._last_word is not None
+
+    async def _begin(self) -> AsyncIterator[Sequence[Event]]:
+        while self._beginning:
+            watch, last = self._beginning[0], len(self._beginning) == 1
+            try:
+                items = await watch.everything()
+            except (Unavailable, Gone, Unauthenticated):
+                raise
+            except BaasError as error:
+                if watch.subscription.initial:
+                    yield [self._ended(watch.subscription, error, whole=last)]
+                    del self._watches[watch.subscription.id]
+                    self._interested()
+                items = []
+            else:
+                if watch.subscription.initial:
+                    for some in self._snapshot(watch, items, whole=last):
+                        yield some
+            del self._beginning[0]
+
+    async def _show_again(self) -> AsyncIterator[Sequence[Event]]:
+        """Other definitions, or a log with another beginning: read the place, then everything, under the rules of now."""
+        self._generation, self._unsettled = self._hub.generation, False
+        cursor = self._hub.cursor
+        waiting = list(self._watches)
+        self._pos, self._epoch = cursor.pos, cursor.epoch
+        await self._load_record(needed=any(watch.needs_auth for watch in self._watches.values()))
+        for at, name in enumerate(waiting):
+            async for some in self._show_one_again(self._watches[name].subscription, last=at + 1 == len(waiting)):
+                yield some
+        self._interested()
+
+    async def _show_one_again(self, subscription: Subscription, *, last: bool) -> AsyncIterator[Sequence[Event]]:
+        try:
+            watch = await open_watch(self._parts, self._hub.project, self.principal, subscription)
+            items = await watch.everything()
+        except (Unavailable, Gone):
+            self._unsettled = True
+            raise
+        except BaasError as error:
+            watch = self._watches.pop(subscription.id)
+            for some in self._snapshot(watch, [], whole=last):
+                yield some
+            yield [self._ended(subscription, error, whole=last)]
+            return
+        self._watches[subscription.id] = watch
+        for some in self._snapshot(watch, items, whole=last):
+            yield some
+
+    async def _told(self, batch: Batch) -> Sequence[Event]:
+        if not batch.collections & self.interest:
+            return ()
+        if self.principal.kind == "user" and self._record is not None and self.principal.id in batch.records("users"):
+            await self._load_record(needed=True)
+        told: list[tuple[int, str, Told]] = []
+        for name, watch in self._watches.items():
+            if watch.concerns(batch):
+                told += [(one.pos, name, one) for one in await watch.told(batch, self._pos, self._facts())]
+        if len(self._watches) > 1:
+            told.sort(key=lambda one: one[0])
+        return [
+            self._change(name, one, pos if at + 1 == len(told) or told[at + 1][0] > pos else pos - 1)
+            for at, (pos, name, one) in enumerate(told)
+        ]
+
+    async def _compare(self) -> AsyncIterator[Sequence[Event]]:
+        """Something beside the records has changed what may be seen of them."""
+        now = time.monotonic()
+        if now < self._compare_at:
+            return
+        started, self._compare_at = now, 0.0
+        for watch in list(self._watches.values()):
+            if not watch.stale:
+                continue
+            watch.stale = False
+            try:
+                if watch.knows:
+                    told = await watch.compared(self._pos)
+                    yield [self._change(watch.subscription.id, one, self._pos - 1) for one in told[:-1]] + [
+                        self._change(watch.subscription.id, one, self._pos) for one in told[-1:]
+                    ]
+                else:
+                    for some in self._snapshot(watch, await watch.everything(), whole=True):
+                        yield some
+            except (Unavailable, Gone):
+                watch.stale = True
+                raise
+            except (Forbidden, Unauthenticated, NotFound):
+                self._unsettled = True
+                return
+        took = time.monotonic() - started
+        self._compare_at = time.monotonic() + max(_COMPARE_S, 10 * took)
+
+    # Within.
+
+    async def _look_again(self) -> None:
+        try:
+            await self._hub.look_at_definitions()
+        except BaasError:
+            return
+
+    def _interested(self) -> None:
+        found = {watch.collection for watch in self._watches.values()}
+        for watch in self._watches.values():
+            found |= watch.depends
+        if self.principal.kind == "user" and any(watch.needs_auth for watch in self._watches.values()):
+            found.add("users")
+        self.interest = frozenset(found)
+
+    async def _load_record(self, *, needed: bool) -> None:
+        """The user's record for rules. Raises Unauthenticated when the account is gone."""
+        if self.principal.kind != "user" or not needed:
+            return
+        self._record = await self._auth.record(self._hub.project, UUID(self.principal.id))
+        if self._record is None:
+            raise Unauthenticated("The account of this credential is gone.", code="bad_token")
+
+    def _facts(self) -> Mapping[str, object] | None:
+        if self.principal.kind != "user":
+            return None
+        own = {"id": self.principal.id, "collection": "users", "claims": self.principal.claims}
+        return {**(self._record or {}), **own}
+
+    def _place(self, pos: int | None = None, *, whole: bool = True) -> str:
+        cursor = Cursor(self._epoch, self._pos if pos is None else pos)
+        return str(Place(cursor, self._hub.definitions if whole and not self._unsettled else FROM_THE_START))
+
+    def _event(self, name: str, data: bytes, pos: int | None = None, *, whole: bool = True) -> Event:
+        return Event(name, self._place(pos, whole=whole), data)
+
+    def _snapshot(self, watch: Watch, items: Sequence[Item], *, whole: bool) -> Iterable[Sequence[Event]]:
+        """Everything that the subscription shows, in parts; whatever the client held of it before is no more."""
+        name = encode(watch.subscription.id)
+        for start in range(0, max(len(items), 1), _SNAPSHOT_ITEMS):
+            some = items[start : start + _SNAPSHOT_ITEMS]
+            more = start + _SNAPSHOT_ITEMS < len(items)
+            data = b'{"subscription":%b,"items":[%b],"first":%b,"more":%b}' % (
+                name,
+                b",".join([item.body for item in some]),
+                b"false" if start else b"true",
+                b"true" if more else b"false",
+            )
+            yield [self._event("snapshot", data, whole=whole and not more)]
+
+    def _change(self, name: str, told: Told, pos: int) -> Event:
+        what = b'"id":"%b"' % told.record.encode() if told.body is None else b'"record":%b' % told.body
+        rev = b',"rev":%d' % told.rev if told.rev else b""
+        data = b'{"subscription":%b,"action":"%b",%b%b}' % (encode(name), told.action.encode(), what, rev)
+        return self._event("change", data, pos)
+
+    def _ended(self, subscription: Subscription, error: BaasError, *, whole: bool) -> Event:
+        data = encode({"subscription": subscription.id, "code": error.code, "detail": error.detail})
+        return self._event("ended", data, whole=whole)
