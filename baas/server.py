@@ -36,6 +36,7 @@ from baas.features.projects.sweeper import Sweeper
 from baas.features.realtime.api import RealtimeApi
 from baas.features.realtime.service import Realtime
 from baas.features.records.api import RecordsApi
+from baas.features.records.batch import BatchApi
 from baas.features.records.exports import ExportsApi
 from baas.features.records.service import Records
 from baas.features.rules.api import RulesApi
@@ -49,6 +50,7 @@ from baas.infra.db.listen import Invalidations
 from baas.infra.db.migrate import is_current, migrate
 from baas.infra.db.pool import Database
 from baas.infra.db.signals import Signals
+from baas.infra.http.admission import AddressRate
 from baas.infra.http.middleware import Edge
 from baas.infra.http.once import Once
 from baas.infra.http.probes import Probes
@@ -218,8 +220,10 @@ def _app(
     metrics.gauge("streams_open", "Clients that follow changes.", lambda: realtime.connections)
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
+    rate = AddressRate(settings.api_per_address)
     apis = (
         RecordsApi(rooms.records),
+        BatchApi(rooms.records, db, rate),
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
@@ -246,4 +250,5 @@ def _app(
         metrics=metrics,
         denied=rooms.denials.note,
         written=rooms.feed.written,
+        rate=rate,
     )

@@ -71,12 +71,15 @@ def _writes(collection: str, record: str) -> Iterator[Ask]:
         yield "PUT", f"{base}/{record}", {"json": {name: "x"}}
     yield "PATCH", f"{base}/{record}", {"json": {"stars": 1}}
     yield "DELETE", f"{base}/{record}", {"headers": {"if-match": '"99"'}}
+    for one in ({"method": "GET"}, {"method": "PATCH", "body": {"stars": 1}}, {"method": "PUT", "body": {"note": "x"}}):
+        yield "POST", "batch", {"json": {"operations": [{**one, "path": f"/{base}/{record}"}]}}
 
 
 RECORD_DOORS = {
     *(f"GET {R}{end}" for end in ("", "/{id}", "/export")),
     *(f"POST {R}{end}" for end in ("", "/query", "/aggregate")),
     *(f"{verb} {R}/{{id}}" for verb in ("PATCH", "PUT", "DELETE")),
+    f"POST {P}/batch",
 }
 # Doors of which no record of a collection comes out for callers under rules: asked by each of them, with everything they take.
 OTHER_DOORS = (

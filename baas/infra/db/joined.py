@@ -5,8 +5,8 @@ catch the error and go on, as it does outside.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,12 +21,13 @@ Afterwards = Callable[[], Awaitable[None]]
 class Joined:
     """The transaction of the task that made it; other tasks, its own children too, stay outside."""
 
-    __slots__ = ("_afterwards", "_begun", "_connection", "_task")
+    __slots__ = ("_afterwards", "_connection", "_marked", "_task", "_until")
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._task = asyncio.current_task()
-        self._begun = False
+        self._marked = [False]  # whether there is a mark: in the transaction, in the one within it, and so on
+        self._until: float | None = None
         self._afterwards: list[Afterwards] = []
 
     @staticmethod
@@ -44,14 +45,28 @@ class Joined:
         finally:
             _HERE.reset(before)
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """All statements of the block together may take so long; after that they raise StatementTimedOut."""
+        before, self._until = self._until, asyncio.get_running_loop().time() + seconds
+        try:
+            yield
+        finally:
+            self._until = before
+
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Any]:
         """The connection, for a transaction within the transaction."""
         await self._mark()
-        yield self._connection
+        self._marked.append(False)
+        try:
+            yield self._connection
+        finally:
+            self._marked.pop()
 
     async def ask(self, ask: Ask, statement: Statement, limit_s: float | None) -> Any:
         """One statement. When it fails it alone is undone."""
+        limit_s = self._left(limit_s)
         await self._mark()
         try:
             if statement.role is not None:
@@ -61,7 +76,7 @@ class Joined:
             raise  # the connection is closed by its lender
         except BaseException as error:
             with suppress(*LOST):
-                await self._connection.execute("rollback to savepoint part")
+                await self._connection.execute(f"rollback to savepoint part{len(self._marked)}")
             if isinstance(error, TimeoutError):
                 raise StatementTimedOut("The query took too long.") from None
             ours = translate(error)
@@ -71,10 +86,11 @@ class Joined:
 
     async def undo(self) -> None:
         """Everything asked since the block was entered never was; the transaction itself goes on."""
-        if self._begun:
+        if self._marked[0]:
             await self._connection.execute("rollback to savepoint begun")
 
     def after_commit(self, afterwards: Afterwards) -> None:
+        """Do it once the transaction is committed, and only then."""
         self._afterwards.append(afterwards)
 
     async def committed(self) -> None:
@@ -82,13 +98,22 @@ class Joined:
         for afterwards in self._afterwards:
             await afterwards()
 
+    def _left(self, limit_s: float | None) -> float | None:
+        if self._until is None:
+            return limit_s
+        left = self._until - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise StatementTimedOut("The queries took too long together.")
+        return left if limit_s is None else min(left, limit_s)
+
     async def _mark(self) -> None:
         # One mark at a time: PostgreSQL slows down for everybody when a transaction holds more than 64.
-        if self._begun:
-            await self._connection.execute("release savepoint part; savepoint part")
-        else:
-            await self._connection.execute("savepoint begun; savepoint part")
-            self._begun = True
+        depth = len(self._marked)
+        if self._marked[-1]:
+            await self._connection.execute(f"release savepoint part{depth}; savepoint part{depth}")
+            return
+        await self._connection.execute(("savepoint begun; " if depth == 1 else "") + f"savepoint part{depth}")
+        self._marked[-1] = True
 
 
 _HERE: ContextVar[Joined | None] = ContextVar("joined", default=None)

@@ -140,15 +140,15 @@ class AddressRate:
         self._before: dict[str, int] = {}
         self._now: dict[str, int] = {}
 
-    def take(self, address: str, at: float) -> None:
-        """Count one request at the monotonic time `at`. Raises TooManyRequests with the rate headers."""
+    def take(self, address: str, at: float, calls: int = 1) -> None:
+        """Count so many calls at the monotonic time `at`. Raises TooManyRequests with the rate headers."""
         number = int(at / self._window_s)
         if number != self._number:
             self._before = self._now if number == self._number + 1 else {}
             self._now = {}
             self._number = number
         key = _network(address) if ":" in address else address
-        count = self._now.get(key, 0) + 1
+        count = self._now.get(key, 0) + calls
         weight = 1 - (at / self._window_s - number)
         if count + self._before.get(key, 0) * weight > self._limit:
             raise self._too_many(at)

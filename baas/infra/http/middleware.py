@@ -136,6 +136,7 @@ class Edge:
         metrics: Metrics,
         denied: Denied | None = None,
         written: Written | None = None,
+        rate: AddressRate | None = None,
     ) -> None:
         self._router = router
         self._settings = settings
@@ -152,7 +153,7 @@ class Edge:
         self._headers = SecurityHeaders(settings.url)
         self._head_limits = HeadLimits(settings.max_url_bytes, settings.max_header_bytes, settings.max_header_count)
         self._body_limits = BodyLimits(settings.body_idle_timeout_s, settings.max_json_depth, settings.max_json_keys)
-        self._rate = AddressRate(settings.api_per_address)
+        self._rate = rate or AddressRate(settings.api_per_address)
         self._work = Gate(settings.max_concurrent, queue=settings.max_queue, wait_s=settings.queue_wait_s)
         self._streams = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
         self._bodies = Gate(settings.max_concurrent * _STREAMS_PER_PLACE, queue=0, wait_s=0)
