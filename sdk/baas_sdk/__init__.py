@@ -1,10 +1,12 @@
 """The client of the baas platform: `Client` and `AsyncClient`, with the same names and `await` as the only difference."""
 
+from baas_sdk._async.batch import AsyncBatch
 from baas_sdk._async.client import AsyncClient
 from baas_sdk._async.files import AsyncBucket, AsyncDownload
 from baas_sdk._async.reading import AsyncExport
 from baas_sdk._async.realtime import AsyncSubscription
 from baas_sdk._async.records import AsyncCollection
+from baas_sdk._sync.batch import Batch
 from baas_sdk._sync.client import Client
 from baas_sdk._sync.files import Bucket, Download
 from baas_sdk._sync.reading import Export
@@ -44,13 +46,17 @@ from baas_sdk.models import (
     Resource,
     Session,
     Site,
+    Upserted,
     User,
 )
+from baas_sdk.operators import add, append, at_least, at_most, inc, now, remove, unset
+from baas_sdk.planned import Planned
 from baas_sdk.stores import FileStore, MemoryStore, Store
 
 __version__ = "0.1.0"
 __all__ = [
     "APIError",
+    "AsyncBatch",
     "AsyncBucket",
     "AsyncClient",
     "AsyncCollection",
@@ -59,6 +65,7 @@ __all__ = [
     "AsyncSubscription",
     "BaasError",
     "BadRequest",
+    "Batch",
     "Bucket",
     "Client",
     "Collection",
@@ -85,6 +92,7 @@ __all__ = [
     "NotAuthenticated",
     "NotFound",
     "Page",
+    "Planned",
     "PreconditionFailed",
     "Progress",
     "RateLimited",
@@ -98,5 +106,14 @@ __all__ = [
     "Subscription",
     "TimedOut",
     "TooLarge",
+    "Upserted",
     "User",
+    "add",
+    "append",
+    "at_least",
+    "at_most",
+    "inc",
+    "now",
+    "remove",
+    "unset",
 ]

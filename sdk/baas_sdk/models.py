@@ -241,6 +241,7 @@ class Model(Protocol):
     __collection__: ClassVar[str]
 
 
+TModel = TypeVar("TModel", bound=Model)
 M = TypeVar("M")
 """What a collection gives: Record, or your Model."""
 
@@ -258,6 +259,15 @@ class Page(Generic[M]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted(Generic[M]):
+    """What an upsert left, in the order that was given, and how many were created and changed."""
+
+    items: list[M]
+    created: int
+    updated: int
 
 
 @dataclass(frozen=True, slots=True)

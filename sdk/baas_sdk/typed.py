@@ -9,6 +9,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from baas_sdk.errors import ConfigError
+from baas_sdk.models import Record
 
 T = TypeVar("T")
 _READERS: Mapping[object, Callable[[Any], Any]] = types.MappingProxyType(
@@ -33,6 +34,20 @@ def reader_of(model: type[T]) -> Callable[[Mapping[str, Any]], T]:
     hints = get_type_hints(model)
     readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(model) if field.init}
     return lambda data: model(**{name: read(data[name]) for name, read in readers.items() if name in data})
+
+
+def named_reader(what: str | type[Any]) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
+    """A collection by name, or by a class with `__collection__`: its name, and what makes its records.
+
+    Raises:
+        ConfigError: the class is no model.
+    """
+    if isinstance(what, str):
+        return what, Record
+    name = getattr(what, "__collection__", None)
+    if not isinstance(name, str):
+        raise ConfigError(f'{what!r} is no model: give it __collection__ = "todos".')
+    return name, reader_of(what)
 
 
 def _reader(hint: object) -> Callable[[Any], Any]:

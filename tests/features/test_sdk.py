@@ -62,8 +62,8 @@ class Twin:
         self._clients: list[Any] = []
         self.operator = self.client(token=project.operator.token)
 
-    def client(self, **options: Any) -> Any:
-        made = self._kind(self._url, **{"project": self._project.name, **options})
+    def client(self, url: str | None = None, **options: Any) -> Any:
+        made = self._kind(url or self._url, **{"project": self._project.name, **options})
         self._clients.append(made)
         return made
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import httpx2
 
 from baas_sdk._async.admin import AsyncBuckets, AsyncCollections, AsyncKeys, AsyncOperators, AsyncProjects, AsyncSettings
 from baas_sdk._async.auth import AsyncAuth, AsyncUsers
+from baas_sdk._async.batch import AsyncBatch
 from baas_sdk._async.credentials import AsyncCredentials
 from baas_sdk._async.files import AsyncBucket
 from baas_sdk._async.records import AsyncCollection
@@ -16,13 +17,12 @@ from baas_sdk._async.rules import AsyncRules
 from baas_sdk._async.sites import AsyncSites
 from baas_sdk._async.transport import AsyncTransport, Call
 from baas_sdk.errors import ConfigError
-from baas_sdk.models import Model, Record
+from baas_sdk.models import Record, TModel
 from baas_sdk.options import Options, credential_of, options_of
 from baas_sdk.stores import MemoryStore, Store
-from baas_sdk.typed import reader_of
+from baas_sdk.typed import named_reader
 from baas_sdk.wire import encode
 
-TModel = TypeVar("TModel", bound=Model)
 _KEEP_ALIVE_S = 4.0
 """Less than the five seconds after which servers close idle connections, so that none is used while it closes."""
 
@@ -87,12 +87,11 @@ class AsyncClient:
         Raises:
             ConfigError: the class is no model.
         """
-        if isinstance(what, str):
-            return AsyncCollection(self._transport, what, Record)
-        name = getattr(what, "__collection__", None)
-        if not isinstance(name, str):
-            raise ConfigError(f'{what!r} is no model: give it __collection__ = "todos".')
-        return AsyncCollection(self._transport, name, reader_of(what))
+        return AsyncCollection(self._transport, *named_reader(what))
+
+    def batch(self) -> AsyncBatch:
+        """Several writes as one: `async with client.batch() as batch:` sends them at the end of the block, all or none."""
+        return AsyncBatch(self._transport)
 
     def bucket(self, name: str) -> AsyncBucket:
         """The files of a bucket."""

@@ -4,12 +4,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import httpx2
 
 from baas_sdk._sync.admin import Buckets, Collections, Keys, Operators, Projects, Settings
 from baas_sdk._sync.auth import Auth, Users
+from baas_sdk._sync.batch import Batch
 from baas_sdk._sync.credentials import Credentials
 from baas_sdk._sync.files import Bucket
 from baas_sdk._sync.records import Collection
@@ -17,13 +18,12 @@ from baas_sdk._sync.rules import Rules
 from baas_sdk._sync.sites import Sites
 from baas_sdk._sync.transport import Transport, Call
 from baas_sdk.errors import ConfigError
-from baas_sdk.models import Model, Record
+from baas_sdk.models import Record, TModel
 from baas_sdk.options import Options, credential_of, options_of
 from baas_sdk.stores import MemoryStore, Store
-from baas_sdk.typed import reader_of
+from baas_sdk.typed import named_reader
 from baas_sdk.wire import encode
 
-TModel = TypeVar("TModel", bound=Model)
 _KEEP_ALIVE_S = 4.0
 """Less than the five seconds after which servers close idle connections, so that none is used while it closes."""
 
@@ -88,12 +88,11 @@ class Client:
         Raises:
             ConfigError: the class is no model.
         """
-        if isinstance(what, str):
-            return Collection(self._transport, what, Record)
-        name = getattr(what, "__collection__", None)
-        if not isinstance(name, str):
-            raise ConfigError(f'{what!r} is no model: give it __collection__ = "todos".')
-        return Collection(self._transport, name, reader_of(what))
+        return Collection(self._transport, *named_reader(what))
+
+    def batch(self) -> Batch:
+        """Several writes as one: `with client.batch() as batch:` sends them at the end of the block, all or none."""
+        return Batch(self._transport)
 
     def bucket(self, name: str) -> Bucket:
         """The files of a bucket."""

@@ -1,7 +1,7 @@
 # Made from _async/records.py by sdk/unasync.py; change that one.
 """Records of one collection: what changes them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import httpx2
@@ -9,9 +9,11 @@ import httpx2
 from baas_sdk._sync.paging import gone
 from baas_sdk._sync.reading import Reading
 from baas_sdk._sync.transport import Call, parsed
-from baas_sdk.errors import APIError, ConfigError, Conflict, NotFound, PreconditionFailed
+from baas_sdk.changes import condition, identity, merged
+from baas_sdk.errors import APIError, Conflict, NotFound, PreconditionFailed
+from baas_sdk.filters import Filter, compile_filters
 from baas_sdk.ids import uuid7
-from baas_sdk.models import M, Record
+from baas_sdk.models import M, Upserted
 from baas_sdk.retry import Repeat
 from baas_sdk.wire import encode
 
@@ -29,9 +31,9 @@ class Collection(Reading[M]):
             Conflict: a unique value, or the id, is taken.
             Forbidden, NotAuthenticated: the create rule says no.
         """
-        body = _merged(values, fields)
+        body = merged(values, fields)
         if "id" in body:
-            return self._read(self._transport.json("POST", self._path, body))
+            return self._read(self._transport.json("POST", self._path, body, repeat=Repeat.SAFE))
         body = {"id": uuid7(), **body}
 
         def settle(refusal: APIError) -> httpx2.Response | None:
@@ -49,7 +51,6 @@ class Collection(Reading[M]):
         bodies = [{"id": made, **item} for made, item in zip(ids, values, strict=True)]
         if not bodies:
             return []
-        own = len({body["id"] for body in bodies}) == len(bodies)
 
         def settle(refusal: APIError) -> httpx2.Response | None:
             """All or none: when the first is there, all are."""
@@ -58,38 +59,49 @@ class Collection(Reading[M]):
             found = [self._made(str(body["id"]), refusal) for body in bodies]
             return httpx2.Response(200, content=encode({"items": [parsed(one) for one in found if one is not None]}))
 
-        repeat = Repeat.SAFE if own else Repeat.UNSENT
-        answer = self._transport.json("POST", self._path, bodies, repeat=repeat, settle=settle)
+        answer = self._transport.json("POST", self._path, bodies, repeat=Repeat.SAFE, settle=settle)
         return [self._read(item) for item in answer["items"]]
 
-    def update(self, record: M | str, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
-        """Changes the given fields and gives the record as it is now.
+    def update(
+        self,
+        record: M | str,
+        values: Mapping[str, object] | None = None,
+        /,
+        *,
+        where: Filter | None = None,
+        vars: Mapping[str, object] | None = None,  # noqa: A002  # the server's own word
+        **fields: object,
+    ) -> M:
+        """Changes the given fields and gives the record as it is now; a value may be an operator, such as `inc(-1)`.
 
-        A record carries its revision, so a change that somebody made meanwhile is not overwritten; an id does not ask.
+        A record carries its revision, so a change that somebody made meanwhile is not overwritten; an id does not ask. `where` is
+        a condition on what is stored: `update(lamp.id, stock=inc(-1), where=F.stock >= 1)` is one statement, and never oversells.
 
         Raises:
-            PreconditionFailed: the record changed since it was read.
+            PreconditionFailed: the record changed since it was read, or `where` does not hold.
             NotFound: it is absent or hidden. Forbidden: the update rule says no. Invalid, Conflict: as `create`.
         """
-        body = _merged(values, fields)
-        record_id, rev = _identity(record)
-        path = self._item(record_id)
+        body = merged(values, fields)
+        record_id, rev = identity(record)
+        path, params = self._item(record_id), condition(where, vars)
         if rev is None:
-            return self._read(self._transport.json("PATCH", path, body))
+            return self._read(self._transport.json("PATCH", path, body, params=params, repeat=Repeat.SAFE))
 
         def settle(refusal: APIError) -> httpx2.Response | None:
             return self._changed(path, rev, body) if isinstance(refusal, PreconditionFailed) else None
 
         match = {"If-Match": f'"{rev}"'}
-        return self._read(self._transport.json("PATCH", path, body, headers=match, repeat=Repeat.SAFE, settle=settle))
+        return self._read(
+            self._transport.json("PATCH", path, body, params=params, headers=match, repeat=Repeat.SAFE, settle=settle)
+        )
 
     def put(self, record: M | str, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Makes the record exactly this: created when absent, replaced when there; a record only in its revision.
 
         Raises: as `create` and `update`.
         """
-        body = _merged(values, fields)
-        record_id, rev = _identity(record)
+        body = merged(values, fields)
+        record_id, rev = identity(record)
         path = self._item(record_id)
         if rev is None:
             return self._read(self._transport.json("PUT", path, body, repeat=Repeat.SAFE))
@@ -100,16 +112,67 @@ class Collection(Reading[M]):
         match = {"If-Match": f'"{rev}"'}
         return self._read(self._transport.json("PUT", path, body, headers=match, repeat=Repeat.SAFE, settle=settle))
 
-    def delete(self, record: M | str) -> None:
-        """Deletes it; a record only while it has the revision that was read.
+    def delete(
+        self,
+        record: M | str,
+        *,
+        where: Filter | None = None,
+        vars: Mapping[str, object] | None = None,  # noqa: A002  # the server's own word
+    ) -> None:
+        """Deletes it; a record only while it has the revision that was read, and only while `where` holds.
 
         Raises:
             NotFound: it is absent or hidden. Forbidden: the delete rule says no.
-            PreconditionFailed: the record changed since it was read. Conflict: others refer to it.
+            PreconditionFailed: the record changed since it was read, or `where` does not hold. Conflict: others refer to it.
         """
-        record_id, rev = _identity(record)
+        record_id, rev = identity(record)
         headers = {} if rev is None else {"If-Match": f'"{rev}"'}
-        self._transport.json("DELETE", self._item(record_id), headers=headers, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json(
+            "DELETE", self._item(record_id), params=condition(where, vars), headers=headers, repeat=Repeat.SAFE, settle=gone
+        )
+
+    def update_many(
+        self,
+        values: Mapping[str, object],
+        *,
+        filter: Filter,  # noqa: A002  # the server's own word
+        max_affected: int,
+        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
+    ) -> int:
+        """Changes every record of a filter that the caller may change; how many they were.
+
+        Raises:
+            Conflict: they are more than `max_affected`, and nothing was written. Others: as `update`.
+        """
+        body = {**compile_filters({"filter": filter}, vars), "patch": values, "max_affected": max_affected}
+        answer = self._transport.json("POST", f"{self._path}/bulk-update", body, repeat=Repeat.SAFE)
+        return int(answer["affected"])
+
+    def delete_many(
+        self,
+        *,
+        filter: Filter,  # noqa: A002  # the server's own word
+        max_affected: int,
+        vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
+    ) -> int:
+        """Deletes every record of a filter that the caller may delete; how many they were.
+
+        Raises:
+            Conflict: they are more than `max_affected`, and nothing was deleted. Others: as `delete`.
+        """
+        body = {**compile_filters({"filter": filter}, vars), "max_affected": max_affected}
+        answer = self._transport.json("POST", f"{self._path}/bulk-delete", body, repeat=Repeat.SAFE)
+        return int(answer["affected"])
+
+    def upsert(self, items: Iterable[Mapping[str, object]], *, key: str | Sequence[str]) -> Upserted[M]:
+        """Creates each record, or changes the one that has the same values in the `key`, whose fields a unique index has.
+
+        Raises:
+            Invalid: there is no such unique index, or values do not fit; nothing was written. Forbidden, Conflict: as `create`.
+        """
+        body = {"key": [key] if isinstance(key, str) else list(key), "items": list(items)}
+        answer = self._transport.json("POST", f"{self._path}/upsert", body, repeat=Repeat.SAFE)
+        return Upserted([self._read(item) for item in answer["items"]], answer["created"], answer["updated"])
 
     def _made(self, record_id: str, refusal: APIError) -> httpx2.Response | None:
         """The record, if the attempt whose answer was lost made it; its id alone when the caller may not view it."""
@@ -129,22 +192,3 @@ class Collection(Reading[M]):
         sent = parsed(httpx2.Response(200, content=encode(body)))
         same = all(name in stored and stored[name] == value for name, value in sent.items())
         return response if same and stored.get("rev") == rev + 1 else None
-
-
-def _merged(values: Mapping[str, object] | None, fields: Mapping[str, object]) -> dict[str, object]:
-    """The mapping and the keywords as one body; a name in both is refused, because one of them would be lost."""
-    if isinstance(values, Record):
-        raise ConfigError("A record holds its system fields too; send the fields that should be stored.")
-    if twice := (values or {}).keys() & fields.keys():
-        raise ConfigError(f"{', '.join(sorted(twice))} is given twice.")
-    return {**(values or {}), **fields}
-
-
-def _identity(record: object) -> tuple[str, int | None]:
-    """Id and revision of a record or model; an id alone has no revision."""
-    if isinstance(record, str):
-        return record, None
-    record_id, rev = getattr(record, "id", None), getattr(record, "rev", None)
-    if not isinstance(record_id, str):
-        raise ConfigError(f"{record!r} is neither a record nor an id.")
-    return record_id, rev if isinstance(rev, int) else None

@@ -12,6 +12,7 @@ import pytest
 SDK = Path(__file__).parents[3] / "sdk"
 PACKAGE = SDK / "baas_sdk"
 TWINS = [
+    ("AsyncBatch", "Batch"),
     ("AsyncClient", "Client"),
     ("AsyncCollection", "Collection"),
     ("AsyncBucket", "Bucket"),
