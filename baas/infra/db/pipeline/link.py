@@ -7,6 +7,7 @@ import asyncio
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from time import monotonic
 from typing import Any, cast
 
@@ -147,9 +148,10 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             self.connection_lost(None)
 
-    def waiting(self) -> list[Question]:
-        """The questions without an answer, in order."""
-        return [question for unit in self._units for question in unit.questions if not question.answer.done()]
+    def waiting(self, *, behind_first: bool = False) -> list[Question]:
+        """The questions that somebody waits for, in order, or those behind the unit that is at work."""
+        units = islice(self._units, 1 if behind_first else 0, None)
+        return [question for unit in units for question in unit.questions if not question.answer.done()]
 
     def _put(self, unit: Unit) -> None:
         if not self._units:

@@ -180,7 +180,8 @@ class Pipeline:
 
     def _pump(self) -> None:
         self._pumping = None
-        links = [place.link for place in self._readers if place.link is not None]
+        now = monotonic()
+        links = [place.link for place in self._readers if place.link is not None and not _is_stalled(place.link, now)]
         while self._reads:
             link = min(links, key=_load, default=None)
             if link is None or link.paused or link.load >= _MOST_AHEAD:
@@ -249,12 +250,12 @@ class Pipeline:
         for question in lost:
             gone = ConnectionLost("The database is not reachable.") if question.write else Spilled()
             question.answer.set_exception(gone)
-        self._spill_unsendable()
+        self._spill_unsendable(monotonic())
 
-    def _spill_unsendable(self) -> None:
-        """What was not sent, and has no connection to be sent on, goes to the pool."""
-        readers = any(place.link is not None for place in self._readers)
-        writers = [place.link is not None for place in self._writers]
+    def _spill_unsendable(self, now: float) -> None:
+        """What was not sent, and has no connection that would soon take it, goes to the pool."""
+        readers = any(_takes(place.link, now) for place in self._readers)
+        writers = [_takes(place.link, now) for place in self._writers]
         for queue, there in ((self._reads, readers), (self._changes, writers[0]), (self._creates, any(writers))):
             if not there:
                 _spill(queue)
@@ -267,38 +268,24 @@ class Pipeline:
         """Every now and then while there are connections: what is stalled must not hold up what is behind it."""
         self._look = None
         now = monotonic()
+        for place in self._readers:
+            if place.link is not None and _is_stalled(place.link, now):
+                _unstall(place.link)
         for place in self._places():
-            if place.link is not None and place.link.load and now - place.link.front_since > _STALLED_S:
-                self._unstall(place.link, now - place.link.front_since)
+            if place.link is not None and place.link.load and now - place.link.front_since > _STUCK_S:
+                place.link.abort()
         for queue in self._queues.values():
             while queue and now - queue[0].since > self._wait_s:
                 question = queue.popleft()
                 if not question.answer.done():
                     question.answer.set_exception(_busy())
-        self._spill_behind_stalled_writers(now)
+        self._spill_unsendable(now)
         if now - self._used > _IDLE_S:
             for place in self._places():
                 if place.link is not None and not place.link.load:
                     place.link.close()
         if any(place.link is not None for place in self._places()):
             self._look_later()
-
-    def _unstall(self, link: Link, stalled_s: float) -> None:
-        if stalled_s > _STUCK_S:
-            link.abort()
-            return
-        for question in link.waiting()[1:]:
-            if not question.write:
-                question.answer.set_exception(Spilled())
-
-    def _spill_behind_stalled_writers(self, now: float) -> None:
-        stalled = [
-            place.link is None or (place.link.load > 0 and now - place.link.front_since > _STALLED_S) for place in self._writers
-        ]
-        if stalled[0]:
-            _spill(self._changes)
-        if all(stalled):
-            _spill(self._creates)
 
     # What was slow goes to the pool for a while, and for longer each time.
 
@@ -327,6 +314,25 @@ class _Place:
 
 def _load(link: Link) -> int:
     return link.load if not link.paused else _MOST_AHEAD
+
+
+def _takes(link: Link | None, now: float) -> bool:
+    return link is not None and not _is_stalled(link, now)
+
+
+def _is_stalled(link: Link, now: float) -> bool:
+    """Whether the first in line has been at work for too long for what is behind it."""
+    return link.load > 0 and now - link.front_since > _STALLED_S
+
+
+def _unstall(link: Link) -> None:
+    """Of a connection for reads: what waits behind the first is asked elsewhere. Where nobody waits any more, it would only work
+    through what nobody wants, so it is given up.
+    """
+    for question in link.waiting(behind_first=True):
+        question.answer.set_exception(Spilled())
+    if not link.waiting():
+        link.abort()
 
 
 def _spill(queue: "deque[Question]") -> None:
