@@ -33,6 +33,9 @@ NAMES = ("title", "secret", "note", "nope", "id", "owner")
 Ask = tuple[str, str, dict[str, Any]]
 
 
+LATER = "2999-01-01T00:00:00Z"
+
+
 def _lists(collection: str) -> Iterator[Ask]:
     """Every way to read many records, with each field in each place a name fits."""
     base = f"collections/{collection}/records"
@@ -44,6 +47,7 @@ def _lists(collection: str) -> Iterator[Ask]:
         yield "GET", f"{base}/export", {"params": {"filter": wanted, "format": "ndjson"}}
         select = {"n": "count()", "m": f"max({name})"} if name else {"n": "count()"}
         yield "POST", f"{base}/aggregate", {"json": {"select": select, "group_by": [name] if name else []}}
+        yield "GET", base, {"params": {"as_of": LATER, "filter": wanted, **({"sort": name} if name else {})}}
     yield "GET", f"{base}/export", {"params": {"format": "csv"}}
     for expand in EXPANSIONS:
         yield "GET", base, {"params": {"expand": expand}}
@@ -60,6 +64,10 @@ def _gets(collection: str, record: str) -> Iterator[Ask]:
         yield "GET", place, {"params": {"fields": name} if name else {}}
     for expand in EXPANSIONS:
         yield "GET", place, {"params": {"expand": expand}}
+    yield "GET", f"{place}/history", {}
+    for then in ("1", LATER):
+        for name in ("", *NAMES):
+            yield "GET", place, {"params": {"as_of": then, **({"fields": name} if name else {})}}
 
 
 def _writes(collection: str, record: str) -> Iterator[Ask]:
@@ -76,7 +84,7 @@ def _writes(collection: str, record: str) -> Iterator[Ask]:
 
 
 RECORD_DOORS = {
-    *(f"GET {R}{end}" for end in ("", "/{id}", "/export")),
+    *(f"GET {R}{end}" for end in ("", "/{id}", "/{id}/history", "/export")),
     *(f"POST {R}{end}" for end in ("", "/query", "/aggregate")),
     *(f"{verb} {R}/{{id}}" for verb in ("PATCH", "PUT", "DELETE")),
     f"POST {P}/batch",
@@ -169,7 +177,7 @@ async def world(project: ProjectUnderTest, operator: Caller) -> World:
             {"name": "owner", "type": "relation", "to": "users", "inverse": f"{name}_things"},
             {"name": "parent", "type": "relation", "to": "locked", "inverse": "things" if name == "open" else f"{name}s"},
         ]
-        await project.collection(name, own, rules)
+        await project.collection(name, own, rules, options={"history": True})
     made = World(project, {"anonymous": project.anonymous, "operator": project.operator})
     for name in ("alice", "bob", "carol"):
         made.actors[name] = await project.user(**{one: made.word("users", name, one) for one in ("secret", "note", "nickname")})
