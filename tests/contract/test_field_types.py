@@ -300,7 +300,7 @@ async def made(db: Database, schema: str, one: Field) -> Collection:
     if one.type == "vector" and not await is_ready(db, "vector"):
         pytest.skip("needs PostgreSQL's extension vector")
     collection = Collection(f"c_{short_id()}", schema, (one,))
-    for statement in ddl.create(collection, lambda _collection, _index: sql("true")):
+    for statement in ddl.create(collection, lambda _collection, _index: sql("true"), logged=False):
         await db.execute(statement)
     return collection
 

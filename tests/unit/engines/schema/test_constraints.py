@@ -39,7 +39,7 @@ async def tables(db: Database) -> AsyncIterator[dict[str, Collection]]:
         collection = manifest.read_collection(body, schema=schema, faults=faults)
         assert [] == faults.found
         found[collection.name] = collection
-        for statement in ddl.create(collection, lambda _collection, _index: sql("true")):
+        for statement in ddl.create(collection, lambda _collection, _index: sql("true"), logged=False):
             await db.execute(statement)
     await db.execute(sql("insert into {} (id) values ({}::uuid)", ident(schema, "teams"), A))
     await db.execute(sql("insert into {} values ({}::uuid, 1, now(), now(), 1, {}::uuid, 1, 1)", ident(schema, "x" * 63), A, A))
