@@ -31,6 +31,10 @@ STRICT = bool(os.environ.get("BAAS_TEST_STRICT"))
 ORIGIN = "http://127.0.0.1:8000"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", help="Repeat a test of faults with the seed that it printed.")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The process that starts the run starts the engines; the workers are told of them."""
     if hasattr(config, "workerinput"):

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
+from baas.base.errors import BaasError
 from baas.infra.db import restricted
-from baas.infra.db.errors import LOST, StatementTimedOut, translate
+from baas.infra.db.errors import StatementTimedOut, translate
 from baas.infra.db.sql import Statement
 
 Ask = Callable[..., Awaitable[Any]]
@@ -75,8 +76,8 @@ class Joined:
         except asyncio.CancelledError:
             raise  # the connection is closed by its lender
         except BaseException as error:
-            with suppress(*LOST):
-                await self._connection.execute(f"rollback to savepoint part{len(self._marked)}")
+            with suppress(BaasError):
+                await self._say(f"rollback to savepoint part{len(self._marked)}")
             if isinstance(error, TimeoutError):
                 raise StatementTimedOut("The query took too long.") from None
             ours = translate(error)
@@ -87,7 +88,7 @@ class Joined:
     async def undo(self) -> None:
         """Everything asked since the block was entered never was; the transaction itself goes on."""
         if self._marked[0]:
-            await self._connection.execute("rollback to savepoint begun")
+            await self._say("rollback to savepoint begun")
 
     def after_commit(self, afterwards: Afterwards) -> None:
         """Do it once the transaction is committed, and only then."""
@@ -110,10 +111,20 @@ class Joined:
         # One mark at a time: PostgreSQL slows down for everybody when a transaction holds more than 64.
         depth = len(self._marked)
         if self._marked[-1]:
-            await self._connection.execute(f"release savepoint part{depth}; savepoint part{depth}")
+            await self._say(f"release savepoint part{depth}; savepoint part{depth}")
             return
-        await self._connection.execute(("savepoint begun; " if depth == 1 else "") + f"savepoint part{depth}")
+        await self._say(("savepoint begun; " if depth == 1 else "") + f"savepoint part{depth}")
         self._marked[-1] = True
+
+    async def _say(self, text: str) -> None:
+        """Between two statements the connection may be gone too."""
+        try:
+            await self._connection.execute(text)
+        except Exception as error:
+            ours = translate(error)
+            if ours is None or ours is error:
+                raise
+            raise ours from error
 
 
 _HERE: ContextVar[Joined | None] = ContextVar("joined", default=None)

@@ -199,7 +199,7 @@ class Database:
                     await connection.execute("select set_config('statement_timeout', $1, true)", limit_ms)
                 yield Transaction(connection)
             except BaseException:
-                with suppress(*LOST):
+                with suppress(*LOST, asyncpg.PostgresError):
                     await block.rollback()
                 raise
             with _translated():
@@ -224,7 +224,7 @@ class Database:
                 async with joined.entered():
                     yield Transaction(connection), joined
             except BaseException:
-                with suppress(*LOST):
+                with suppress(*LOST, asyncpg.PostgresError):
                     await block.rollback()
                 raise
             with _translated():
