@@ -57,7 +57,13 @@ _PROPERTIES = {
         "required": ["sql"],
         "description": "Makes the collection a view, which is only read.",
     },
-    "options": {"type": "object", "properties": {"description": {"type": ["string", "null"]}}},
+    "options": {
+        "type": "object",
+        "properties": {
+            "description": {"type": ["string", "null"]},
+            "history": {"type": ["boolean", "null"], "description": "Keep every version of every record from now on."},
+        },
+    },
     "warnings": {
         "type": "array",
         "items": {"type": "object"},
