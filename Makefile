@@ -8,7 +8,7 @@ JOBS ?= 2
 
 .PHONY: dev test test-long bench lint format lock dist clean
 
-dev: $(VENV)/.ready  ## Install into .venv and start everything with the demo project.
+dev: $(VENV)/.ready  ## Install into .venv and start everything with the demo apps.
 	@$(BIN)/baas dev --demo
 
 test: $(VENV)/.ready  ## Install into .venv and pass the tests, lint and types included.

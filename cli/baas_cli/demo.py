@@ -1,7 +1,8 @@
-"""The demo: a project with an app on it, made through the API like anybody's."""
+"""The demo: projects with an app on each, made through the API like anybody's."""
 
 import hashlib
 import json
+import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from baas_sdk import Client
 
-PROJECT = "demo"
+EXAMPLES = ("kanban", "todo")
+"""The first one is the app that `baas dev --demo` opens."""
+_RANDOM = "<random>"
 
 
-def example_folder() -> Path:
+def example_folder(example: str) -> Path:
     """Where the example is: beside this file when installed, in the documentation of a checkout."""
-    installed = Path(__file__).parent / "examples" / "todo"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "docs" / "examples" / "todo"
+    installed = Path(__file__).parent / "examples" / example
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "docs" / "examples" / example
 
 
-def seed(url: str, token: str) -> str:
-    """Makes the project `demo` with its backend and deploys its app; gives the site's address.
+def seed(url: str, token: str, example: str) -> str:
+    """Makes the example's project with its backend and first records and deploys its app; gives the site's address.
 
     May be run again: what is there stays as it is, since it may have been changed on purpose; a new release is made only
     when the app's files differ from the live one.
@@ -29,27 +32,63 @@ def seed(url: str, token: str) -> str:
     """
     from baas_sdk import Client, Conflict
 
-    folder = example_folder()
+    folder = example_folder(example)
     backend = json.loads((folder / "backend.json").read_text("utf-8"))
-    with Client(url, project=PROJECT, token=token) as client:
+    with Client(url, project=backend["project"], token=token) as client:
         try:
-            client.projects.create(PROJECT)
+            client.projects.create(backend["project"])
             client.settings.update(backend["settings"])
         except Conflict:
             pass
-        _make_missing(client, backend)
+        if _made_missing(client, backend):
+            _fill(client, folder / "seed.json")
         return _deployed(client, backend["site"], folder / "web")
 
 
-def _make_missing(client: "Client", backend: dict[str, Any]) -> None:
+def people(example: str) -> list[dict[str, str]]:
+    """Who can sign in to a fresh example: `email` and `password` of each."""
+    path = example_folder(example) / "seed.json"
+    return list(json.loads(path.read_text("utf-8"))["users"]) if path.exists() else []
+
+
+def _made_missing(client: "Client", backend: dict[str, Any]) -> bool:
+    """Whether any collection was missing: then there are no records to step on."""
     buckets = {bucket.name for bucket in client.buckets.list()}
     for bucket in backend["buckets"]:
         if bucket["name"] not in buckets:
             client.buckets.create(**bucket)
     collections = {collection.name for collection in client.collections.list()}
-    for collection in backend["collections"]:
-        if collection["name"] not in collections:
-            client.collections.create(collection)
+    missing = [collection for collection in backend["collections"] if collection["name"] not in collections]
+    for collection in missing:
+        client.collections.create(_bare(collection))
+    for collection in missing:
+        client.collections.update(collection["name"], {key: value for key, value in collection.items() if key != "name"})
+    return bool(missing)
+
+
+def _bare(collection: dict[str, Any]) -> dict[str, Any]:
+    """Locked, without expressions: these may speak of collections that are made after it."""
+    fields = [{key: value for key, value in field.items() if key != "read"} for field in collection["fields"]]
+    return {"name": collection["name"], "fields": fields}
+
+
+def _fill(client: "Client", path: Path) -> None:
+    """The example's first records. In their values an address of a user stands for his id, and `<random>` for a new secret."""
+    if not path.exists():
+        return
+    given = json.loads(path.read_text("utf-8"))
+    known = {user["email"]: _user(client, user) for user in given["users"]}
+    for name, records in given["records"].items():
+        for record in records:
+            values = {key: known.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
+            client.collection(name).put(
+                values.pop("id"), {key: secrets.token_urlsafe(18) if value == _RANDOM else value for key, value in values.items()}
+            )
+
+
+def _user(client: "Client", user: dict[str, str]) -> str:
+    found = client.users.list(email=user["email"]).items
+    return str((found[0] if found else client.users.create(**user)).id)
 
 
 def _deployed(client: "Client", site: dict[str, Any], web: Path) -> str:

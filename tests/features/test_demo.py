@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from baas_cli.demo import example_folder, seed
+from baas_cli.demo import EXAMPLES, example_folder, seed
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from tests.support.callers import Caller
@@ -21,7 +21,7 @@ async def site(server_url: str, operator: Caller, monkeypatch: pytest.MonkeyPatc
     """The demo's address on the port that the tests' server has."""
     for name in ("BAAS_URL", "BAAS_PROJECT", "BAAS_KEY"):
         monkeypatch.delenv(name, raising=False)
-    address = await asyncio.to_thread(seed, server_url, operator.token or "")
+    address = await asyncio.to_thread(seed, server_url, operator.token or "", "todo")
     return f"http://{urlsplit(address).hostname}:{urlsplit(server_url).port}/"
 
 
@@ -162,12 +162,13 @@ async def test_seeding_again_changes_nothing(server_url: str, operator: Caller, 
     demo = Caller(operator.http, "/v1/projects/demo", operator.token)
     await demo.patch("settings", json={"auth": {"sign_up": False}})
     before = (await demo.get("sites/default/releases")).json()
-    await asyncio.to_thread(seed, server_url, operator.token or "")
+    await asyncio.to_thread(seed, server_url, operator.token or "", "todo")
 
     assert before == (await demo.get("sites/default/releases")).json()
     assert not (await demo.get("settings")).json()["auth"]["sign_up"]
     await demo.patch("settings", json={"auth": {"sign_up": True}})
 
 
-def test_the_example_is_found() -> None:
-    assert {"backend.json", "web"} <= {path.name for path in example_folder().iterdir()}
+def test_the_examples_are_found() -> None:
+    for example in EXAMPLES:
+        assert {"backend.json", "web", "README.md"} <= {path.name for path in example_folder(example).iterdir()}

@@ -588,7 +588,7 @@ async def test_the_readme_works_as_it_is_printed(
     server_url: str, operator: Caller, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its two programs, on the demo project, with this server's address and addresses of their own."""
-    await asyncio.to_thread(seed, server_url, operator.token or "")
+    await asyncio.to_thread(seed, server_url, operator.token or "", "todo")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.S)
     for block in blocks:
         program = block.replace("http://127.0.0.1:8000", server_url).replace("@example.com", f"-{short_id()}@example.com")

@@ -34,7 +34,9 @@ def test_the_wheels_hold_what_they_need_and_nothing_else(wheels: list[Path]) -> 
     tops = {name: {entry.partition("/")[0] for entry in entries if ".dist-info" not in entry} for name, entries in held.items()}
     assert {"baas_platform": {"baas", "baas_cli"}, "baas_sdk": {"baas_sdk"}} == tops
     assert {"baas/py.typed", "baas_cli/py.typed", "baas/infra/db/migrations/control/0001_control.sql"} <= held["baas_platform"]
-    assert {"baas_cli/examples/todo/backend.json", "baas_cli/examples/todo/web/index.html"} <= held["baas_platform"]
+    for example in ("kanban", "todo"):
+        folder = f"baas_cli/examples/{example}"
+        assert {f"{folder}/backend.json", f"{folder}/web/index.html"} <= held["baas_platform"]
     assert "baas_sdk/py.typed" in held["baas_sdk"]
 
 

@@ -21,7 +21,7 @@ PROFILE = "local"
 Host = Annotated[str | None, typer.Option(help="Address of this machine only.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port; when it is taken, the next free one.", show_default="8000")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of everything.", show_default="./.baas")]
-Demo = Annotated[bool, typer.Option("--demo", help="Make the demo project and put its app on the server.")]
+Demo = Annotated[bool, typer.Option("--demo", help="Make the demo projects and put their apps on the server.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 
 
@@ -85,7 +85,7 @@ class _Started:
         pages = {"url": address, "docs": f"{address}/docs"}
         self._keep_profile(address, self._session)
         if self._demo:
-            pages["app"] = self._seed(address, self._session.token)
+            pages |= self._seed(address, self._session.token)
         if self._output.json:
             self._output.show({**pages, "database": running.database, "profile": PROFILE})
         else:
@@ -95,16 +95,19 @@ class _Started:
 
             webbrowser.open(pages.get("app") or pages["docs"])
 
-    def _seed(self, address: str, token: str) -> str:
+    def _seed(self, address: str, token: str) -> dict[str, str]:
+        """The address of each example's app; the first one is the app to open."""
         from baas_sdk import BaasError
 
-        from baas_cli.demo import seed
+        from baas_cli.demo import EXAMPLES, seed
 
+        pages: dict[str, str] = {}
         try:
-            return seed(address, token)
+            for example in EXAMPLES:
+                pages[example if pages else "app"] = seed(address, token, example)
         except (BaasError, OSError) as error:
             self._output.say(f"The demo could not be made: {error}")
-            return ""
+        return pages
 
     def _keep_profile(self, address: str, session: "OperatorSession") -> None:
         """So that every other command talks to this server without a login."""
@@ -119,10 +122,18 @@ class _Started:
 
 def _banner(pages: dict[str, str], running: "Running") -> str:
     lines = [f"✓ {running.database}, data in {running.settings.data_dir}"]
-    names = {"app": "App", "url": "Server", "docs": "Docs"}
-    lines += [f"  {label:<7} {pages[key]}" for key, label in names.items() if pages.get(key)]
+    names = {"app": "App", "todo": "Todo", "url": "Server", "docs": "Docs"}
+    lines += [f"  {label:<7} {pages[key]}{_people(key)}" for key, label in names.items() if pages.get(key)]
     lines.append(f"You are its operator: try `{_command()} projects list` in another terminal. Ctrl-C stops everything.")
     return "\n".join(lines)
+
+
+def _people(page: str) -> str:
+    """Who may try the app at once."""
+    from baas_cli.demo import EXAMPLES, people
+
+    found = people(EXAMPLES[0]) if page == "app" else []
+    return f"  {' and '.join(one['email'] for one in found)}, password {found[0]['password']}" if found else ""
 
 
 def _command() -> str:
