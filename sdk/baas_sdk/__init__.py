@@ -48,6 +48,7 @@ from baas_sdk.models import (
     Site,
     Upserted,
     User,
+    Version,
 )
 from baas_sdk.operators import add, append, at_least, at_most, inc, now, remove, unset
 from baas_sdk.planned import Planned
@@ -108,6 +109,7 @@ __all__ = [
     "TooLarge",
     "Upserted",
     "User",
+    "Version",
     "add",
     "append",
     "at_least",

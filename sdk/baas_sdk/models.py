@@ -248,17 +248,37 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[M]):
-    """One page of a list. `next_cursor` is None on the last page; `total` is there when it was asked for."""
+    """One page of a list. `next_cursor` is None on the last page; `total` is there when it was asked for.
+
+    `feed` is a place in the changes of the project, from before the list was read: `subscribe(since=page.feed, initial=False)`
+    goes on from this page without a hole. What the page shows may be told again; `rev` tells.
+    """
 
     items: list[M]
     next_cursor: str | None = None
     total: int | None = None
+    feed: str | None = None
 
     def __iter__(self) -> Iterator[M]:
         return iter(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Version(Generic[M]):
+    """One entry of a history. `record` is as it was then; of a delete, as it was last.
+
+    `principal` and `request_id` are there for operators and keys.
+    """
+
+    action: str
+    rev: int
+    at: datetime
+    record: M
+    principal: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Writes that are planned and not sent yet: the operations of a batch, and what becomes of them."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, cast
 from urllib.parse import urlencode
@@ -9,7 +10,7 @@ from baas_sdk.errors import ConfigError
 from baas_sdk.filters import Filter
 from baas_sdk.ids import uuid7
 from baas_sdk.models import M
-from baas_sdk.wire import segment
+from baas_sdk.wire import encode, segment
 
 
 class Planned(Generic[M]):
@@ -48,6 +49,8 @@ class Plan:
 
     def add(self, planned: Planned[M], operation: dict[str, object]) -> Planned[M]:
         """One more."""
+        if "body" in operation:
+            operation = {**operation, "body": _plain(json.loads(encode(operation["body"])))}
         self.operations.append({"id": f"o{len(self.operations) + 1}", **operation})
         self._planned.append(planned)
         return planned
@@ -106,3 +109,15 @@ class PlannedCollection(Generic[M]):
         return self._plan.add(
             Planned(self._read, record_id), cast(dict[str, object], {"method": method, "path": path, **body, **match})
         )
+
+
+def _plain(value: Any) -> Any:
+    """A body in which no text is taken for a reference to an earlier operation, whatever somebody typed."""
+    match value:
+        case str():
+            return value.replace("@{", "@@{")
+        case dict():
+            return {name: _plain(one) for name, one in value.items()}
+        case list():
+            return [_plain(one) for one in value]
+    return value

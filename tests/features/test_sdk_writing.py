@@ -1,11 +1,28 @@
 """What the client writes beyond a record: operators, conditions, many at once; and once only, over a line that breaks."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from baas_sdk import F, Invalid, PreconditionFailed, add, append, at_least, at_most, inc, now, remove, unset
+from baas_sdk import (
+    AsyncClient,
+    AsyncSubscription,
+    ConfigError,
+    F,
+    Invalid,
+    PreconditionFailed,
+    add,
+    append,
+    at_least,
+    at_most,
+    inc,
+    now,
+    remove,
+    unset,
+)
 
 from tests.features.test_sdk import OPEN, Twin, twin  # noqa: F401  fixtures
 from tests.support.callers import ProjectUnderTest
@@ -73,3 +90,100 @@ async def test_a_lost_answer_makes_no_second_effect(
 
             assert step == changed.stock
         assert 10 == proxy.cuts
+
+
+async def planned(twin: Twin, client: Any, plan: Callable[[Any], Any]) -> Any:  # noqa: F811  the fixture
+    """What `plan` gives of a batch, after that was sent."""
+    if isinstance(client, AsyncClient):
+        async with client.batch() as batch:
+            return plan(batch)
+
+    def send() -> Any:
+        with client.batch() as batch:
+            return plan(batch)
+
+    return await asyncio.to_thread(send)
+
+
+async def test_a_batch_happens_whole(twin: Twin, items: Any, project: ProjectUnderTest) -> None:  # noqa: F811  the fixture
+    order = [{"name": "item", "type": "relation", "to": "items"}, {"name": "note", "type": "json"}]
+    await project.collection("orders", order, OPEN)
+    lamp = await twin(lambda: items.create(stock=1, code="lamp"))
+    old = await twin(lambda: items.create(stock=9))
+
+    def buy(batch: Any) -> Any:
+        chair = batch.collection("items").create(code="chair", stock=3)
+        batch.collection("items").update(lamp.id, stock=inc(-1), where=F.stock >= 1)
+        order = batch.collection("orders").create(item=chair.id, note=["@{o1.id}", {"text": "@@{"}])
+        gone = batch.collection("items").delete(old)
+        return chair, order, gone, batch.collection("items").put(lamp.id, code="lamp", stock=7)
+
+    def refused(batch: Any) -> Any:
+        """The record is of an older revision by now."""
+        return batch.collection("items").update(lamp, stock=1)
+
+    chair, made, gone, put = await planned(twin, twin.operator, buy)
+    assert ("chair", chair.id) == (chair.record.code, made.record.item)
+    assert ["@{o1.id}", {"text": "@@{"}] == made.record.note, "what somebody typed is no reference"
+    assert 7 == put.record.stock
+    with pytest.raises(ConfigError):
+        gone.record  # noqa: B018  it raises
+    with pytest.raises(PreconditionFailed) as caught:
+        await planned(twin, twin.operator, lambda batch: (batch.collection("items").create(), refused(batch)))
+    assert "o2" == caught.value.facts["failed_operation"]
+    assert 2 == await twin(items.count)
+    assert 1 == await twin(twin.operator.collection("orders").count)
+    assert await planned(twin, twin.operator, lambda batch: None) is None
+
+
+async def test_a_block_that_raises_sends_nothing(twin: Twin, items: Any) -> None:  # noqa: F811  the fixture
+    def fail(batch: Any) -> Any:
+        batch.collection("items").create(code="a")
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        await planned(twin, twin.operator, fail)
+    assert 0 == await twin(items.count)
+
+
+async def test_a_history_tells_what_was(twin: Twin, items: Any) -> None:  # noqa: F811  the fixture
+    await twin(lambda: twin.operator.collections.update("items", {"options": {"history": True}}))
+    item = await twin(lambda: items.create(stock=1))
+    changed = await twin(lambda: items.update(item, stock=2))
+    page = await twin(lambda: items.history(changed, limit=1))
+    rest = await twin(lambda: items.history(changed.id, cursor=page.next_cursor))
+
+    assert [("update", 2, 2), ("create", 1, 1)] == [(one.action, one.rev, one.record.stock) for one in [*page, *rest]]
+    assert timedelta() <= changed.updated_at - page.items[0].at < timedelta(seconds=5)
+    assert str(page.items[0].principal).startswith("operator:")
+    assert 1 == (await twin(lambda: items.get(item.id, as_of=1))).stock
+    assert [1] == [one.stock for one in await twin(lambda: items.list(as_of=item.updated_at))]
+    restored = await twin(lambda: items.update(changed, stock=rest.items[0].record.stock))
+    assert (3, 1) == (restored.rev, restored.stock)
+
+
+async def test_a_page_says_where_to_go_on_from(twin: Twin, items: Any) -> None:  # noqa: F811  the fixture
+    await twin(lambda: items.create(code="before"))
+    page = await twin(items.list)
+    await twin(lambda: items.create(code="after"))
+    subscription = items.subscribe(since=page.feed, initial=False)
+
+    assert "after" in await told_until(subscription, "after")
+
+
+async def told_until(subscription: Any, code: str) -> set[str]:
+    """What is told up to this one; what the page shows may be told again."""
+    seen: set[str] = set()
+    if isinstance(subscription, AsyncSubscription):
+        async with asyncio.timeout(5), subscription as events:
+            while code not in seen:
+                seen.add((await anext(events)).record.code)
+        return seen
+
+    def take() -> None:
+        with subscription as events:
+            while code not in seen:
+                seen.add(next(events).record.code)
+
+    await asyncio.wait_for(asyncio.to_thread(take), 5)
+    return seen

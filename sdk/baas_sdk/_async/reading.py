@@ -3,21 +3,25 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Literal
 from urllib.parse import urlencode
 
+import httpx2
+
 from baas_sdk._async.compat import blocking
 from baas_sdk._async.realtime import AsyncSubscription
-from baas_sdk._async.transport import AsyncTransport, Call
+from baas_sdk._async.transport import AsyncTransport, Call, parsed
+from baas_sdk.changes import identity
 from baas_sdk.errors import ConfigError
 from baas_sdk.expansions import Expand, wish
 from baas_sdk.filters import Filter, compile_filters
 from baas_sdk.landing import Landing
 from baas_sdk.lines import Lines
-from baas_sdk.models import Group, Groups, M, Page
+from baas_sdk.models import Group, Groups, M, Page, Version
 from baas_sdk.retry import Repeat
-from baas_sdk.wire import encode, segment
+from baas_sdk.wire import encode, segment, timestamp
 
 Count = Literal["none", "estimate", "exact"]
 Format = Literal["ndjson", "csv"]
@@ -71,13 +75,15 @@ class AsyncReading(Generic[M]):
         self._path = transport.options.path_of(f"collections/{segment(name)}/records")
         self._read = read
 
-    async def get(self, record_id: str, *, fields: Sequence[str] = (), expand: Expand = ()) -> M:
-        """One record; `expand` as in `list`.
+    async def get(
+        self, record_id: str, *, fields: Sequence[str] = (), expand: Expand = (), as_of: datetime | int | None = None
+    ) -> M:
+        """One record; `expand` as in `list`. `as_of` is a moment, or a revision: as it was then, where histories are kept.
 
         Raises:
-            NotFound: it is absent, or the view rule hides it.
+            NotFound: it is absent, or the view rule hides it. BadRequest: the collection keeps no history, or not from then on.
         """
-        query = {"fields": ",".join(fields), "expand": wish(expand)}
+        query = {"fields": ",".join(fields), "expand": wish(expand), "as_of": _moment(as_of)}
         return self._read(await self._transport.json("GET", self._item(record_id), params=_texts(query)))
 
     async def list(
@@ -93,6 +99,7 @@ class AsyncReading(Generic[M]):
         count: bool | Count = False,
         search: str | None = None,
         near: Mapping[str, object] | None = None,
+        as_of: datetime | None = None,
     ) -> Page[M]:
         """One page. `filter` is a text with `$names` from `vars`, or an `F` expression; `sort` is like `"-created_at,title"`.
 
@@ -101,12 +108,13 @@ class AsyncReading(Generic[M]):
         `count=True` adds the exact `total` of the filter, `"estimate"` a cheap one. `search` is words as a person types them.
         `near` is a place (`{"field": "place", "lat": 52.52, "lon": 13.4, "within": 5000}`) or a vector (`{"field": "embedding",
         "vector": [0.1, 0.7]}`), and every item has its `_distance`. With either, the best or nearest comes first without `sort`.
+        `as_of` gives the records as they were at a moment, under the rules of today.
 
         Raises:
             BadRequest: the filter or sort cannot be read; `facts["position"]` says where.
             Forbidden, NotAuthenticated: the list rule can never hold for this caller.
         """
-        answer = await self._query(
+        response = await self._query(
             {
                 **compile_filters({"filter": filter}, vars),
                 "sort": sort if isinstance(sort, str) else ",".join(sort),
@@ -117,10 +125,26 @@ class AsyncReading(Generic[M]):
                 "count": {True: "exact", False: None}.get(count, count) if isinstance(count, bool) else count,
                 "search": search,
                 "near": near,
+                "as_of": _moment(as_of),
             }
         )
+        answer = parsed(response)
         items = [self._read(item) for item in answer["items"]]
-        return Page(items, answer.get("next_cursor"), answer.get("total"))
+        return Page(items, answer.get("next_cursor"), answer.get("total"), response.headers.get("X-Feed-Cursor"))
+
+    async def history(self, record: M | str, *, limit: int | None = None, cursor: str | None = None) -> Page[Version[M]]:
+        """The changes of a record, the newest first, where the collection keeps histories.
+
+        Raises:
+            NotFound: it is absent, or the view rule hides it. BadRequest: the collection keeps no history.
+        """
+        path, query = f"{self._item(identity(record)[0])}/history", {"limit": limit, "cursor": cursor}
+        answer = await self._transport.json("GET", path, params=_texts(query))
+        return Page([self._version(item) for item in answer["items"]], answer["next_cursor"])
+
+    def _version(self, item: Mapping[str, Any]) -> Version[M]:
+        at = datetime.fromisoformat(item["at"])
+        return Version(item["action"], item["rev"], at, self._read(item["record"]), item.get("principal"), item.get("request_id"))
 
     async def iter(
         self,
@@ -307,12 +331,19 @@ class AsyncReading(Generic[M]):
     def _item(self, record_id: str) -> str:
         return f"{self._path}/{segment(record_id)}"
 
-    async def _query(self, query: Mapping[str, object]) -> Any:
+    async def _query(self, query: Mapping[str, object]) -> httpx2.Response:
         given = {name: value for name, value in query.items() if value not in (None, "")}
         texts = _texts(given)
         if len(urlencode(texts)) <= _LONGEST_QUERY:
-            return await self._transport.json("GET", self._path, params=texts)
-        return await self._transport.json("POST", f"{self._path}/query", given, repeat=Repeat.SAFE)
+            return await self._transport.send(Call("GET", self._path, params=texts))
+        kind = {"Content-Type": "application/json"}
+        return await self._transport.send(
+            Call("POST", f"{self._path}/query", content=encode(given), headers=kind, repeat=Repeat.SAFE)
+        )
+
+
+def _moment(as_of: datetime | int | None) -> str | None:
+    return timestamp(as_of) if isinstance(as_of, datetime) else None if as_of is None else str(as_of)
 
 
 def _texts(query: Mapping[str, object]) -> dict[str, str]:
