@@ -150,7 +150,7 @@ class Settings:
 
     db_pool_size: int = setting(10, "Database connections of each process.", at_least=2, at_most=500)
     db_pipeline: bool = setting(
-        False, "Send short statements of many requests on few connections, four more for each process; not behind a pooler."
+        True, "Send short statements of many requests on few connections, four more for each process; not behind a pooler."
     )
     statement_timeout_s: float = setting(
         5.0, "Longest statement; a project's own limits lie below.", unit="seconds", at_least=0.1, at_most=300
