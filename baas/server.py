@@ -143,6 +143,11 @@ async def open_server(
         await rooms.denials.start()
         closing.push_async_callback(rooms.denials.stop)
         metrics = Metrics()
+        if db.pipeline is not None:
+            figures = db.pipeline.figures
+            metrics.gauge("db_pipeline_taken", "Statements sent together with others.", lambda: figures.taken)
+            metrics.gauge("db_pipeline_spilled", "Of those, asked again on the pool.", lambda: figures.spilled)
+            metrics.gauge("db_pipeline_shared", "Writes that shared their commit.", lambda: figures.together)
         if settings.slow_query_ms:
             slow = SlowQueries(db, rooms.compiler, log, metrics)
             db.tell_of_slow(slow.note, settings.slow_query_ms / 1000)
