@@ -233,6 +233,48 @@ async def test_sequencers_side_by_side_make_one_order(project: ProjectUnderTest,
     assert sum(moved) <= 5000
 
 
+async def test_what_takes_too_long_at_once_is_moved_in_smaller_batches(
+    project: ProjectUnderTest, server: Server, db: Database, database_url: str
+) -> None:
+    """A batch that hits the time limit of statements would else stop the feed for ever."""
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[COUNT], rules=OPEN)
+    start = await server.feed.head(here)
+    slow = ident(here.schema, "_slow")
+    async with db.transaction() as tx:
+        await tx.execute(
+            sql("create function {}() returns trigger language plpgsql as 'begin perform pg_sleep(0.01); return new; end'", slow)
+        )
+        log = ident(here.schema, "_change_log")
+        await tx.execute(sql("create trigger slow before insert on {} for each row execute function {}()", log, slow))
+    impatient = await Database.connect(database_url, size=2, limit_s=0.5)
+    try:
+        rows = [{"count": n} for n in range(120)]
+        assert 201 == (await project.operator.post("collections/posts/records", json=rows)).status_code
+        await settle(impatient, here.schema)
+    finally:
+        await impatient.close()
+
+    assert 120 == (await server.feed.head(here)).pos - start.pos
+
+
+async def test_a_read_of_large_changes_stays_small_and_says_that_there_is_more(project: ProjectUnderTest, server: Server) -> None:
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[{"name": "words", "type": "json"}], rules=OPEN)
+    start = await server.feed.head(here)
+    noise = random.Random(1)
+    for _ in range(8):
+        words = {"noise": noise.randbytes(400_000).hex()}
+        assert 201 == (await project.operator.post("collections/posts/records", json={"words": words})).status_code
+
+    async with server.feed.watching(here) as waiter:
+        first = await server.feed.read(here, start)
+        assert 1 <= len(first) < 8
+        assert await waiter.wait(0.01)
+    rest = await everything(server.feed, here, Cursor(start.epoch, first[-1].pos))
+    assert list(range(start.pos + 1, start.pos + 9)) == [one.pos for one in (*first, *rest)]
+
+
 async def test_a_project_of_an_older_server_gets_its_log(project: ProjectUnderTest, server: Server, db: Database) -> None:
     """The migration finds tables that know nothing of a log, and those from which a key takes relations."""
     here = await project_of(server, project)

@@ -28,6 +28,7 @@ KEEP = timedelta(days=7)
 KEEP_MOST = 1_000_000
 _CHUNK = 5_000
 _SETTLE_S = 5.0
+_MOST_BYTES = 4 << 20  # as stored, which is often compressed
 _WATCH, _WRITTEN = "watch", "written"
 _WATCH_EVERY_S, _WATCHED_S = 10.0, 30.0
 _WATCHED_MOST = 10_000
@@ -93,7 +94,7 @@ class Feed:
         return _cursor(row)
 
     async def read(self, project: Project, after: Cursor, limit: int = 500) -> Sequence[Change]:
-        """The next changes, at most `limit`, in order of position; none: there are none yet.
+        """The next changes, at most `limit` and some megabytes of them, in order of position; none: there are none yet.
 
         Raises Gone (`feed_gone`, with a fresh `cursor`) when the cursor is of another epoch, from the future, or older than
         what is kept: read what you follow anew, then go on from the fresh one.
@@ -102,18 +103,25 @@ class Feed:
         rows = await self._db.fetch(
             sql(
                 "select f.epoch, f.last_pos, f.floor_pos, l.* from {} f left join lateral"
-                " (select * from {} l where l.pos > {} and f.epoch = {}::uuid order by l.pos limit {}) l on true",
+                " (select * from (select p.*, sum(coalesce(pg_column_size(p.before), 0) + coalesce(pg_column_size(p.after), 0))"
+                " over (order by p.pos) as size from (select * from {} l where l.pos > {} and f.epoch = {}::uuid"
+                " order by l.pos limit {}) p) s where s.size <= {} or s.pos = {}::int8 + 1) l on true order by l.pos",
                 ident(project.schema, "_feed"),
                 ident(project.schema, "_change_log"),
                 after.pos,
                 after.epoch,
                 limit,
+                _MOST_BYTES,
+                after.pos,
             )
         )
         first = rows[0]
         if str(first["epoch"]) != after.epoch or not first["floor_pos"] <= after.pos <= first["last_pos"]:
             raise gone(_cursor(first))
-        return [_change(row) for row in rows if row["pos"] is not None]
+        changes = [_change(row) for row in rows if row["pos"] is not None]
+        if changes and len(changes) < limit and changes[-1].pos < first["last_pos"]:
+            self._wake(project.key)  # there is more, which would have been too much at once
+        return changes
 
     @asynccontextmanager
     async def watching(self, project: Project) -> AsyncIterator[Waiter]:

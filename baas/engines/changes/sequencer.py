@@ -7,7 +7,7 @@ once would still be right (the second waits for the rows of the first and finds 
 
 import asyncio
 
-from baas.infra.db.errors import ReferenceViolated, SerializationFailed
+from baas.infra.db.errors import ReferenceViolated, SerializationFailed, StatementTimedOut
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import Sql, ident, literal, sql
 
@@ -16,13 +16,13 @@ _LOCK = 0x6368616E  # "chan"; beside the hash of the schema, the key of a projec
 _TRIES, _PAUSE_S = 5, 0.004
 
 
-def batch(schema: str) -> Sql:
+def batch(schema: str, most: int) -> Sql:
     """`ours`: whether nobody else is at it; `moved`: how many changes went into the log."""
     pending, feed, log = ident(schema, "_change_pending"), ident(schema, "_feed"), ident(schema, "_change_log")
     columns = sql("seq, collection, record, action, rev, before, after, principal, request_id, at")
     return sql(
         "with lock as materialized (select pg_try_advisory_xact_lock({}, hashtext({})) as ours),"
-        " b as (delete from {} p using (select seq from {} where (select ours from lock) order by seq limit {}) x"
+        " b as (delete from {} p using (select seq from {} where (select ours from lock) order by seq limit {}::int8) x"
         " where p.seq = x.seq returning p.*),"
         " n as (select count(*) as k from b),"
         " f as (update {} f set last_pos = f.last_pos + n.k from n where n.k > 0 returning f.last_pos - n.k as base),"
@@ -33,7 +33,7 @@ def batch(schema: str) -> Sql:
         literal(schema),
         pending,
         pending,
-        literal(BATCH),
+        most,
         feed,
         log,
         columns,
@@ -51,11 +51,15 @@ async def settle(db: Database, schema: str) -> int:
     Where another server is at it, wait a few milliseconds for it and leave the rest to it: nothing is lost by that, what it has
     not moved yet is read a moment later.
     """
-    moved, tries = 0, 0
-    statement = batch(schema).render()
+    moved, tries, most = 0, 0, BATCH
     while tries < _TRIES:
         try:
-            row = await db.fetch_row(statement)
+            row = await db.fetch_row(batch(schema, most))
+        except StatementTimedOut:
+            if most == 1:
+                raise
+            most = max(1, most // 10)  # records may be a thousand times as large as usual
+            continue
         except (SerializationFailed, ReferenceViolated):
             row = None  # two at once after all, or a history that ends in this moment
         if row is None or not row["ours"]:
@@ -63,6 +67,6 @@ async def settle(db: Database, schema: str) -> int:
             await asyncio.sleep(_PAUSE_S)
             continue
         moved += row["moved"]
-        if row["moved"] < BATCH:
+        if row["moved"] < most:
             break
     return moved
