@@ -38,6 +38,7 @@ from baas.features.realtime.service import Realtime
 from baas.features.records.api import RecordsApi
 from baas.features.records.batch import BatchApi
 from baas.features.records.exports import ExportsApi
+from baas.features.records.importing import ImportApi
 from baas.features.records.service import Records
 from baas.features.rules.api import RulesApi
 from baas.features.rules.denials import Denials
@@ -229,6 +230,7 @@ def _app(
     apis = (
         RecordsApi(rooms.records),
         BatchApi(rooms.records, db, rate),
+        ImportApi(rooms.records, rooms.catalog, db),
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),

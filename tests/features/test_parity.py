@@ -79,6 +79,10 @@ def _writes(collection: str, record: str) -> Iterator[Ask]:
         yield "PUT", f"{base}/{record}", {"json": {name: "x"}}
     yield "PATCH", f"{base}/{record}", {"json": {"stars": 1}}
     yield "DELETE", f"{base}/{record}", {"headers": {"if-match": '"99"'}}
+    for name in NAMES:
+        line = json.dumps({name: "x"}).encode()
+        yield "POST", f"{base}/import", {"content": line, "headers": {"content-type": "application/x-ndjson"}}
+        yield "POST", f"{base}/import", {"content": f"{name}\nx\n".encode(), "headers": {"content-type": "text/csv"}}
     for one in ({"method": "GET"}, {"method": "PATCH", "body": {"stars": 1}}, {"method": "PUT", "body": {"note": "x"}}):
         yield "POST", "batch", {"json": {"operations": [{**one, "path": f"/{base}/{record}"}]}}
 
@@ -88,6 +92,7 @@ RECORD_DOORS = {
     *(f"POST {R}{end}" for end in ("", "/query", "/aggregate")),
     *(f"{verb} {R}/{{id}}" for verb in ("PATCH", "PUT", "DELETE")),
     f"POST {P}/batch",
+    f"POST {R}/import",
 }
 # Doors of which no record of a collection comes out for callers under rules: asked by each of them, with everything they take.
 OTHER_DOORS = (

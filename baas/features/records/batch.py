@@ -4,7 +4,9 @@ An operation is a call of its own in all but its transport: the same table of en
 conditions and answers are those of the single call. Later ones may use what earlier ones answered.
 """
 
+import asyncio
 import json
+import random
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +33,8 @@ from baas.infra.http.routes import ANYONE, Body, Endpoint
 MAX_OPERATIONS = 50
 MAX_BYTES = 4 << 20
 LONGEST_S = 5.0
-_TRIES = 3
+_TRIES = 4
+_APART_S = 0.2
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _KEYS = frozenset({"id", "method", "path", "body", "if_match", "if_none_match"})
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -90,6 +93,7 @@ class BatchApi:
             except SerializationFailed:
                 if attempt == _TRIES - 1:
                     raise
+                await asyncio.sleep(random.uniform(0, _APART_S * (attempt + 1)))  # noqa: S311  so that the two do not meet again
         await send_json(send, b'{"results":[' + b",".join(results) + b"]}", 200, ((b"cache-control", b"no-store"),))
 
     async def _run(self, scope: Scope, context: Context, operations: Sequence[Operation]) -> list[bytes]:

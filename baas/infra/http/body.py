@@ -67,6 +67,11 @@ def stream_body(request: Request, *, limit: int) -> AsyncIterator[bytes]:
     return _chunks(request.scope, request.receive, limit)
 
 
+def stream_pieces(scope: Scope, receive: Receive, *, limit: int) -> AsyncIterator[bytes]:
+    """`stream_body` for the plain ASGI routes."""
+    return _chunks(scope, receive, limit)
+
+
 async def _chunks(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[bytes]:
     _refuse_declared(scope, limit)
     idle_s = scope.get("baas.limits", _DEFAULT).idle_s

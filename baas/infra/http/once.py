@@ -61,14 +61,14 @@ class Once:
         project = context.project
         # Before the transaction: a slow client must not hold one open.
         body = await read_bytes(scope, receive, limit=max(_MOST_SENT, project.settings.limits.max_json_bytes))
-        fingerprint, who = _fingerprint(scope, project, body), _who(context)
+        fingerprint, caller = _fingerprint(scope, project, body), who(context)
         failure: BaasError | None = None
-        async with self._turn((project.schema, who, key)), self._db.joined() as (tx, joined):
+        async with self._turn((project.schema, caller, key)), self._db.joined() as (tx, joined):
             try:
-                known = await answers.claim(tx, project.schema, who, key, fingerprint)
+                known = await answers.claim(tx, project.schema, caller, key, fingerprint)
             except Unavailable as error:
                 if error.code == "busy":
-                    raise _in_progress() from None
+                    raise in_progress() from None
                 raise
             if known is not None:
                 answer = _same(known, fingerprint)
@@ -83,7 +83,7 @@ class Once:
                     failure = error
                     await joined.undo()
                     answer = Kept(fingerprint, *_problem(error, scope, context))
-                await answers.keep(tx, project.schema, who, key, answer)
+                await answers.keep(tx, project.schema, caller, key, answer)
         if failure is not None:
             raise failure
         extra = (_REPLAYED,) if known is not None else ()
@@ -103,7 +103,7 @@ class Once:
                 while (running := self._running.get(place)) is not None:
                     await running.wait()
         except TimeoutError:
-            raise _in_progress() from None
+            raise in_progress() from None
         done = self._running[place] = asyncio.Event()
         try:
             yield
@@ -147,7 +147,8 @@ class _Recorded:
         return Kept(fingerprint, self._status, self._headers, body)
 
 
-def _who(context: Context) -> str:
+def who(context: Context) -> str:
+    """To whom a key belongs."""
     principal = context.principal
     return f"{principal.kind}:{principal.id or context.address}"
 
@@ -177,15 +178,19 @@ def _problem(error: BaasError, scope: Scope, context: Context) -> tuple[int, tup
 
 def _same(known: Kept, fingerprint: bytes) -> Kept:
     if known.fingerprint != fingerprint:
-        raise Invalid(
-            "This Idempotency-Key was used for something else within the last 24 hours.",
-            code="idempotency_mismatch",
-            hint="A new call needs a new key.",
-        )
+        raise mismatch()
     return known
 
 
-def _in_progress() -> Conflict:
+def mismatch() -> Invalid:
+    return Invalid(
+        "This Idempotency-Key was used for something else within the last 24 hours.",
+        code="idempotency_mismatch",
+        hint="A new call needs a new key.",
+    )
+
+
+def in_progress() -> Conflict:
     return Conflict(
         "The first call with this Idempotency-Key is still running.",
         code="idempotency_in_progress",
