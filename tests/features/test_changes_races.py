@@ -4,16 +4,19 @@ import asyncio
 import itertools
 import json
 import random
+import subprocess
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from baas.base.errors import Gone
 from baas.base.project import Project
-from baas.engines.changes.log import Change, Cursor
+from baas.engines.changes.log import Change, Cursor, new_epoch
 from baas.engines.changes.reader import Feed
 from baas.engines.changes.sequencer import settle
 from baas.infra.db.migrate import migrations
@@ -22,6 +25,7 @@ from baas.infra.db.sql import ident, sql
 from baas.server import Server
 from tests.features.test_changes import OPEN, everything, project_of
 from tests.support.callers import ProjectUnderTest
+from tests.support.engines import Engine
 
 WRITERS, HOT = 16, 12
 COUNT = {"name": "count", "type": "int"}
@@ -299,3 +303,42 @@ async def test_a_project_of_an_older_server_gets_its_log(project: ProjectUnderTe
     changes = await everything(server.feed, here, start)
     assert {("posts", "delete"), ("notes", "update"), ("users", "create")} == {(one.collection, one.action) for one in changes}
     assert 2 == (await project.operator.get(f"collections/notes/records/{note['id']}")).json()["rev"]
+
+
+async def test_a_restored_dump_goes_on_where_it_was_and_may_begin_a_new_epoch(
+    project: ProjectUnderTest, server: Server, db: Database, engine: Engine, database_url: str, empty_url: str
+) -> None:
+    """Another cluster counts its transactions from somewhere else; positions and the order of changes do not depend on it."""
+    here = await project_of(server, project)
+    await project.collection("posts", fields=[COUNT], rules=OPEN)
+    start = await server.feed.head(here)
+    await project.operator.create("posts", {"count": 1})
+    head = await server.feed.head(here)
+    await project.operator.create("posts", {"count": 2})
+    major = int(await db.fetch_value(sql("show server_version_num"))) // 10000
+    tools = Path(f"/usr/lib/postgresql/{major}/bin")
+    if not (tools / "pg_dump").exists():
+        pytest.skip(f"needs pg_dump of PostgreSQL {major}")
+    dump = [tools / "pg_dump", "--no-owner", "--schema", here.schema, "--dbname", _admin(engine, database_url)]
+    text = await asyncio.to_thread(subprocess.run, dump, capture_output=True, check=True)
+    restore = [tools / "psql", "-q", "-v", "ON_ERROR_STOP=1", "--dbname", empty_url]
+    await asyncio.to_thread(subprocess.run, restore, input=text.stdout, capture_output=True, check=True)
+
+    restored = await Database.connect(empty_url, size=2)
+    try:
+        feed = Feed(restored)
+        table = ident(here.schema, "posts")
+        await restored.execute(sql("update {} set count = 7, rev = rev + 1", table))
+        found = await everything(feed, here, start)
+        assert [1, 2, 3, 4] == [one.pos - start.pos for one in found]
+        assert replay(found) == await stored(restored, here, "posts")
+        await new_epoch(restored, here.schema)
+        with pytest.raises(Gone):
+            await feed.read(here, head)
+        assert (await feed.head(here)).pos == start.pos + 4
+    finally:
+        await restored.close()
+
+
+def _admin(engine: Engine, url: str) -> str:
+    return engine.admin_url.rpartition("/")[0] + "/" + url.rpartition("/")[2]
