@@ -128,8 +128,9 @@ function signedIn() {
         show();
       },
       snapshot: (name, items, first, more) => {
+        seenBoards ||= name === "boards" && !more;
         tables[name].snapshot(items, first, more);
-        if (name === "boards" && !more) { seenBoards = true; settle(); }
+        if (name === "boards") settle();
       },
       change: (name, event) => {
         tables[name].change(event);

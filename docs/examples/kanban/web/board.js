@@ -319,11 +319,12 @@ export function boardView(act) {
 
   /** Two forms: a new board, or one that somebody else has. */
   function beginnings(done, code = "") {
+    const ids = { board: fresh(), code: fresh(), a: fresh(), b: fresh() }; // these forms can be on the page twice
     const mine = (id) => h("input", { id, value: guess(act.me.email), required: true, maxlength: "40", autocomplete: "nickname" });
-    const nameA = mine("name-a");
-    const nameB = mine("name-b");
-    const board = h("input", { id: "board-name", required: true, maxlength: "60", autocomplete: "off" });
-    const key = h("input", { id: "board-code", value: code, required: true, autocomplete: "off" });
+    const nameA = mine(ids.a);
+    const nameB = mine(ids.b);
+    const board = h("input", { id: ids.board, required: true, maxlength: "60", autocomplete: "off" });
+    const key = h("input", { id: ids.code, value: code, required: true, autocomplete: "off" });
     const form = (work, ...parts) => h("form", {
       onsubmit: async (event) => {
         event.preventDefault();
@@ -333,15 +334,15 @@ export function boardView(act) {
         button.disabled = false;
       },
     }, ...parts);
-    const fresh = form(() => act.makeBoard(board.value.trim(), nameA.value.trim()),
-      h("label", { for: "board-name" }, "Name of the new board"), board,
-      h("label", { for: "name-a" }, "Your name on it"), nameA,
+    const making = form(() => act.makeBoard(board.value.trim(), nameA.value.trim()),
+      h("label", { for: ids.board }, "Name of the new board"), board,
+      h("label", { for: ids.a }, "Your name on it"), nameA,
       h("button", { type: "submit", class: "primary" }, "Create board"));
     const joining = form(() => act.join(key.value.trim(), nameB.value.trim()),
-      h("label", { for: "board-code" }, "Invitation"), key,
-      h("label", { for: "name-b" }, "Your name there"), nameB,
+      h("label", { for: ids.code }, "Invitation"), key,
+      h("label", { for: ids.b }, "Your name there"), nameB,
       h("button", { type: "submit", class: code ? "primary" : null }, "Join board"));
-    return code ? [joining] : [fresh, h("hr"), joining];
+    return code ? [joining] : [making, h("hr"), joining];
   }
 
   /** An invitation in the address: asked, not followed at once, since others then see the name. */
@@ -376,6 +377,12 @@ function forget(views, records) {
 function portrait(hue, name, title) {
   const letters = name.trim().split(/\s+/).map((word) => [...word][0] ?? "").slice(0, 2).join("").toUpperCase();
   return h("span", { class: "avatar", "data-hue": hue, title, role: "img", "aria-label": title }, letters);
+}
+
+let made = 0;
+/** An id that no other element has. */
+function fresh() {
+  return `field-${++made}`;
 }
 
 /** A name to begin with: "ada.lovelace@…" is Ada Lovelace. */
