@@ -77,6 +77,7 @@ def build() -> "typer.Typer":
         serve,
         settings,
         sites,
+        tail,
         users,
     )
 
@@ -86,7 +87,17 @@ def build() -> "typer.Typer":
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    for command in (dev.dev, serve.serve, login.login, login.logout, login.status, login.version, sites.deploy, rules.explain):
+    for command in (
+        dev.dev,
+        serve.serve,
+        login.login,
+        login.logout,
+        login.status,
+        login.version,
+        sites.deploy,
+        rules.explain,
+        tail.tail,
+    ):
         app.command()(command)
     for name, group in {
         "config": config.app,

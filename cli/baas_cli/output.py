@@ -66,6 +66,17 @@ class Output:
         if next_cursor is not None:
             self.say(f"More: --cursor {next_cursor}")
 
+    def show_event(self, event: Item) -> None:
+        """One of a stream, a line: JSON, or action, id and the fields of its `record`."""
+        if self.json:
+            _print(json.dumps(event, default=_plain))
+        elif self.quiet:
+            _print(_id(event))
+        else:
+            record = event.get("record")
+            fields = [f"{name}={_cell(value)}" for name, value in record.items()] if isinstance(record, Mapping) else []
+            _print("\t".join([_cell(event.get("action")), _id(event), *(one for one in fields if not one.startswith("id="))]))
+
     def done(self, text: str, item: Item) -> None:
         """An act that is done: a sentence for people, the facts for programs."""
         if self.json:

@@ -151,6 +151,7 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, databas
     assert [] == (await step("rules lint", "users"))["items"]
     (tmp_path / "cases.yaml").write_text("cases:\n- {collection: todos, action: list, expect: {rows: []}}\n")
     assert 1 == (await step("rules test", "cases.yaml"))["passed"]
+    assert "snapshot" == (await step("tail", "todos", "--initial", "--events", "1"))["action"]
     await step("records delete", "todos", "RECORD")
     await step("collections delete", "todos", "--allow-data-loss")
     await step("users create", "ada@example.com", "--password-stdin", stdin="correct horse\n", keep="USER")

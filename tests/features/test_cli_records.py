@@ -101,3 +101,21 @@ async def test_what_was_exported_can_be_imported(shop: Terminal, tmp_path: Path)
     await shop.ok("records", "import", "reviews", "reviews.jsonl")
 
     assert 2 * before == (await shop.ok("records", "list", "reviews", "--count", "exact"))["total"]
+
+
+async def test_changes_are_shown_as_they_happen(shop: Terminal, project: ProjectUnderTest) -> None:
+    """One line a change; a cursor of one run goes on in the next; control characters stay characters."""
+    sofa = (await shop.ok("records", "list", "items", "--search", "sofa"))["items"][0]
+    first = await shop("tail", "items", "--initial", "--events", "2", "--fields", "title", "--json")
+    lines = [json.loads(line) for line in first.out.splitlines()]
+
+    assert [("snapshot", "Lamp"), ("snapshot", "Sofa")] == [(line["action"], line["record"]["title"]) for line in lines]
+    await shop.ok("records", "update", "items", sofa["id"], "-s", "title=\x1b[31mred")
+    await shop.ok("records", "delete", "items", sofa["id"], "--yes")
+    cursor = lines[-1]["cursor"]
+    then = await shop("tail", "items", "--since", cursor, "-n", "2", "--fields", "title")
+    assert f"update\t{sofa['id']}\ttitle=\\x1b[31mred" in then.out
+    assert f"delete\t{sofa['id']}\n" in then.out
+    assert "Following items" in then.err
+    assert 1 == (await shop("tail", "items", "--filter", "nonsense == 1")).code
+    assert 3 == (await shop("tail", "nothing")).code
