@@ -103,11 +103,15 @@ class Rig:
         }
         self.recoveries: list[float] = []
         """Seconds from each fault until the server was ready again."""
+        self.token = ""
+        self.base = "/v1/projects/bank/"
         self.server = self._started()
+
+    def found(self) -> None:
+        """The operator and the project."""
         self.server.wait_until_ready(self.address)
         self.token = self._operator()
         assert post(f"{self.address}/v1/projects", {"name": "bank"}, Authorization=f"Bearer {self.token}")[0] == 201
-        self.base = "/v1/projects/bank/"
 
     def client(self, token: str | None = None, statuses: Counter[int] | None = None) -> Client:
         return Client(self.port, self.base, token or self.token, statuses)
@@ -197,14 +201,13 @@ def rig(way: str, folder: Path | None = None, environ: dict[str, str] | None = N
     """Started, and gone afterwards without a trace; a clean stop ends with 0."""
     below = folder or Path(tempfile.mkdtemp(prefix="baas-rig-"))
     below.chmod(0o755)
-    made: Rig | None = None
+    made = Rig(below, way=way, environ=environ)
     try:
-        made = Rig(below, way=way, environ=environ)
+        made.found()
         yield made
         assert made.stop() == 0, made.server.output
     finally:
-        if made is not None and made.server.process.poll() is None:
-            made.server.stop(signal.SIGKILL)
+        made.server.stop(signal.SIGKILL)
         wait_for(lambda: postgres_of(below) == [])
         if folder is None:
             shutil.rmtree(below)
@@ -225,7 +228,7 @@ class Crowd:
         self.seed = seed
         self._stop = threading.Event()
         self._count = threading.Lock()
-        self._said = lambda: rig.server.output[-20_000:]
+        self._rig = rig
         self._failures: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._run, args=(rig.client(statuses=self.statuses), one, random.Random(f"{seed} {at}")))
@@ -256,7 +259,9 @@ class Crowd:
 
     def _check(self) -> None:
         if self._failures:
-            raise AssertionError(f"seed {self.seed}: a client failed; the server said:\n{self._said()}") from self._failures[0]
+            raise AssertionError(
+                f"seed {self.seed}: a client failed; the server said:\n{self._rig.server.output[-20_000:]}"
+            ) from self._failures[0]
 
     def _run(self, client: Client, work: Work, chance: random.Random) -> None:
         with contextlib.closing(client):

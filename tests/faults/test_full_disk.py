@@ -1,0 +1,77 @@
+"""A full disk: writes are refused in words, reads go on, nothing acknowledged is lost, and it works again by itself."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+from tests.support.process import wait_for
+from tests.support.rig import WAYS, Record, report, rig
+
+_DISK_MB = 220
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A folder on a disk of its own in memory."""
+    with tempfile.TemporaryDirectory(prefix="baas-disk-") as name:
+        if sys.platform != "linux" or _mount(name, f"size={_DISK_MB}m"):
+            missing("the right to mount a small disk (run as root)")
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", name], check=True, capture_output=True)
+
+
+def _mount(place: str, options: str) -> int:
+    return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=False, capture_output=True).returncode
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_full_disk_loses_nothing_and_heals(small_disk: Path, way: str, seed: int, record_property: Record) -> None:
+    """The data folder's disk is filled but for a few MB by somebody else, then by our writes; then there is room again."""
+    with rig(way, small_disk) as made:
+        path = made.collection("notes", {"name": "n", "type": "int"}, {"name": "text", "type": "text"})
+        client, acknowledged, refused = made.client(), [], Counter[int]()
+        ballast = small_disk / "ballast"
+        free = _free_mb(small_disk)
+        ballast.write_bytes(b"\0" * (max(0, free - 3) << 20))
+        number = 0
+        until = time.monotonic() + 90
+        while sum(refused.values()) < 5:
+            number += 1
+            answer = client.call("POST", path, [{"n": number, "text": f"{seed}" * 500}] * 50)
+            if answer.status == 201:
+                acknowledged.append(number)
+            else:
+                refused[answer.status] += 1
+                reading = client.call("GET", f"{path}?limit=1")
+                assert reading.status == 200 or answer.status != 507, (answer, reading)
+            assert time.monotonic() < until, (len(acknowledged), refused, _free_mb(small_disk))
+        assert set(refused) <= {503, 507}, refused
+        ballast.unlink()
+        freed = time.monotonic()
+        wait_for(lambda: client.call("POST", path, {"n": 0}).status == 201, 60)
+        healed = round(time.monotonic() - freed, 2)
+        assert made.server.process.poll() is None, "the server lives on"
+        found = Counter(one["n"] for one in made.everything(path) if one["n"])
+
+    unknown = set(found) - set(acknowledged)
+    assert set(acknowledged) <= set(found)
+    assert set(found.values()) == {50}, "each call is there whole, or not at all"
+    report(
+        record_property, f"full disk, {way}", seed=seed, acknowledged=len(acknowledged), refused=dict(refused), lost=0,
+        unknown_and_there=len(unknown), heals_in_s=healed,
+    )  # fmt: skip
+
+
+def _free_mb(folder: Path) -> int:
+    told = subprocess.run(["df", "--output=avail", "-m", str(folder)], check=True, capture_output=True, text=True)
+    return int(told.stdout.split()[-1])
