@@ -19,7 +19,7 @@ from baas.engines.query.nearness import Nearness, Told
 from baas.engines.query.order import Key, Order, order_of, shape_of, ways
 from baas.engines.query.reach import Way
 from baas.engines.query.references import Reference, references
-from baas.engines.query.rows import RowsOf, clients_rows, rows
+from baas.engines.query.rows import RowsOf, clients_rows, rows, sharing
 from baas.engines.query.search import Found
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Kept, Slot, Template
@@ -209,7 +209,7 @@ class Compiler:
                     one_row(table),
                     _where(
                         [SIGNED, *_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))],
-                        (create, rows(table, next="n")),
+                        (create, sharing(rows(table, next="n"))),
                     ),
                     _answer(table, view, show),
                 ),
@@ -226,7 +226,7 @@ class Compiler:
 
         def make() -> Template:
             holding = [*_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))]
-            allowed = _where(holding, (create, rows(table, next="n")))
+            allowed = _where(holding, (create, sharing(rows(table, next="n"))))
             return Template(
                 sql(
                     "with n as (select {} from {}), made as (insert into {} as r ({}) select {} from n"
@@ -264,7 +264,7 @@ class Compiler:
                     table.sql,
                     written.assignments(),
                     written.row(),
-                    _where(conditions, (rule, written.rows()), *only),
+                    _where(conditions, (rule, sharing(written.rows())), *only),
                     _answer(table, view, show),
                 ),
                 "change",
@@ -299,14 +299,14 @@ class Compiler:
                     one_row(table),
                     table.sql,
                     written.assignments(),
-                    _where(replaced, (update, both)),
+                    _where(replaced, (update, sharing(both))),
                     _answer(table, view, show),
                     table.sql,
                     _names(table.columns),
                     _names(table.columns, "n"),
                     _where(
                         [SIGNED, *only_replace, absent, *_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
-                        (create, rows(table, next="n")),
+                        (create, sharing(rows(table, next="n"))),
                     ),
                     _answer(table, view, show),
                 ),
@@ -324,7 +324,7 @@ class Compiler:
         key = ("delete", table.key, tree.rev is None, rule.key, *_keys(one for one, _ in only))
 
         def make() -> Template:
-            conditions = _where([SIGNED, *_this_one(tree.rev)], (rule, rows(table, record="r")), *only)
+            conditions = _where([SIGNED, *_this_one(tree.rev)], (rule, sharing(rows(table, record="r"))), *only)
             return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
         return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)

@@ -5,7 +5,7 @@ fields that he could read: both conditions stand inside the sub-select, so a rec
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from baas.engines.query.asking import Asking, Judgement
 from baas.engines.query.table import Table
@@ -46,6 +46,7 @@ class RowsOf:
     columns: Columns
     tables: Tables
     mine: EnteredTable | None = None
+    shares: bool = False
 
     def column(self, root: str, name: str) -> Sql:
         return self.columns(root, name)
@@ -63,6 +64,11 @@ class RowsOf:
 def rows(table: Table, **aliases: str) -> RowsOf:
     """For a rule: `record` or `next` is the row with this alias."""
     return RowsOf(lambda root, name: table.columns[name].in_rules(ident(aliases[root], name)), table.other)
+
+
+def sharing(found: RowsOf) -> RowsOf:
+    """For the rule of a write: the records that a condition is true by are kept from changing until the write is done."""
+    return replace(found, shares=True)
 
 
 def clients_rows(table: Table, alias: str, asking: Asking) -> RowsOf:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from baas.engines.rules.locks import counted
 from baas.engines.rules.rule import Env, RowField, RowType, Rule, check
 from baas.engines.rules.tree import Constant, walk
 from baas.engines.rules.types import Inverse
@@ -109,6 +110,7 @@ class Table:
         self._reads: dict[str, Rule] = {}
         self._demands: tuple[Demand, ...] | None = None
         self._needs: dict[tuple[Action, ...], bool] = {}
+        self._counted: dict[Action, frozenset[str]] = {}
         self._links: dict[bool, Mapping[str, Link]] = {}
         self._gates = frozenset(name for name, one in self.columns.items() if one.field and one.field.read is not None)
         self._masked = tuple(name for name, one in self.columns.items() if not (one.field and one.field.hidden))
@@ -153,6 +155,13 @@ class Table:
         if actions not in self._needs:
             self._needs[actions] = any(rule.needs_auth_record for rule in self._asked(actions))
         return self._needs[actions]
+
+    def counted(self, action: Action) -> frozenset[str]:
+        """The collections whose number of records the rule of an action, or a validation, depends on: see `rules/locks.py`."""
+        if action not in self._counted:
+            asked = (self.rule(action), *(demand.rule for demand in self.demands()))
+            self._counted[action] = frozenset(name for rule in asked if rule is not None for name in counted(rule.tree))
+        return self._counted[action]
 
     def looks_at_input(self, action: Action) -> bool:
         """Whether the rule of an action, or a validation, depends on which keys the client sent."""

@@ -104,7 +104,7 @@ class Emitter:
         self._scope = scope
         self._aliases = 0
         self._loops: dict[int, Value | Entered] = {}
-        self._around = Surroundings()
+        self._around = Surroundings(shares=rows.shares)
         self._spent = 0
 
     def rail(self, root: Node, *, want: bool) -> Condition:
@@ -144,7 +144,7 @@ class Emitter:
         return any_of(all_of((taken, self._truth(branch, want))) for taken, branch in branches if taken is not False)
 
     def _atom(self, node: Node, want: bool) -> Condition:
-        with self._inside(Surroundings()) as around:
+        with self._inside(Surroundings(shares=self._rows.shares)) as around:
             return around.around(self._bare(node, want))
 
     @contextmanager
@@ -178,7 +178,8 @@ class Emitter:
         exists = node.operator == "exists"
         if exists is want:
             # One element decides: exists is true, or all is false.
-            return any_element(found.source, all_of((found.within, self._truth(node.body, want))))
+            shared = self._rows.shares and isinstance(node.list, Related)
+            return any_element(found.source, all_of((found.within, self._truth(node.body, want))), shared=shared)
         against = all_of((found.within, self._against(node.body, opposite=exists)))
         return all_of((found.present, negated(any_element(found.source, against))))
 
@@ -233,7 +234,7 @@ class Emitter:
                 return self._cannot_fail(item)
         if split_at(node) is not None or isinstance(node, Conditional | Quantify | Has):
             return False
-        with self._inside(Surroundings()) as around:
+        with self._inside(Surroundings(shares=self._rows.shares)) as around:
             return self._never_fails(node) and around.certain
 
     def _never_fails(self, node: Node) -> bool:

@@ -179,10 +179,11 @@ def negated(condition: Condition) -> Condition:
     return sql("not {}", condition) if isinstance(condition, Sql) else not condition
 
 
-def any_element(elements: Sql, condition: Condition) -> Condition:
+def any_element(elements: Sql, condition: Condition, *, shared: bool = False) -> Condition:
+    """`shared`: the elements are records, and the one that decides is locked."""
     if condition is False:
         return False
-    return sql("exists (select from {} where {})", elements, as_sql(condition))
+    return sql("exists (select from {} where {}{})", elements, as_sql(condition), sql(" for share") if shared else sql(""))
 
 
 def is_present(value: Value) -> Condition:

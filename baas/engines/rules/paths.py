@@ -15,7 +15,8 @@ from baas.infra.db.sql import Sql, join, sql
 class Surroundings:
     """What one atom stands in: the records it reaches and what must be true of them and of the fields it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shares: bool = False) -> None:
+        self._shares = shares
         self.entered: dict[Hashable, Entered] = {}
         self.certain = True
         self._tables: list[Sql] = []
@@ -39,7 +40,8 @@ class Surroundings:
         inner = all_of((*self._conditions.values(), atom))
         if inner is False or not self._tables:
             return inner
-        return sql("exists (select from {} where {})", join(", ", self._tables), as_sql(inner))
+        held = sql(" for share") if self._shares else sql("")
+        return sql("exists (select from {} where {}{})", join(", ", self._tables), as_sql(inner), held)
 
 
 def place(row: Row | Loop | Follow) -> Hashable:

@@ -31,7 +31,13 @@ class Entered(Protocol):
 
 
 class Rows(Protocol):
-    """The rows an expression is about, and the way to others."""
+    """The rows an expression is about, and the way to others.
+
+    `shares`: the records entered on the way to a true condition are locked FOR SHARE, as a write needs them.
+    """
+
+    @property
+    def shares(self) -> bool: ...
 
     def column(self, root: str, name: str) -> Sql:
         """A field of `record` or `next`."""
@@ -48,6 +54,7 @@ class Alone:
     """Rows whose every field may be read, and from which no path leads on."""
 
     of: Callable[[str, str], Sql]
+    shares: bool = False
 
     def column(self, root: str, name: str) -> Sql:
         return self.of(root, name)

@@ -207,6 +207,8 @@ class _Anywhere:
 class _Any:
     """`gate`: what stands for the conditions on rows and fields; SQL where they are not known."""
 
+    shares = False
+
     def __init__(self, gate: Condition) -> None:
         self._gate = gate
 

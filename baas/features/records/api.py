@@ -14,6 +14,7 @@ from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
+from baas.features.records.bulk import AFFECTED, DELETE_REQUEST, UPDATE_REQUEST
 from baas.features.records.histories import AS_OF, AS_OF_ONE, HISTORY, MAX_VERSIONS, PAGE, as_of_by_query
 from baas.features.records.model import (
     DEFAULT_LIMIT,
@@ -55,6 +56,8 @@ _ACTIONS = {
     "history": "view",
     "create": "create",
     "patch": "update",
+    "update_many": "update",
+    "delete_many": "delete",
     "put": "update",
     "delete": "delete",
 }
@@ -111,6 +114,12 @@ class RecordsApi:
             _endpoint("POST", "", self.create, "Create a record, or up to 1,000", request=_WRITE, responses={201: _RECORD}),
             _question("/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
             _question("/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
+            _endpoint(
+                "POST", "/bulk-update", self.update_many, "Change many records", request=UPDATE_REQUEST, responses={200: AFFECTED}
+            ),
+            _endpoint(
+                "POST", "/bulk-delete", self.delete_many, "Delete many records", request=DELETE_REQUEST, responses={200: AFFECTED}
+            ),
             _endpoint("GET", "/{id}", self.get, "Get a record", query=_ONE_PARAMETERS, responses={200: _RECORD, 304: None}),
             _endpoint("GET", "/{id}/history", self.history, "List the changes of a record", query=PAGE, responses={200: HISTORY}),
             _endpoint(
@@ -189,6 +198,18 @@ class RecordsApi:
         else:
             stored = await self._records.create(call.project, call.principal, call.collection, as_object(body))
             await _answer_write(call, stored)
+
+    async def update_many(self, call: Call) -> None:
+        body = as_object(await call.body())
+        await call.answer(
+            b'{"affected":%d}' % await self._records.update_many(call.project, call.principal, call.collection, body)
+        )
+
+    async def delete_many(self, call: Call) -> None:
+        body = as_object(await call.body())
+        await call.answer(
+            b'{"affected":%d}' % await self._records.delete_many(call.project, call.principal, call.collection, body)
+        )
 
     async def patch(self, call: Call) -> None:
         only = _precondition(call)

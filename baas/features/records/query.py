@@ -286,6 +286,19 @@ def condition_by_query(values: params.Query) -> Filter | None:
     return None if source is None else Filter(source, given)
 
 
+def body_filter(body: Mapping[str, object]) -> Filter:
+    """`filter` and `vars` of a body that has them in their types. Raises BadRequest, Invalid over the limit."""
+    source, values = _filter(str(body["filter"])), body.get("vars") or {}
+    assert source is not None and isinstance(values, dict)  # noqa: S101, PT018  the body was looked at
+    return Filter(source, values)
+
+
+def strangers(body: Mapping[str, object], known: Sequence[str]) -> list[Fault]:
+    """A fault for every key that means nothing here."""
+    unknown = [name for name in body if name not in known]
+    return [Fault(f"/{_escaped(name)}", "unknown_key", "There is no such key here.") for name in unknown]
+
+
 # Parts.
 
 

@@ -203,7 +203,7 @@ def of_constraint(error: ConstraintViolated, table: Table, readable: frozenset[s
     names = [name for name in violation.fields if name in readable]
     if violation.kind == "reference":
         if violation.collection.name != table.name or not names:
-            return Conflict("Other records still link to this one.", code="still_referenced")
+            return still_referenced()
         return bad_reference(names)
     if len(names) < len(violation.fields):
         names = []
@@ -215,6 +215,10 @@ def of_constraint(error: ConstraintViolated, table: Table, readable: frozenset[s
     message = "Must not be null." if violation.kind == "required" else "Does not fit the field."
     code = "required" if violation.kind == "required" else "invalid"
     return Invalid("The record does not fit the collection.", errors=[Fault(f"/{name}", code, message) for name in names])
+
+
+def still_referenced() -> Conflict:
+    return Conflict("Other records still link to this one.", code="still_referenced")
 
 
 def bad_reference(names: Sequence[str]) -> Invalid:

@@ -43,18 +43,21 @@ from baas.engines.query.tree import (
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
-from baas.engines.schema.validate import Unfit, clean_create, clean_patch, immutable_names
+from baas.engines.schema.validate import Unfit, immutable_names
 from baas.features.auth.service import Auth
 from baas.features.records import refusals
 from baas.features.records.aggregates import NO_ZONE
+from baas.features.records.bulk import Bulk
 from baas.features.records.cursors import Cursors, query_of, versions_of
 from baas.features.records.demands import Demands
 from baas.features.records.histories import check_old, check_old_list, check_since
 from baas.features.records.limits import list_limit_s, most_cost, too_slow
-from baas.features.records.model import ANY, MAX_FAULTS, MAX_ROWS, Followed, Groups, History, Page, Precondition, Stored, Wanted
+from baas.features.records.model import ANY, Followed, Groups, History, Page, Precondition, Stored, Wanted
 from baas.features.records.query import wanted_by_body
 from baas.features.records.store import Lines, RecordStore
-from baas.infra.db.errors import ConstraintViolated
+from baas.features.records.writing import all_new_values, locks, refused
+from baas.features.records.writing import changed_values as changed_values  # noqa: PLC0414  other rooms find it here
+from baas.features.records.writing import new_values as new_values  # noqa: PLC0414  other rooms find it here
 from baas.infra.db.pool import Database
 
 Body = Mapping[str, object]
@@ -74,6 +77,7 @@ class Records:
         self._auth = auth
         self._clock = clock
         self._demands = Demands(compiler, self._store)
+        self._bulk = Bulk(self._store, compiler, self._ask_for_many)
         self._export_s, self._export_idle_s = settings.export_timeout_s, settings.export_idle_timeout_s
         self._cursors = Cursors(settings.secret_key.reveal().encode())
         self._via = "rest"
@@ -281,8 +285,10 @@ class Records:
         tree = Insert(values)
         stored = None
         if asking.judge(table, "create").verdict is not False:
-            with _refused(table, asking):
-                stored = await self._store.record(self._compiler.insert(table, tree, asking), asking.limit_s)
+            with refused(table, asking):
+                stored = await self._store.change(
+                    self._compiler.insert(table, tree, asking), asking.limit_s, locks(table, asking, "create")
+                )
         if stored is None:
             raise await self._why_not_inserted(table, tree, asking)
         return Stored(stored.body, stored.rev, stored.seen, True, str(values["id"]))
@@ -299,11 +305,13 @@ class Records:
         _refuse_locked(table, asking, "create")
         if not bodies:
             return ""
-        tree = InsertMany(_all_new_values(table, asking, bodies))
+        tree = InsertMany(all_new_values(table, asking, bodies))
         items = None
         if asking.judge(table, "create").verdict is not False:
-            with _refused(table, asking):
-                items = await self._store.items(self._compiler.insert_many(table, tree, asking), asking.limit_s)
+            with refused(table, asking):
+                items = await self._store.items(
+                    self._compiler.insert_many(table, tree, asking), asking.limit_s, locks(table, asking, "create")
+                )
         if items is None:
             raise await self._why_not_inserted(table, tree, asking)
         return items
@@ -327,8 +335,10 @@ class Records:
         for _ in range(_TRIES):
             stored = None
             if asking.judge(table, "update").verdict is not False:
-                with _refused(table, asking), refusals.in_filter():
-                    stored = await self._store.record(self._compiler.update(table, tree, asking), asking.limit_s)
+                with refused(table, asking), refusals.in_filter():
+                    stored = await self._store.change(
+                        self._compiler.update(table, tree, asking), asking.limit_s, locks(table, asking, "update")
+                    )
             if stored is not None:
                 return stored
             with refusals.in_filter():
@@ -369,8 +379,10 @@ class Records:
         tree = Put(record_id, values, replaces, fixed, only.rev, only.given)
         for _ in range(_TRIES):
             try:
-                with _refused(table, asking):
-                    stored = await self._store.record(self._compiler.put(table, tree, asking), asking.limit_s)
+                with refused(table, asking):
+                    stored = await self._store.change(
+                        self._compiler.put(table, tree, asking), asking.limit_s, locks(table, asking, "update", "create")
+                    )
             except refusals.IdTaken:
                 continue  # made by somebody else a moment ago: this time it is there to be replaced
             if stored is not None:
@@ -392,13 +404,38 @@ class Records:
         tree = Delete(_record_id(record), only.rev, only.where)
         for _ in range(_TRIES):
             if asking.judge(table, "delete").verdict is not False:
-                with _refused(table, asking), refusals.in_filter():
-                    if await self._store.touched(self._compiler.delete(table, tree, asking), asking.limit_s):
+                with refused(table, asking, "delete"), refusals.in_filter():
+                    if await self._store.touched(
+                        self._compiler.delete(table, tree, asking), asking.limit_s, locks(table, asking, "delete")
+                    ):
                         return
             with refusals.in_filter():
                 why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
             refusals.of_change("delete", why, tree, ())
         raise _moving_target()
+
+    # Many at once.
+
+    @on_fresh_definitions
+    async def update_many(self, project: Project, principal: Principal, collection: str, body: Body) -> int:
+        """Change every record that a filter shows and the rule admits: see `bulk.py`. How many."""
+        return await self._bulk.update(project, principal, collection, body)
+
+    @on_fresh_definitions
+    async def delete_many(self, project: Project, principal: Principal, collection: str, body: Body) -> int:
+        """Delete them. How many."""
+        return await self._bulk.delete(project, principal, collection, body)
+
+    async def _ask_for_many(  # noqa: PLR0917  who asks, for what
+        self, project: Project, principal: Principal, collection: str, action: Action, where: Filter, sent: Body | None
+    ) -> tuple[Table, Asking]:
+        table = await self._table(project, principal, collection)
+        _refuse_locked(table, await self._asking(project, principal, table, action), action)
+        asking = await self._asking_only(project, principal, table, "list", action, where=where, sent=sent)
+        _admit_list(table, asking)
+        if asking.judge(table, action).verdict is False:
+            raise refusals.denied(action)
+        return table, asking
 
     # Who asks, and what.
 
@@ -501,8 +538,10 @@ class Records:
         stored = None
         if asking.judge(table, "create").verdict is not False:
             try:
-                with _refused(table, asking):
-                    stored = await self._store.record(self._compiler.insert(table, tree, asking), asking.limit_s)
+                with refused(table, asking):
+                    stored = await self._store.change(
+                        self._compiler.insert(table, tree, asking), asking.limit_s, locks(table, asking, "create")
+                    )
             except refusals.IdTaken:
                 raise refusals.exists_already() from None
         if stored is None:
@@ -515,22 +554,6 @@ class Records:
         why = await self._store.why(self._compiler.why_not_inserted(table, tree, asking))
         unmet = self._demands.unmet_by_new(table, asking, tree, why)
         return refusals.of_insert(why, self._compiler.reference_names(table, table.columns, asking), unmet)
-
-
-class _refused:  # noqa: N801  reads as a word at its use
-    """A constraint that was violated leaves the block as a refusal that this caller may read."""
-
-    def __init__(self, table: Table, asking: Asking) -> None:
-        self._table = table
-        gated = table.gated(table.columns) if asking.masked else ()
-        self._readable = frozenset(table.names(masked=asking.masked)) - frozenset(gated)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ConstraintViolated):
-            raise refusals.of_constraint(error, self._table, self._readable) from error
 
 
 class _in_words:  # noqa: N801  reads as a word at its use
@@ -601,54 +624,6 @@ def _projection(table: Table, asking: Asking, fields: Sequence[str] | None) -> t
             hint = did_you_mean(name, names)
             raise BadRequest(f"There is no field {name!r}.", code="bad_fields", hint=hint, parameter="fields")
     return tuple(dict.fromkeys(fields))
-
-
-def new_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
-    """What a create stores. Raises Invalid with every fault."""
-    _refuse_account_fields(table, asking, body)
-    return clean_create(table.collection, body, privileged=not asking.masked)
-
-
-def changed_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:
-    """What an update changes. Raises Invalid with every fault."""
-    _refuse_account_fields(table, asking, body)
-    return clean_patch(table.collection, body, privileged=not asking.masked)
-
-
-def _refuse_account_fields(table: Table, asking: Asking, body: Body) -> None:
-    """What sign-in depends on (`email`, `email_verified`, `disabled` of users) changes through auth alone, whatever rules say."""
-    if asking.masked and table.collection.system:
-        names = [field.name for field in table.collection.fields if field.system and field.name in body]
-        if names:
-            faults = [Fault(f"/{name}", "readonly", "Cannot be written by this caller.") for name in names]
-            raise Invalid("The record does not fit the collection.", errors=faults)
-
-
-def _all_new_values(table: Table, asking: Asking, bodies: Sequence[object]) -> tuple[dict[str, object], ...]:
-    if len(bodies) > MAX_ROWS:
-        raise Invalid(f"One call creates at most {MAX_ROWS} records.", code="limit_exceeded", limit=MAX_ROWS)
-    rows, faults = [], []
-    for at, body in enumerate(bodies):
-        if not isinstance(body, dict):
-            faults.append(Fault(f"/{at}", "not_an_object", "Must be an object."))
-        else:
-            try:
-                rows.append(new_values(table, asking, body))
-            except Invalid as error:
-                faults += [Fault(f"/{at}{fault.pointer}", fault.code, fault.message) for fault in error.errors]
-    if not faults and table.looks_at_input("create"):
-        keys = [frozenset(body) for body in bodies if isinstance(body, dict)]
-        faults = [
-            Fault(f"/{at}", "other_keys", "Must have the same keys as the first one, because the rule looks at them.")
-            for at, one in enumerate(keys)
-            if one != keys[0]
-        ]
-    if faults:
-        raise Invalid("Some records do not fit the collection.", errors=faults[:MAX_FAULTS])
-    # Of one millisecond the ids are in no order; sorted, they keep the order of the call in a list by id.
-    for values, made in zip(rows, sorted(uuid7() for _ in rows), strict=True):
-        values.setdefault("id", made)
-    return tuple(rows)
 
 
 def _body_under_id(body: Body, record_id: UUID) -> dict[str, object]:

@@ -1,17 +1,23 @@
 """Runs what the compiler made. The room writes no SQL of its own: a row that did not pass the compiler cannot leave here."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from random import random
 from types import TracebackType
 
 from baas.engines.query.plan import Costs
 from baas.engines.query.table import Table
 from baas.features.records.limits import too_expensive
 from baas.features.records.model import Groups, Page, Stored
+from baas.infra.db.errors import SerializationFailed
 from baas.infra.db.pool import Database, Row
-from baas.infra.db.sql import Statement, ident, sql
+from baas.infra.db.sql import Statement, ident, literal, sql
 from baas.infra.db.streaming import TextRows
+
+_COUNTED = 0x636F756E  # "coun"; beside the hash of project and collection, the key of what a rule counts
+_PAUSES_S = (0.01, 0.04)
 
 
 class Lines:
@@ -40,19 +46,41 @@ class Lines:
 
 
 class RecordStore:
-    """One statement, one round trip, no transaction around it."""
+    """One statement, one round trip, no transaction around it; but where a rule counts, its lock comes first."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._costs = Costs(db)
         self._zones: set[str] = set()
 
+    async def write(self, statement: Statement, limit_s: float | None, locks: Sequence[str] = ()) -> Row | None:
+        """The one row of a statement that writes. Where it loses a deadlock it is run again, three times in all.
+
+        `locks` are taken before, in a statement of their own: what a statement sees is settled when it begins, and it must see
+        what those wrote for whom it waited. Raises SerializationFailed.
+        """
+        for pause_s in _PAUSES_S:
+            try:
+                return await self._written(statement, limit_s, locks)
+            except SerializationFailed:
+                await asyncio.sleep(pause_s * (0.5 + random()))  # noqa: S311  it only spreads tries
+        return await self._written(statement, limit_s, locks)
+
+    async def _written(self, statement: Statement, limit_s: float | None, locks: Sequence[str]) -> Row | None:
+        if not locks:
+            return await self._db.fetch_row(statement, limit_s=limit_s)
+        async with self._db.transaction(statement_timeout_s=limit_s) as tx:
+            for name in sorted(locks):
+                await tx.execute(sql("select pg_advisory_xact_lock({}, hashtext({}))", literal(_COUNTED), name))
+            return await tx.fetch_row(statement)
+
+    async def change(self, statement: Statement, limit_s: float | None, locks: Sequence[str]) -> Stored | None:
+        """What a write of one record answers; None when no row came."""
+        return _stored(await self.write(statement, limit_s, locks))
+
     async def record(self, statement: Statement, limit_s: float | None = None) -> Stored | None:
-        """What a get or a write answers; None when no row came."""
-        row = await self._db.fetch_row(statement, limit_s=limit_s)
-        if row is None:
-            return None
-        return Stored(row["body"], row["rev"], bool(row.get("seen", True)), bool(row.get("created", False)))
+        """What a get answers; None when no row came."""
+        return _stored(await self._db.fetch_row(statement, limit_s=limit_s))
 
     async def page(
         self, statement: Statement, keys: int, limit_s: float | None = None
@@ -92,14 +120,21 @@ class RecordStore:
             self._zones.add(name)
         return True
 
-    async def items(self, statement: Statement, limit_s: float | None = None) -> str | None:
+    async def items(self, statement: Statement, limit_s: float | None, locks: Sequence[str]) -> str | None:
         """The answer of a write of many; None when it was refused."""
-        row = await self._db.fetch_row(statement, limit_s=limit_s)
+        row = await self.write(statement, limit_s, locks)
         return None if row is None else row["items"]
 
-    async def touched(self, statement: Statement, limit_s: float | None = None) -> bool:
+    async def tally(self, statement: Statement, limit_s: float | None, locks: Sequence[str]) -> Row:
+        """What a write by a filter found and did."""
+        row = await self.write(statement, limit_s, locks)
+        if row is None:
+            raise AssertionError("an aggregate has one row")
+        return row
+
+    async def touched(self, statement: Statement, limit_s: float | None, locks: Sequence[str]) -> bool:
         """Whether a delete found its record."""
-        return await self._db.fetch_row(statement, limit_s=limit_s) is not None
+        return await self.write(statement, limit_s, locks) is not None
 
     async def history_since(self, table: Table) -> datetime | None:
         """From when on the collection's history is whole, None when it keeps none."""
@@ -115,3 +150,9 @@ class RecordStore:
     async def why(self, statement: Statement) -> Row | None:
         """What a write that touched nothing met."""
         return await self._db.fetch_row(statement)
+
+
+def _stored(row: Row | None) -> Stored | None:
+    if row is None:
+        return None
+    return Stored(row["body"], row["rev"], bool(row.get("seen", True)), bool(row.get("created", False)))
