@@ -138,7 +138,7 @@ async def open_server(
         await rooms.feed.start()
         closing.push_async_callback(rooms.feed.stop)
         sweeps = (rooms.auth.sweep, rooms.denials.sweep, rooms.files.sweep, rooms.hosting.sweep, rooms.feed.sweep)
-        sweeper = Sweeper(blobs, rooms.projects, (*sweeps, Once(db).sweep))
+        sweeper = Sweeper(blobs, rooms.projects, (*sweeps, Once(db, settings.secret_key.reveal().encode()).sweep))
         await sweeper.start()
         closing.push_async_callback(sweeper.stop)
         await rooms.denials.start()
@@ -247,7 +247,7 @@ def _app(
     endpoints: tuple[Endpoint, ...] = tuple(endpoint for api in apis for endpoint in api.routes())
     console = ConsoleApi(rooms.catalog, endpoints, public_url=settings.url)
     return Edge(
-        Router((*endpoints, *console.routes()), once=Once(db)),
+        Router((*endpoints, *console.routes()), once=Once(db, settings.secret_key.reveal().encode())),
         settings=settings,
         resolve=rooms.projects.find,
         authenticate=rooms.principal,

@@ -234,7 +234,7 @@ async def test_a_batch_that_fails_inside_is_undone_to_its_last_part(shop: Projec
 
 
 async def test_batches_that_lock_each_other_both_end(shop: ProjectUnderTest) -> None:
-    """Two records in opposite orders: PostgreSQL ends one of them, which is run again; what is told to try again has done nothing."""
+    """Two records in opposite orders: PostgreSQL ends one, which is run again; what is told to try again has done nothing."""
     one, two = [(await shop.operator.create("orders", {"title": "a", "n": 0}))["id"] for _ in range(2)]
 
     async def both(first: str, second: str) -> int:

@@ -241,7 +241,7 @@ async def test_the_sweeper_forgets_what_is_older_than_a_day(tasks: ProjectUnderT
     await db.execute(sql("update {} set created_at = created_at - {}::interval where key <> 'k0'", table, old))
     project = Project(UUID(tasks.id), tasks.name, tasks.schema, ProjectSettings())
 
-    assert await Once(db).sweep(project) == 2
+    assert await Once(db, b"secret").sweep(project) == 2
     assert await kept(db, tasks) == 1
 
 
@@ -262,3 +262,41 @@ async def test_effect_and_answer_are_one_transaction(tasks: ProjectUnderTest, db
     assert await ada.list("tasks") == []
     await db.execute(sql("drop trigger refuse on {}", table))
     assert (await ada.post(TASKS, json={"title": "a"}, **keyed("k"))).status_code == 201
+
+
+async def test_accounts_and_descriptions_of_files_are_repeatable_too(project: ProjectUnderTest, db: Database) -> None:
+    ada = (await project.operator.post("users", json={"email": "ada@example.com"})).json()["id"]
+    assert (await project.operator.post("buckets", json={"name": "b"})).status_code == 201
+    sent = await project.operator.put("buckets/b/files/f.txt", content=b"x", headers={"content-type": "text/plain"})
+    assert sent.status_code == 201
+    calls: list[tuple[str, str, Any, int]] = [
+        ("POST", "users", {"email": "bob@example.com", "password": "correct horse battery"}, 201),
+        ("POST", "users", {"email": "ada@example.com"}, 409),
+        ("PATCH", f"users/{ada}", {"password": "another horse battery"}, 200),
+        ("PATCH", "buckets/b/files/f.txt", {"metadata": {"a": 1}}, 200),
+        ("DELETE", f"users/{ada}", None, 204),
+    ]
+    for at, (method, path, body, status) in enumerate(calls):
+        options = {"json": body} if body is not None else {}
+        first, again = [await project.operator.request(method, path, **options, **keyed(f"k{at}")) for _ in range(2)]
+
+        assert (first.status_code, replayed(first)) == (status, False), (path, first.text)
+        assert (again.status_code, replayed(again)) == (status, True), (path, again.text)
+        assert first.content == again.content
+    prints = await db.fetch(sql("select fingerprint from {}", ident(project.schema, "_idempotency")))
+    assert len({row["fingerprint"] for row in prints}) == len(calls)
+
+
+async def test_what_holds_tokens_is_never_kept(project: ProjectUnderTest, db: Database) -> None:
+    """Sessions and secret keys are shown once; a repeated sign-in is another one."""
+    await project.settings(auth={"sign_up": True})
+    body = {"email": "ada@example.com", "password": "correct horse battery"}
+    answers = [
+        await project.anonymous.post("auth/sign-up", json=body, **keyed("a")),
+        *[await project.anonymous.post("auth/sign-in", json=body, **keyed("b")) for _ in range(2)],
+        *[await project.operator.post("keys", json={"name": "k", "scopes": ["*"]}, **keyed("c")) for _ in range(2)],
+    ]
+
+    assert [one.status_code for one in answers] == [201, 200, 200, 201, 201]
+    assert not any(replayed(one) for one in answers)
+    assert await kept(db, project) == 0

@@ -104,7 +104,17 @@ class FilesApi:
                 responses={200: None},
                 streams=True,
             ),
-            Endpoint("PATCH", _FILE, ANYONE, "Describe a file", self.describe, tag=_TAG, request=_CHANGE, responses=described),
+            Endpoint(
+                "PATCH",
+                _FILE,
+                ANYONE,
+                "Describe a file",
+                self.describe,
+                tag=_TAG,
+                request=_CHANGE,
+                responses=described,
+                once=True,
+            ),
             Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}),
         )
 

@@ -16,20 +16,18 @@ from baas.infra.db.errors import StatementTimedOut, translate
 from baas.infra.db.sql import Statement
 
 Ask = Callable[..., Awaitable[Any]]
-Afterwards = Callable[[], Awaitable[None]]
 
 
 class Joined:
     """The transaction of the task that made it; other tasks, its own children too, stay outside."""
 
-    __slots__ = ("_afterwards", "_connection", "_marked", "_task", "_until")
+    __slots__ = ("_connection", "_marked", "_task", "_until")
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._task = asyncio.current_task()
         self._marked = [False]  # whether there is a mark: in the transaction, in the one within it, and so on
         self._until: float | None = None
-        self._afterwards: list[Afterwards] = []
 
     @staticmethod
     def here() -> "Joined | None":
@@ -89,15 +87,6 @@ class Joined:
         """Everything asked since the block was entered never was; the transaction itself goes on."""
         if self._marked[0]:
             await self._say("rollback to savepoint begun")
-
-    def after_commit(self, afterwards: Afterwards) -> None:
-        """Do it once the transaction is committed, and only then."""
-        self._afterwards.append(afterwards)
-
-    async def committed(self) -> None:
-        """Do what was to be done afterwards."""
-        for afterwards in self._afterwards:
-            await afterwards()
 
     def _left(self, limit_s: float | None) -> float | None:
         if self._until is None:

@@ -12,7 +12,7 @@ import asyncpg
 
 from baas.infra.db import restricted
 from baas.infra.db.errors import LOST, StatementTimedOut, translate
-from baas.infra.db.joined import Afterwards, Joined
+from baas.infra.db.joined import Joined
 from baas.infra.db.lending import Lending
 from baas.infra.db.pipeline.link import Spilled
 from baas.infra.db.pipeline.pipeline import LIMIT_S, LOCK_LIMIT_S, Pipeline
@@ -229,15 +229,6 @@ class Database:
                 raise
             with _translated():
                 await block.commit()
-        await joined.committed()
-
-    async def after_commit(self, afterwards: Afterwards) -> None:
-        """Do it now, or where this task's work is part of a transaction, once that is committed."""
-        joined = Joined.here()
-        if joined is None:
-            await afterwards()
-        else:
-            joined.after_commit(afterwards)
 
     @asynccontextmanager
     async def text_rows(self, query: Sql | Statement, *, total_s: float, idle_s: float) -> AsyncIterator[TextRows]:

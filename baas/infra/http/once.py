@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from hmac import HMAC
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,8 +52,9 @@ def key_of(scope: Scope) -> str | None:
 class Once:
     """Runs a call once for each key of a principal, and answers every other time with what it answered first."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, secret: bytes) -> None:
         self._db = db
+        self._secret = secret
         self._running: dict[tuple[str, str, str], asyncio.Event] = {}
 
     async def run(self, key: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +63,7 @@ class Once:
         project = context.project
         # Before the transaction: a slow client must not hold one open.
         body = await read_bytes(scope, receive, limit=max(_MOST_SENT, project.settings.limits.max_json_bytes))
-        fingerprint, caller = _fingerprint(scope, project, body), who(context)
+        fingerprint, caller = self._fingerprint(scope, project, body), who(context)
         failure: BaasError | None = None
         async with self._turn((project.schema, caller, key)), self._db.joined() as (tx, joined):
             try:
@@ -94,6 +96,17 @@ class Once:
     async def sweep(self, project: Project) -> int:
         """Forget the answers that are older than a day; their number."""
         return await answers.sweep(self._db, project.schema)
+
+    def _fingerprint(self, scope: Scope, project: Project, body: bytes) -> bytes:
+        """What was asked, without what may differ between two attempts. Keyed: a body may hold a password."""
+        path: str = scope["path"].removeprefix(f"/v1/projects/{project.name}")
+        query = b"&".join(sorted(scope["query_string"].split(b"&")))
+        telling = [b"%b:%b" % pair for pair in sorted(scope["headers"]) if pair[0] in _TELLING]
+        whole = HMAC(self._secret, digestmod=sha256)
+        for part in (scope["method"].encode(), path.encode("utf-8", "surrogatepass"), query, *telling, body):
+            whole.update(b"%d:" % len(part))
+            whole.update(part)
+        return whole.digest()
 
     @asynccontextmanager
     async def _turn(self, place: tuple[str, str, str]) -> AsyncIterator[None]:
@@ -151,18 +164,6 @@ def who(context: Context) -> str:
     """To whom a key belongs."""
     principal = context.principal
     return f"{principal.kind}:{principal.id or context.address}"
-
-
-def _fingerprint(scope: Scope, project: Project, body: bytes) -> bytes:
-    """What was asked, without what may differ between two attempts."""
-    path: str = scope["path"].removeprefix(f"/v1/projects/{project.name}")
-    query = b"&".join(sorted(scope["query_string"].split(b"&")))
-    telling = [b"%b:%b" % pair for pair in sorted(scope["headers"]) if pair[0] in _TELLING]
-    whole = sha256()
-    for part in (scope["method"].encode(), path.encode("utf-8", "surrogatepass"), query, *telling, body):
-        whole.update(b"%d:" % len(part))
-        whole.update(part)
-    return whole.digest()
 
 
 def _is_kept(error: BaasError, context: Context) -> bool:

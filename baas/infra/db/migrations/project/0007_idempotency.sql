@@ -3,7 +3,7 @@
 create table {schema}._idempotency (
     principal text collate "C" not null,   -- user:<id>, key:<id>, operator:<id>, anonymous:<address>
     key text collate "C" not null check (length(key) between 1 and 255),
-    fingerprint bytea not null,            -- SHA-256 of what was asked
+    fingerprint bytea not null,            -- a keyed hash of what was asked
     status int,                            -- null only while the call runs, which nobody else can see
     headers jsonb,                         -- [[name, value], …]
     body bytea,
