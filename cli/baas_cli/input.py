@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from baas_cli.invocation import Usage
@@ -23,19 +23,6 @@ def read_object(given: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise Usage(f"{_named(given)} is no JSON object.")
     return value
-
-
-def read_lines(given: str) -> Iterator[dict[str, object]]:
-    """JSON objects, one on each line, of a file or stdin (`-`), as they are read. Empty lines do not count.
-
-    Raises:
-        Usage: a line is no JSON object; its number is told. OSError: the file cannot be read.
-    """
-    if given == "-":
-        yield from _objects(sys.stdin, "stdin")
-    else:
-        with Path(given).open(encoding="utf-8") as file:
-            yield from _objects(file, given)
 
 
 def read_document(given: str) -> dict[str, object]:
@@ -100,18 +87,6 @@ def read_password(output: Output, from_stdin: bool, *, twice: bool = False) -> s
 
 def _text_of(given: str) -> str:
     return sys.stdin.read() if given == "-" else Path(given).read_text("utf-8")
-
-
-def _objects(lines: Iterable[str], name: str) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise Usage(f"{name}, line {number} is no JSON: {error}.") from error
-            if not isinstance(value, dict):
-                raise Usage(f"{name}, line {number} is no JSON object.")
-            yield value
 
 
 def _named(given: str) -> str:

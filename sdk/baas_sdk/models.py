@@ -281,6 +281,21 @@ class Version(Generic[M]):
     request_id: str | None = None
 
 
+class ImportReport(Resource):
+    """What became of a file's lines. `errors` are the first hundred: `line`, `pointer`, `code`, `message`.
+
+    `resume`, where it is there, is the line to go on from: what stands before it is done.
+    """
+
+    __slots__ = ()
+    read: int
+    created: int
+    updated: int
+    failed: int
+    errors: list[Json]
+    resume: int
+
+
 @dataclass(frozen=True, slots=True)
 class Upserted(Generic[M]):
     """What an upsert left, in the order that was given, and how many were created and changed."""

@@ -119,3 +119,17 @@ async def test_changes_are_shown_as_they_happen(shop: Terminal, project: Project
     assert "Following items" in then.err
     assert 1 == (await shop("tail", "items", "--filter", "nonsense == 1")).code
     assert 3 == (await shop("tail", "nothing")).code
+
+
+async def test_an_import_tells_each_fault_and_where_to_go_on(shop: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("stars\n4\nmany\n5\n")
+    dry = await shop("records", "import", "reviews", "reviews.csv", "--dry-run", "--json")
+    stopped = await shop("records", "import", "reviews", "reviews.csv")
+    kept = await shop("records", "import", "reviews", "-", "--format", "csv", "--skip-errors", stdin="stars\n4\nmany\n5\n")
+
+    assert (1, [3]) == (dry.code, [fault["line"] for fault in dry.json["errors"]])
+    assert 1 == stopped.code
+    assert "line 3 /stars: " in stopped.err
+    assert "--from-line" in stopped.err
+    assert (1, 4) == (kept.code, (await shop.ok("records", "list", "reviews", "--count", "exact"))["total"])
+    assert "Made 2 records in reviews; 1 lines have faults" in kept.err

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -187,3 +188,23 @@ async def told_until(subscription: Any, code: str) -> set[str]:
 
     await asyncio.wait_for(asyncio.to_thread(take), 5)
     return seen
+
+
+async def test_a_file_is_imported_once(twin: Twin, items: Any, tmp_path: Path) -> None:  # noqa: F811  the fixture
+    """What an export wrote comes back, with its faults told by line; a dry run leaves nothing."""
+    await twin(lambda: items.create_many([{"stock": n} for n in range(3)]))
+    file = tmp_path / "items.csv"
+    await twin(lambda: items.export_to(file, fields=["stock", "tags"]))
+    dry = await twin(lambda: items.import_(file, dry_run=True))
+    assert (3, 0, 3) == (dry.created, dry.failed, await twin(items.count))
+    seen: list[int] = []
+    report = await twin(lambda: items.import_(file, on_progress=lambda progress: seen.append(progress.sent)))
+
+    assert (3, 3, 6) == (report.read, report.created, await twin(items.count))
+    assert file.stat().st_size == seen[-1]
+    lines = b'{"stock": 7}\n{"stock": "x"}\n{"stock": 8}\n'
+    stopped = await twin(lambda: items.import_(lines))
+    skipped = await twin(lambda: items.import_([lines[:20], lines[20:]], skip_errors=True))
+    assert (0, 1, 1) == (stopped.created, stopped.failed, stopped.resume)
+    assert [(2, "/stock")] == [(fault["line"], fault["pointer"]) for fault in skipped.errors]
+    assert 8 == await twin(items.count)

@@ -1,5 +1,6 @@
 """`baas records`."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from baas_cli.command import noun
-from baas_cli.input import read_lines, read_object, read_pairs, read_values
+from baas_cli.input import read_object, read_pairs, read_values
 from baas_cli.invocation import Invocation, Usage
 
 app = noun("Records of a collection.")
@@ -17,11 +18,6 @@ Data = Annotated[str | None, typer.Argument(help="JSON: a file, - for stdin, or 
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="NAME=VALUE", help="One field; repeatable.")]
 Count = Literal["exact", "estimate"]
 Format = Literal["ndjson", "csv"]
-IMPORT_BATCH = 200
-IMPORT_BYTES = 512 * 1024
-"""A batch is sent at either: the server takes a thousand records and a mebibyte of JSON at once."""
-
-
 Filter = Annotated[str | None, typer.Option(help="A condition, like 'done == $d'.")]
 Var = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A value of the filter; repeatable.")]
 Sort = Annotated[str, typer.Option(help="Fields, like '-created_at,author.name'.")]
@@ -172,41 +168,33 @@ def delete(ctx: typer.Context, collection: Name, record_id: Id) -> None:
 
 
 @app.command("import")
-def import_(
+def import_(  # noqa: PLR0917  # Typer makes an option of each
     ctx: typer.Context,
     collection: Name,
-    file: Annotated[str, typer.Argument(help="JSON objects, one on each line: a file, or - for stdin.")],
+    file: Annotated[str, typer.Argument(help="NDJSON (a JSON object a line) or CSV, as export writes them; - is stdin.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", help="By the file's ending otherwise: .csv is CSV, any other NDJSON.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; tell what would happen.")] = False,
+    skip_errors: Annotated[bool, typer.Option("--skip-errors", help="Leave out lines with faults instead of stopping.")] = False,
+    from_line: Annotated[int, typer.Option(help="Go on from this line of the file.")] = 1,
 ) -> None:
-    """Make a record of each line, in batches that are stored whole or not at all."""
-    from baas_sdk import APIError
-
+    """Make a record of each line, a thousand at a time; exit code 1 when a line has a fault."""
     asked = Invocation.of(ctx)
-    done = 0
+    source = (line.encode() for line in sys.stdin) if file == "-" else Path(file)
     with asked.project_client() as client:
-        records = client.collection(collection)
-        try:
-            for batch in _batches(file):
-                done += len(records.create_many(batch))
-        except APIError:
-            asked.output.say(f"{done} records are stored; the batch after them failed, and nothing of it is stored.")
-            raise
-    asked.output.done(f"Made {done} records in {collection}.", {"collection": collection, "created": done})
-
-
-def _batches(file: str) -> "list[list[dict[str, object]]]":
-    """Read whole before the first is sent, so that a broken last line stops everything."""
-    import json
-
-    batches: list[list[dict[str, object]]] = [[]]
-    size = 0
-    for record in read_lines(file):
-        length = len(json.dumps(record))
-        if batches[-1] and (len(batches[-1]) == IMPORT_BATCH or size + length > IMPORT_BYTES):
-            batches.append([])
-            size = 0
-        batches[-1].append(record)
-        size += length
-    return [batch for batch in batches if batch]
+        report = client.collection(collection).import_(
+            source, format=form, dry_run=dry_run, skip_errors=skip_errors, from_line=from_line
+        )
+    for fault in report.errors:
+        asked.output.say(f"line {fault['line']} {fault['pointer'] or '(all of it)'}: {fault['message']} ({fault['code']})")
+    if "resume" in report:
+        asked.output.say(f"Stopped: nothing from line {report.resume} on is stored. Mend it, then --from-line {report.resume}.")
+    made = "Would make" if dry_run else "Made"
+    facts = {"collection": collection, "dry_run": dry_run, **report.dict()}
+    asked.output.done(f"{made} {report.created} records in {collection}; {report.failed} lines have faults.", facts)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 def _names(given: str) -> tuple[str, ...]:

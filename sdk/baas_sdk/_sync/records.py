@@ -1,21 +1,27 @@
 # Made from _async/records.py by sdk/unasync.py; change that one.
 """Records of one collection: what changes them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import httpx2
 
+from baas_sdk._sync.compat import blocking
+from baas_sdk._sync.files import pieces_of
 from baas_sdk._sync.paging import gone
-from baas_sdk._sync.reading import Reading
+from baas_sdk._sync.reading import Reading, Format
 from baas_sdk._sync.transport import Call, parsed
 from baas_sdk.changes import condition, identity, merged
 from baas_sdk.errors import APIError, Conflict, NotFound, PreconditionFailed
 from baas_sdk.filters import Filter, compile_filters
 from baas_sdk.ids import uuid7
-from baas_sdk.models import M, Upserted
+from baas_sdk.models import ImportReport, M, Progress, Upserted
 from baas_sdk.retry import Repeat
+from baas_sdk.sources import Source, examine
 from baas_sdk.wire import encode
+
+_IMPORT_S = 600.0
+"""How long a server may take for a file after all of it was sent."""
 
 
 class Collection(Reading[M]):
@@ -173,6 +179,41 @@ class Collection(Reading[M]):
         body = {"key": [key] if isinstance(key, str) else list(key), "items": list(items)}
         answer = self._transport.json("POST", f"{self._path}/upsert", body, repeat=Repeat.SAFE)
         return Upserted([self._read(item) for item in answer["items"]], answer["created"], answer["updated"])
+
+    def import_(
+        self,
+        source: Source,
+        *,
+        format: Format | None = None,  # noqa: A002  # the server's own word
+        dry_run: bool = False,
+        skip_errors: bool = False,
+        from_line: int = 1,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> ImportReport:
+        """Creates a record of each line of a file, NDJSON or CSV as `export_to` writes them, a thousand lines a transaction.
+
+        A line with a fault stops it before the thousand that it is among, or is left out with `skip_errors`; the report tells
+        each. `dry_run` writes nothing. Repeated after a break when the source can be read again: no line is written twice.
+
+        Raises:
+            Forbidden, NotAuthenticated: the create rule can never hold. TooLarge: the file is.
+            APIError: it was stopped on the way; `facts["report"]` says how far it came.
+        """
+        upload = blocking(examine, source)
+        csv = (format or ("csv" if (upload.name or "").lower().endswith(".csv") else "ndjson")) == "csv"
+        params = {"on_error": "skip"} if skip_errors else {}
+        length = {} if upload.size is None else {"Content-Length": str(upload.size)}
+        call = Call(
+            "POST",
+            f"{self._path}/import",
+            params={**params, "dry_run": "true" if dry_run else "false", "from_line": str(from_line)},
+            content=lambda: pieces_of(upload, on_progress),
+            headers={"Content-Type": "text/csv" if csv else "application/x-ndjson", **length},
+            repeat=Repeat.SAFE,
+            replays=upload.replays,
+            silence_s=_IMPORT_S,
+        )
+        return ImportReport(parsed(self._transport.send(call)))
 
     def _made(self, record_id: str, refusal: APIError) -> httpx2.Response | None:
         """The record, if the attempt whose answer was lost made it; its id alone when the caller may not view it."""
