@@ -104,6 +104,9 @@ def test_the_guide_to_the_client_can_be_followed(newcomer: tuple[Path, int]) -> 
     assert "Buy a lamp 10\n" in said
     assert "Buy a lamp 5 10\n" in said
     assert "Must be true or false" in said
+    assert "Sold\nNone left\nSend the lamp 1\n1 [(2, '/title')]\n" in said
+    assert "create 1 None\n" in said
+    assert "now 2\ncreate Lovely\nleave True\n" in said
     assert "Traceback" not in said
 
 
