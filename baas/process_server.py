@@ -19,7 +19,7 @@ import uvicorn
 
 from baas.base.settings import Settings
 from baas.infra.http.arrival import HeadLimits
-from baas.infra.http.protocol import Protocol
+from baas.infra.http.protocol import MAX_MESSAGE, Protocol
 from baas.infra.observe.lifecycle import Lifecycle
 from baas.infra.observe.log import Log
 
@@ -176,7 +176,9 @@ def _uvicorn(settings: Settings, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=partial(Protocol, limits=limits, header_timeout_s=settings.header_timeout_s),  # type: ignore[arg-type]
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,  # a window for each connection costs more memory than the connection
         lifespan="off",
         interface="asgi3",
         log_config=None,

@@ -34,6 +34,7 @@ from baas.features.projects.operators import Operators
 from baas.features.projects.service import Founder, Projects
 from baas.features.projects.sweeper import Sweeper
 from baas.features.realtime.api import RealtimeApi
+from baas.features.realtime.channels import Channels
 from baas.features.realtime.service import Realtime
 from baas.features.records.api import RecordsApi
 from baas.features.records.batch import BatchApi
@@ -156,7 +157,10 @@ async def open_server(
         realtime = _realtime(settings, db, rooms, lifecycle)
         await realtime.start()
         closing.push_async_callback(realtime.stop)
-        app = _app(settings, db, rooms, blobs, realtime, lifecycle=lifecycle, log=log, metrics=metrics)
+        channels = Channels(db, rooms.catalog, rooms.auth, Clock(), invalidations, signals)
+        await channels.start()
+        closing.push_async_callback(channels.stop)
+        app = _app(settings, db, rooms, blobs, RealtimeApi(realtime, channels), lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
 
 
@@ -217,7 +221,7 @@ def _app(
     db: Database,
     rooms: _Rooms,
     blobs: BlobStore,
-    realtime: Realtime,
+    realtime: RealtimeApi,
     *,
     lifecycle: Lifecycle,
     log: Log,
@@ -235,7 +239,7 @@ def _app(
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
         FilesApi(rooms.files, blobs),
-        RealtimeApi(realtime),
+        realtime,
         CollectionsApi(rooms.collections),
         RulesApi(rooms.rules, rooms.collections),
         HostingApi(rooms.hosting, settings),

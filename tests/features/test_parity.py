@@ -125,6 +125,8 @@ OTHER_DOORS = (
     f"GET {P}/sites/{{site}}/releases/{{release}}",
     f"GET {P}/.well-known/jwks.json",
     f"GET {P}/rules/lint",
+    f"GET {P}/channels",
+    f"GET {P}/realtime/socket",
     f"POST {P}/rules/explain",
     f"POST {P}/rules/test",
     "GET /v1/operators/me",
@@ -135,7 +137,7 @@ OTHER_DOORS = (
 # Doors that stay open: see below.
 STREAMS = {f"GET {P}/realtime", f"POST {P}/realtime"}
 # Doors that change something that is no record: they have tests of their own, by room.
-CHANGES = ("auth/", "users", "buckets", "collections", "sites", "keys", "settings", "operators/", "realtime/")
+CHANGES = ("auth/", "users", "buckets", "collections", "sites", "keys", "settings", "operators/", "realtime/", "channels")
 
 
 @dataclass

@@ -279,7 +279,7 @@ async def test_the_snapshot_and_the_stream_leave_no_hole(server_url: str, projec
         async with follow(server_url, project.name, [sub("notes", initial=True, filter="n < 7")]) as stream:
             await stopped.wait()
             listed = {one["id"]: one for one in await project.anonymous.list("notes", filter="n < 7", limit=500)}
-            await stream.until(lambda: stream.held["a"] == listed)
+            await stream.until(lambda: stream.held["a"] == listed, 30)
             return stream
 
     stopped = asyncio.Event()

@@ -8,28 +8,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from baas.base.errors import BadRequest, Unauthenticated
+from baas.base.errors import BadRequest, Fault, Invalid, Unauthenticated
 from baas.base.principal import Principal
 from baas.features.realtime.asked import subscriptions_by_body, subscriptions_by_text
-from baas.features.realtime.model import MAX_SUBSCRIPTIONS, TICKET_S, Subscription
+from baas.features.realtime.channels import Channels
+from baas.features.realtime.model import CHANNEL_ACTIONS, MAX_SUBSCRIPTIONS, TICKET_S, ChannelRules, Pattern, Subscription
 from baas.features.realtime.service import Realtime
+from baas.features.realtime.socket import SocketApp
 from baas.features.realtime.stream import Stream
 from baas.infra.http import params
-from baas.infra.http.answers import json_response
-from baas.infra.http.body import read_json_body
+from baas.infra.http.answers import json_response, no_content
+from baas.infra.http.body import read_json_body, read_object
 from baas.infra.http.context import Context
 from baas.infra.http.routes import ANYONE, Body, Endpoint
+from baas.infra.http.routes import scope as scope_policy
 from baas.infra.http.sse import send_events
 
 _PATH = "/v1/projects/{project}/realtime"
+_CHANNELS = "/v1/projects/{project}/channels"
+_MANAGE = scope_policy("schema")
 _MAX_BODY = 64 * 1024
 
 
 class RealtimeApi:
     """The table of the room's endpoints, and each of them."""
 
-    def __init__(self, realtime: Realtime) -> None:
-        self._realtime = realtime
+    def __init__(self, realtime: Realtime, channels: Channels) -> None:
+        self._realtime, self._channels = realtime, channels
 
     def routes(self) -> tuple[Endpoint, ...]:
         return (
@@ -67,6 +72,38 @@ class RealtimeApi:
                 tag="realtime",
                 responses={201: _TICKET},
             ),
+            Endpoint(
+                "GET",
+                f"{_PATH}/socket",
+                ANYONE,
+                "Follow lists and join channels by a WebSocket",
+                self.no_socket,
+                tag="realtime",
+                responses={101: None},
+                socket=SocketApp(self._realtime, self._channels),
+            ),
+            Endpoint(
+                "GET", _CHANNELS, _MANAGE, "List the rules of channels", self.channels, tag="realtime", responses={200: _ALL}
+            ),
+            Endpoint(
+                "PUT",
+                _CHANNELS + "/{pattern}",
+                _MANAGE,
+                "Set the rules of the channels of a pattern",
+                self.define,
+                tag="realtime",
+                request=_RULES,
+                responses={200: _CHANNEL},
+            ),
+            Endpoint(
+                "DELETE",
+                _CHANNELS + "/{pattern}",
+                _MANAGE,
+                "Remove the rules of a pattern",
+                self.undefine,
+                tag="realtime",
+                responses={204: None},
+            ),
         )
 
     async def follow(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +124,41 @@ class RealtimeApi:
         ticket = await self._realtime.ticket(context.project, credential)
         return json_response({"ticket": ticket, "expires_in": TICKET_S}, 201)
 
+    async def no_socket(self, request: Request) -> Response:
+        """Raises BadRequest: what asks for a WebSocket does not come here."""
+        raise BadRequest("This address is a WebSocket; connect with ws:// or wss://.", code="not_a_websocket")
+
+    async def channels(self, request: Request) -> Response:
+        """Every pattern of the project with its rules."""
+        found = await self._channels.definitions(Context.of(request).project)
+        return json_response({"items": [_shown(one) for one in found]})
+
+    async def define(self, request: Request) -> Response:
+        """Raises Invalid with every fault of the pattern and the rules."""
+        text, body = request.path_params["pattern"], await read_object(request, limit=_MAX_BODY)
+        faults = (
+            [] if Pattern.is_pattern(text) else [Fault("/pattern", "bad_name", "Parts are words or {names}, with : between.")]
+        )
+        faults += [Fault(f"/{name[:100]}", "unknown_key", "There is no such member here.") for name in body if name != "rules"]
+        rules = body.get("rules")
+        if not isinstance(rules, dict):
+            raise Invalid("The channel is not right.", errors=[*faults, Fault("/rules", "required", "This must be an object.")])
+        for name, value in rules.items():
+            if name not in CHANNEL_ACTIONS:
+                faults.append(Fault(f"/rules/{name[:100]}", "unknown_key", "There is no such key here."))
+            elif value is not None and not isinstance(value, str):
+                faults.append(Fault(f"/rules/{name}", "wrong_type", "Must be an expression or null."))
+        if faults:
+            raise Invalid("The channel is not right.", errors=faults)
+        made = ChannelRules(Pattern(text), {name: rules.get(name) for name in CHANNEL_ACTIONS})
+        await self._channels.define(Context.of(request).project, made)
+        return json_response(_shown(made))
+
+    async def undefine(self, request: Request) -> Response:
+        """Raises NotFound."""
+        await self._channels.undefine(Context.of(request).project, request.path_params["pattern"])
+        return no_content()
+
     async def _stream(self, scope: Scope, receive: Receive, send: Send, subscriptions: Sequence[Subscription]) -> None:
         context = Context.of(scope)
         principal, credential = await self._who(scope, context)
@@ -100,6 +172,10 @@ class RealtimeApi:
         if credential is not None:
             raise BadRequest("Give a ticket or a credential, not both.", code="bad_parameter", parameter="ticket")
         return await self._realtime.redeem(context.project, ticket)
+
+
+def _shown(rules: ChannelRules) -> Mapping[str, object]:
+    return {"pattern": rules.pattern.text, "rules": rules.rules}
 
 
 async def _until_gone(stream: Stream, receive: Receive, send: Send) -> None:
@@ -139,6 +215,16 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+_RULE = {"type": ["string", "null"], "description": "Over `auth`, the named parts and `name`; null is nobody."}
+_THREE = {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(CHANNEL_ACTIONS, _RULE)}
+_RULES = Body({"type": "object", "additionalProperties": False, "properties": {"rules": _THREE}})
+_ONE_CHANNEL = {
+    "type": "object",
+    "required": ["pattern", "rules"],
+    "properties": {"pattern": {"type": "string"}, "rules": _THREE},
+}
+_CHANNEL = Body(_ONE_CHANNEL)
+_ALL = Body({"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": _ONE_CHANNEL}}})
 _WHERE: Mapping[str, Mapping[str, object]] = {
     "since": {"type": "string", "description": "The `id` of the last event, or the `X-Feed-Cursor` of a list: go on from there."},
     "ticket": {"type": "string", "description": "In place of a credential, for clients that cannot send headers."},

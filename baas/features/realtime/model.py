@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
 
 from baas.base.errors import BadRequest
 from baas.engines.changes.log import Cursor
@@ -60,6 +63,70 @@ class Place(NamedTuple):
         if match is None:
             raise BadRequest("This is no cursor of a feed.", code="bad_cursor")
         return cls(Cursor.parse(match[1]), match[2])
+
+
+CHANNEL_ACTIONS = ("join", "send", "track")
+_PART = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAMED = re.compile(r"\{([a-z][a-z0-9_]{0,30})\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """`room:{id}`: parts between colons, each a fixed word or a name in braces that stands for any word."""
+
+    text: str
+
+    @staticmethod
+    def is_pattern(text: object) -> bool:
+        if not isinstance(text, str) or len(text) > 200:
+            return False
+        parts = text.split(":")
+        names = [match[1] for part in parts if (match := _NAMED.fullmatch(part))]
+        fits = all(_PART.fullmatch(part) or _NAMED.fullmatch(part) for part in parts)
+        return fits and len(parts) <= 8 and len(set(names)) == len(names) and "name" not in names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts with a name, as rules call them."""
+        return tuple(match[1] for part in self.text.split(":") if (match := _NAMED.fullmatch(part)))
+
+    @property
+    def rank(self) -> tuple[bool, ...]:
+        """Fixed words come before names, from the left."""
+        return tuple(part.startswith("{") for part in self.text.split(":"))
+
+    def parts_of(self, channel: str) -> Mapping[str, str] | None:
+        """What the names stand for in a channel; None when it is no channel of this pattern."""
+        mine, theirs = self.text.split(":"), channel.split(":")
+        if len(mine) != len(theirs) or not all(_PART.fullmatch(part) for part in theirs):
+            return None
+        found: dict[str, str] = {}
+        for part, word in zip(mine, theirs, strict=True):
+            if (match := _NAMED.fullmatch(part)) is not None:
+                found[match[1]] = word
+            elif part != word:
+                return None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRules:
+    """Who may `join`, `send` and `track` in the channels of a pattern; None is nobody but operators and keys."""
+
+    pattern: Pattern
+    rules: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Somebody who is there: the connection, the principal, and his state as JSON text."""
+
+    connection: UUID
+    who: str | None
+    state: str
+
+    def shown(self) -> Mapping[str, object]:
+        return {"connection": str(self.connection), "who": self.who, "state": msgspec.Raw(self.state.encode())}
 
 
 class Told(NamedTuple):

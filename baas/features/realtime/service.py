@@ -83,6 +83,10 @@ class Realtime:
         """How many clients follow anything on this server."""
         return sum(len(hub.followers) for hub in self._hubs.values())
 
+    async def principal(self, credential: str, project: Project) -> Principal:
+        """Whose credential it is. Raises Unauthenticated."""
+        return await self._authenticate(credential, project)
+
     # Tickets.
 
     async def ticket(self, project: Project, credential: str) -> str:

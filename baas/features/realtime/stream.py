@@ -62,7 +62,36 @@ class Stream:
         self._unsettled = False
         self.cut_off = False
 
-    # Before it runs.
+    # What is followed.
+
+    @property
+    def subscriptions(self) -> frozenset[str]:
+        """The ids of what is followed."""
+        return frozenset(self._watches)
+
+    async def add_more(self, subscriptions: Sequence[Subscription]) -> None:
+        """Follow more while it runs, all of it or nothing; the first time on from where the client was. Raises as `add`."""
+        if not self._watches and not self._resumed:
+            self._pos = max(self._pos, (await self._hub.head()).pos) if self._epoch == self._hub.cursor.epoch else self._pos
+        added = []
+        try:
+            for one in subscriptions:
+                await self.add(one)
+                added.append(one.id)
+        except BaasError as error:
+            for name in added:
+                self.remove(name)
+            error.facts["subscription"] = subscriptions[len(added)].id
+            raise
+        self._resumed = False
+        self._wake.set()
+
+    def remove(self, name: str) -> None:
+        """Follow this no more."""
+        watch = self._watches.pop(name, None)
+        if watch is not None and watch in self._beginning:
+            self._beginning.remove(watch)
+        self._interested()
 
     async def add(self, subscription: Subscription) -> None:
         """Raises what the list would be refused with."""
@@ -86,7 +115,7 @@ class Stream:
     def arrived(self, batch: Batch) -> None:
         if self.interest & batch.collections:
             self._wake.set()
-        elif self._pos == batch.after:
+        elif self._pos == batch.after and (self._watches or not self._resumed):
             self._pos = batch.last  # nothing in it for this client
 
     def look(self, now: float) -> None:
@@ -97,9 +126,13 @@ class Stream:
             return
         changes, size = self._hub.behind(self._pos, self.interest)
         if changes > MAX_QUEUE or size > MAX_QUEUE_BYTES or now - self._sending_since > _STUCK_S:
-            self.cut_off = True
-            if self._cut is not None:
-                self._cut.cancel()
+            self.cut()
+
+    def cut(self) -> None:
+        """The client does not take what is sent."""
+        self.cut_off = True
+        if self._cut is not None:
+            self._cut.cancel()
 
     def end(self, code: str, detail: str) -> None:
         self._say_last("closed", {"code": code, "detail": detail})
@@ -157,7 +190,7 @@ class Stream:
         if self._unsettled or self._generation != self._hub.generation:
             async for some in self._show_again():
                 yield some
-        while self._pos < self._hub.cursor.pos and self._last_word is None and self._generation == self._hub.generation:
+        while self._watches and self._pos < self._hub.cursor.pos and not self._interrupted() and not self._beginning:
             batch = self._hub.held(self._pos) or await self._hub.older(self._pos)
             if batch is None:
                 break
@@ -171,7 +204,10 @@ class Stream:
 
     def _more(self) -> bool:
         behind = self._pos < self._hub.cursor.pos and bool(self.interest)
-        return behind or self._generation != self._hub.generation or self._unsettled or self._last_word is not None
+        return behind or bool(self._beginning) or self._unsettled or self._interrupted()
+
+    def _interrupted(self) -> bool:
+        return self._last_word is not None or self._generation != self._hub.generation
 
     async def _begin(self) -> AsyncIterator[Sequence[Event]]:
         while self._beginning:
@@ -183,14 +219,14 @@ class Stream:
             except BaasError as error:
                 if watch.subscription.initial:
                     yield [self._ended(watch.subscription, error, whole=last)]
-                    del self._watches[watch.subscription.id]
+                    self._watches.pop(watch.subscription.id, None)
                     self._interested()
-                items = []
             else:
                 if watch.subscription.initial:
                     for some in self._snapshot(watch, items, whole=last):
                         yield some
-            del self._beginning[0]
+            if watch in self._beginning:
+                self._beginning.remove(watch)
 
     async def _show_again(self) -> AsyncIterator[Sequence[Event]]:
         """Other definitions, or a log with another beginning: read the place, then everything, under the rules of now."""
@@ -199,7 +235,10 @@ class Stream:
         waiting = list(self._watches)
         self._pos, self._epoch = cursor.pos, cursor.epoch
         await self._load_record(needed=any(watch.needs_auth for watch in self._watches.values()))
+        self._beginning.clear()
         for at, name in enumerate(waiting):
+            if name not in self._watches:
+                continue
             async for some in self._show_one_again(self._watches[name].subscription, last=at + 1 == len(waiting)):
                 yield some
         self._interested()
@@ -213,7 +252,7 @@ class Stream:
             raise
         except BaasError as error:
             watch = self._watches.pop(subscription.id)
-            for some in self._snapshot(watch, [], whole=last):
+            for some in self._snapshot(watch, [], whole=False):
                 yield some
             yield [self._ended(subscription, error, whole=last)]
             return
@@ -227,7 +266,7 @@ class Stream:
         if self.principal.kind == "user" and self._record is not None and self.principal.id in batch.records("users"):
             await self._load_record(needed=True)
         told: list[tuple[int, str, Told]] = []
-        for name, watch in self._watches.items():
+        for name, watch in tuple(self._watches.items()):
             if watch.concerns(batch):
                 told += [(one.pos, name, one) for one in await watch.told(batch, self._pos, self._facts())]
         if len(self._watches) > 1:

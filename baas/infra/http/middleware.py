@@ -7,6 +7,7 @@ Plain ASGI, one object per request; the data path pays a few microseconds. Error
 """
 
 import asyncio
+import contextlib
 import itertools
 import math
 import os
@@ -19,7 +20,16 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from baas.base.errors import BaasError, Misdirected, NotFound, RequestTimeout, TooManyRequests, Unauthenticated, Unavailable
+from baas.base.errors import (
+    BaasError,
+    Forbidden,
+    Misdirected,
+    NotFound,
+    RequestTimeout,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
@@ -173,7 +183,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await _no_socket(receive, send)
+            await self._socket(scope, receive, send)
             return
         started = time.perf_counter()
         exchange = _Exchange(receive, send, f"{self._id_prefix}-{next(self._id_number):x}", self._headers.api)
@@ -295,6 +305,57 @@ class Edge:
             return self._stream(key, self._router, scope, exchange)
         return self._work_on(key, scope, exchange)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket: the same steps, until it is accepted. What refuses it before is a problem, as for a request."""
+        await receive()
+        scope["method"] = "GET"
+        exchange = _Exchange(receive, _before_upgrade(send), f"{self._id_prefix}-{next(self._id_number):x}", self._headers.api)
+        try:
+            app = await self._socket_app(scope, exchange)
+        except Exception as error:
+            await self._answer_error(scope, exchange, error)
+            return
+        self._metrics.served(exchange.route, "GET", 101, 0.0)
+        try:
+            await app(scope, receive, send)
+        except Exception as error:
+            self._log.error("socket_failed", error=error, request_id=exchange.request_id, path=scope["path"])
+            with contextlib.suppress(Exception):
+                await send({"type": "websocket.close", "code": 1011, "reason": "internal"})
+
+    async def _socket_app(self, scope: Scope, exchange: _Exchange) -> ASGIApp:
+        head = exchange.head
+        read_head(scope, self._head_limits, head)
+        exchange.request_id = head.request_id or exchange.request_id
+        exchange.address = scope["client"][0] if scope.get("client") else ""
+        exchange.address, _ = self._proxies.client({**scope, "scheme": scope["scheme"].replace("ws", "http")}, head)
+        site = None
+        if head.host not in self._own_hosts:
+            bound = await self._site_of_host(head.host)
+            if bound is None:
+                raise Misdirected("This server does not answer for that host name.")
+            exchange.project, site = bound
+            scope = _on_project(scope, exchange.project)
+        self._rate.take(exchange.address, time.monotonic())
+        exchange.project = exchange.project or await self._project_of(scope["path"])
+        found = self._router.find("GET", scope["path"])
+        if exchange.project is None or found.endpoint.socket is None:
+            raise NotFound("There is nothing at this path.", code="no_route")
+        exchange.route = f"{found.endpoint.path} (socket)"
+        _check_origin(head, exchange.project)
+        scope["baas.context"] = Context(
+            exchange.request_id, ANONYMOUS, exchange.address, exchange.project, site, head.forwarded
+        )
+        socket = found.endpoint.socket
+        if site is None:
+            return socket
+        context = scope["baas.context"]
+
+        async def app(inner: Scope, receive: Receive, send: Send) -> None:
+            await socket({**inner, "baas.context": context}, receive, send)
+
+        return app
+
     async def _work_on(self, key: str, scope: Scope, exchange: _Exchange) -> None:
         if not self._work.try_enter(key):
             await self._wait_for(self._work, key)
@@ -377,9 +438,22 @@ class Edge:
         )
 
 
-async def _no_socket(receive: Receive, send: Send) -> None:
-    await receive()
-    await send({"type": "websocket.close", "code": 1008, "reason": "There is no socket here."})
+def _before_upgrade(send: Send) -> Send:
+    """An ordinary answer in place of the upgrade."""
+
+    async def answer(message: Message) -> None:
+        await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
+
+    return answer
+
+
+def _check_origin(head: Head, project: Project) -> None:
+    """Browsers open sockets to anywhere: a page may open one where it came from, and where the project lists it (W6)."""
+    origin = head.found.get(b"origin")
+    if origin is None or allowed_origin(project, origin):
+        return
+    if origin.partition(b"://")[2].lower() != head.found.get(b"host", b"").lower():
+        raise Forbidden("Pages of this origin may not connect; list it in the project's settings.", code="bad_origin")
 
 
 def _on_project(scope: Scope, project: Project) -> Scope:

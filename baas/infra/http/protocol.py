@@ -21,6 +21,9 @@ from baas.infra.http.arrival import ARRIVED, HeadLimits
 from baas.infra.http.cycle import Cycle
 from baas.infra.http.problem import parts
 
+MAX_MESSAGE = 64 * 1024
+"""Bytes of one message of a WebSocket."""
+_SOCKET = "/realtime/socket"
 _STATUS = {400: "Bad Request", 408: "Request Timeout", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
 # After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
 _LINGER_S = 2.0
@@ -51,6 +54,7 @@ class Protocol(HttpToolsProtocol):
         self._idle_bytes = 0  # received since anything was finished: an endless header or trailer
         self._refused_bytes: int | None = None  # received since the refusal
         self._resting_since = 0.0  # in the loop's time
+        self._upgrades = False  # this request becomes a WebSocket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -75,7 +79,10 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(BadRequest("This is no HTTP/1.1 request.", code="bad_http"))
         except httptools.HttpParserUpgrade:
-            pass  # answered as an ordinary request, as RFC 9110 7.8 allows: there is nothing to upgrade to
+            if self._upgrades:
+                self._unset_keepalive_if_required()
+                self.handle_websocket_upgrade()
+            # Else it is answered as an ordinary request, as RFC 9110 7.8 allows: there is nothing to upgrade to.
         else:
             self._watch()
 
@@ -111,6 +118,9 @@ class Protocol(HttpToolsProtocol):
         _check_border(self.headers, version, upgrade=self.parser.should_upgrade())
         _check_target(self.url, self.headers)
         self._fill_scope(version)
+        self._upgrades = self._is_socket()
+        if self._upgrades:
+            return
         before = cast(Cycle | None, self.cycle)
         self.cycle = self._new_cycle(version)
         if before is None or before.response_complete:
@@ -128,6 +138,15 @@ class Protocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = target.path
         scope["query_string"] = target.query or b""
+
+    def _is_socket(self) -> bool:
+        """Whether this request asks for a WebSocket where there may be one, and nothing before it is still being answered."""
+        if self.ws_protocol_class is None or not self.parser.should_upgrade() or self.pipeline:
+            return False
+        before = cast(Cycle | None, self.cycle)
+        wanted = any(name == b"upgrade" and value.lower() == b"websocket" for name, value in self.headers)
+        path: str = cast(dict[str, Any], self.scope)["path"]
+        return wanted and path.endswith(_SOCKET) and (before is None or before.response_complete)
 
     def _new_cycle(self, version: str) -> Cycle:
         return Cycle(
@@ -150,6 +169,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._idle_bytes = 0
+        if self._upgrades:
+            return
         cast(dict[str, Any], self.scope)[ARRIVED] = True
         super().on_message_complete()
 

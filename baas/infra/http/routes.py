@@ -93,6 +93,8 @@ class Endpoint:
     """The body is read or written in pieces by the room: it may take the upload time, and does not hold a place at work."""
     lasting: bool = False
     """The answer goes on until the client leaves. The room counts these itself: they hold no place and have no deadline."""
+    socket: ASGIApp | None = None
+    """What answers a WebSocket at this address; the policy is its own business, because the credential comes in a message."""
     page: bool = False
     """A document of our own, or a part of one: answered with the headers of pages, not with those of data."""
     vital: bool = False

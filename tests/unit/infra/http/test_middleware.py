@@ -764,7 +764,7 @@ async def test_a_room_may_set_its_own_header_and_gets_it_once() -> None:
 
 
 async def test_a_socket_is_refused_before_it_opens() -> None:
-    """There is none yet; the handshake is closed with a policy code (threat model W6)."""
+    """What a request would be refused for is answered in place of the upgrade (threat model W6)."""
     async with small_app() as app:
         sent: list[Any] = []
 
@@ -774,9 +774,11 @@ async def test_a_socket_is_refused_before_it_opens() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await app.edge({"type": "websocket", "path": "/v1/projects/app/realtime/socket", "headers": []}, receive, send)
+        scope = {"type": "websocket", "scheme": "ws", "path": "/v1/projects/app/realtime/socket", "query_string": b"", "headers": []}
+        await app.edge(scope, receive, send)
 
-    assert [("websocket.close", 1008)] == [(message["type"], message["code"]) for message in sent]
+    assert ["websocket.http.response.start", "websocket.http.response.body"] == [message["type"] for message in sent]
+    assert 400 == sent[0]["status"]
 
 
 # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

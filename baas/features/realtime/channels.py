@@ -1,0 +1,359 @@
+"""Channels: what clients say to each other, and who is there, under rules of the project. Nothing of it is kept.
+
+A message reaches who has joined on this server at once, and those on other servers by a notification; one that is lost is lost.
+Who is there stands in the database under a lease, which his server renews: when the server dies, it runs out.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID, uuid4
+
+import msgspec
+
+from baas.base.clock import Clock
+from baas.base.errors import BaasError, Fault, Forbidden, Invalid, NotFound, Unauthenticated
+from baas.base.principal import Principal
+from baas.base.project import Project
+from baas.engines.query.table import USERS, auth_type
+from baas.engines.query.text import Kept
+from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
+from baas.engines.schema.catalog import Catalog
+from baas.engines.schema.collection import Collection
+from baas.features.auth.service import Auth
+from baas.features.realtime import store
+from baas.features.realtime.model import MAX_QUEUE, MAX_QUEUE_BYTES, ChannelRules, Pattern, Present
+from baas.infra.db.listen import Invalidations, announce
+from baas.infra.db.pool import Database
+from baas.infra.db.signals import Signals
+
+MAX_DATA = 6_000
+"""Bytes of a message or a state: a notification holds eight thousand."""
+MAX_CHANNELS = 100
+_KIND = "channels"
+_SIGNAL, _PRESENCE = "say ", "who "
+_LOOK_S = 2.0
+LEASE_S = 10.0
+_STUCK_S = 30.0
+
+
+class Member:
+    """One connection in the channels. What waits for it is bounded; one that does not take it is cut off."""
+
+    def __init__(self, project: Project, principal: Principal, cut: Callable[[], None]) -> None:
+        self.id, self.project, self.principal = uuid4(), project, principal
+        self.joined: set[str] = set()
+        self.tracked: set[str] = set()
+        self.sending_since: float | None = None
+        self._waiting: list[str] = []
+        self._size = 0
+        self._came = asyncio.Event()
+        self._cut = cut
+
+    async def next(self) -> str:
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        text = self._waiting.pop(0)
+        self._size -= len(text)
+        return text
+
+    def hear(self, text: str) -> None:
+        self._waiting.append(text)
+        self._size += len(text)
+        if len(self._waiting) > MAX_QUEUE or self._size > MAX_QUEUE_BYTES:
+            self._cut()
+        self._came.set()
+
+    def look(self, now: float) -> None:
+        if self.sending_since is not None and now - self.sending_since > _STUCK_S:
+            self._cut()
+
+
+class _Room:
+    """One channel of one project on this server."""
+
+    def __init__(self) -> None:
+        self.members: dict[UUID, Member] = {}
+        self.present: Mapping[UUID, Present] = {}
+
+
+class Channels:
+    """`auth` gives the record of who asks, `signals` carries words to the other servers."""
+
+    def __init__(  # noqa: PLR0917  the parts of the server, made once
+        self, db: Database, catalog: Catalog, auth: Auth, clock: Clock, invalidations: Invalidations, signals: Signals
+    ) -> None:
+        self._db, self._catalog, self._auth, self._clock = db, catalog, auth, clock
+        self._invalidations, self._signals = invalidations, signals
+        self._rooms: dict[tuple[str, str], _Room] = {}
+        self._members: dict[UUID, Member] = {}
+        self._rules: dict[str, Sequence[ChannelRules]] = {}
+        self._checked: Kept[Rule] = Kept(1000)
+        self._server, self._numbers = str(uuid4()), itertools.count()
+        self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        invalidations.on(_KIND, lambda key: self._rules.pop(key, None))
+        signals.on_signal(self._heard)
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._watch_over())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # Definitions.
+
+    async def definitions(self, project: Project) -> Sequence[ChannelRules]:
+        """The patterns of the project, the most particular first."""
+        found = self._rules.get(project.key)
+        if found is None:
+            found = self._rules[project.key] = sorted(
+                await store.channel_rules(self._db, project.schema), key=lambda one: one.pattern.rank
+            )
+        return found
+
+    async def define(self, project: Project, rules: ChannelRules) -> None:
+        """Make a pattern, or give it other rules. Raises Invalid with every fault."""
+        faults: list[Fault] = []
+        collections = await self._catalog.collections(project)
+        for action, source in rules.rules.items():
+            if source is None:
+                continue
+            try:
+                check(source, _env(rules.pattern, action, collections))
+            except RuleError as error:
+                facts = error.as_dict()
+                faults.append(Fault(f"/rules/{action}", str(facts.pop("code")), str(facts.pop("message")), facts))
+        if faults:
+            raise Invalid("The channel is not right.", errors=faults)
+        async with self._db.transaction() as tx:
+            await store.save_channel_rules(tx, project.schema, rules)
+            await announce(tx, _KIND, project.key)
+        await self._invalidations.catch_up()
+
+    async def undefine(self, project: Project, pattern: str) -> None:
+        """Raises NotFound."""
+        async with self._db.transaction() as tx:
+            if not await store.drop_channel_rules(tx, project.schema, pattern):
+                raise NotFound("No such channel pattern.", code="channel_not_found")
+            await announce(tx, _KIND, project.key)
+        await self._invalidations.catch_up()
+
+    # Members.
+
+    def enter(self, project: Project, principal: Principal, cut: Callable[[], None]) -> Member:
+        """A connection, in no channel yet."""
+        member = Member(project, principal, cut)
+        self._members[member.id] = member
+        return member
+
+    async def join(self, member: Member, channel: str) -> list[Mapping[str, object]]:
+        """Hear what is said there; who is there now. Raises Forbidden, Unauthenticated (by the rule), Invalid over a limit."""
+        await self._admit(member, channel, "join")
+        if channel not in member.joined and len(member.joined) >= MAX_CHANNELS:
+            raise Invalid(f"One connection is in at most {MAX_CHANNELS} channels.", code="limit_exceeded", limit=MAX_CHANNELS)
+        member.joined.add(channel)
+        room = self._rooms.setdefault((member.project.key, channel), _Room())
+        room.members[member.id] = member
+        found = await store.present(self._db, member.project.schema, [channel])
+        room.present = found.get(channel, {})
+        return [one.shown() for one in room.present.values()]
+
+    async def leave(self, member: Member, channel: str) -> None:
+        """Hear no more, and be there no more."""
+        member.joined.discard(channel)
+        room = self._rooms.get((member.project.key, channel))
+        if room is not None:
+            room.members.pop(member.id, None)
+            if not room.members:
+                del self._rooms[member.project.key, channel]
+        if channel in member.tracked:
+            member.tracked.discard(channel)
+            await store.forget_present(self._db, member.project.schema, member.id, channel)
+            self._tell_presence(member.project, channel)
+
+    async def leave_all(self, member: Member) -> None:
+        self._members.pop(member.id, None)
+        for channel in tuple(member.joined):
+            with contextlib.suppress(BaasError):
+                await self.leave(member, channel)
+
+    async def send(self, member: Member, channel: str, event: str, data: object) -> None:
+        """Say something to everybody else who has joined. Raises as `join`."""
+        await self._admit(member, channel, "send")
+        if channel not in member.joined:
+            raise Forbidden("Join the channel first.", code="not_joined")
+        text = _ENCODE(
+            {"type": "message", "channel": channel, "event": event, "data": data, "from": _from(member.principal)}
+        ).decode()
+        if len(text.encode()) > MAX_DATA:
+            raise Invalid(f"A message has at most {MAX_DATA} bytes.", code="limit_exceeded", limit=MAX_DATA)
+        self._say(member.project.key, channel, text, but=member.id)
+        number = next(self._numbers)  # the same words twice are two messages
+        self._signals.send(f"{_SIGNAL}{self._server} {number} {json.dumps([member.project.key, channel])}\n{text}")
+
+    async def track(self, member: Member, channel: str, state: object) -> None:
+        """Be there for the others with a state; null ends it. Raises as `join`."""
+        await self._admit(member, channel, "track")
+        if channel not in member.joined:
+            raise Forbidden("Join the channel first.", code="not_joined")
+        if state is None:
+            member.tracked.discard(channel)
+            await store.forget_present(self._db, member.project.schema, member.id, channel)
+        else:
+            text = _ENCODE(state).decode()
+            if len(text.encode()) > MAX_DATA:
+                raise Invalid(f"A state has at most {MAX_DATA} bytes.", code="limit_exceeded", limit=MAX_DATA)
+            member.tracked.add(channel)
+            await store.keep_present(
+                self._db, member.project.schema, channel, Present(member.id, _from(member.principal), text), LEASE_S
+            )
+        self._tell_presence(member.project, channel)
+
+    # Rules.
+
+    async def _admit(self, member: Member, channel: str, action: str) -> None:
+        if await self._allowed(member, channel, action):
+            return
+        if member.principal.kind == "anonymous":
+            raise Unauthenticated("This channel is not for anonymous callers.")
+        raise Forbidden("The rule of the channel says no.", code="rule_denied", action=action)
+
+    async def _allowed(self, member: Member, channel: str, action: str) -> bool:
+        principal = member.principal
+        for one in await self.definitions(member.project):
+            parts = one.pattern.parts_of(channel)
+            if parts is None:
+                continue
+            if principal.privileged:
+                return principal.may("records")
+            source = one.rules.get(action)
+            if source is None:
+                return False
+            rule = await self._rule(member.project, one.pattern, action, source)
+            facts = Facts(await self._facts(member.project, principal, rule), self._clock.now(), action, "realtime")
+            return rule.evaluate(facts, record={**parts, "name": channel}) is True
+        return False
+
+    async def _rule(self, project: Project, pattern: Pattern, action: str, source: str) -> Rule:
+        """The checked rule; a field of `users` that it names may be gone by now, then nobody is let in."""
+        collections = await self._catalog.collections(project)
+        key = (project.key, pattern.text, action, source, collections[USERS].version)
+        try:
+            return self._checked.get(key, lambda: check(source, _env(pattern, action, collections)))
+        except RuleError:
+            raise Forbidden("The rule of the channel cannot be judged any more.", code="rule_denied", action=action) from None
+
+    async def _facts(self, project: Project, principal: Principal, rule: Rule) -> Mapping[str, object] | None:
+        if principal.kind != "user":
+            return None
+        found: dict[str, object] = {}
+        if rule.needs_auth_record:
+            record = await self._auth.record(project, UUID(principal.id))
+            if record is None:
+                raise Unauthenticated("The account of this credential is gone.", code="bad_token")
+            found.update(record)
+        return {**found, "id": principal.id, "collection": "users", "claims": principal.claims}
+
+    # Words between servers, and who is there.
+
+    def _say(self, key: str, channel: str, text: str, *, but: UUID | None = None) -> None:
+        room = self._rooms.get((key, channel))
+        if room is not None:
+            for member in tuple(room.members.values()):
+                if member.id != but:
+                    member.hear(text)
+
+    def _tell_presence(self, project: Project, channel: str) -> None:
+        self._hurry.set()
+        self._signals.send(f"{_PRESENCE}{self._server} {json.dumps([project.key, channel])}")
+
+    def _heard(self, text: str) -> None:
+        if text.startswith(_SIGNAL):
+            head, _, body = text.partition("\n")
+            _, server, _, place = head.split(" ", 3)
+            if server != self._server:
+                key, channel = json.loads(place)
+                self._say(key, channel, body)
+        elif text.startswith(_PRESENCE):
+            _, server, place = text.split(" ", 2)
+            if server != self._server and tuple(json.loads(place)) in self._rooms:
+                self._hurry.set()
+
+    async def _watch_over(self) -> None:
+        """Renew leases, tell who came and went, and look whether those who have joined still may."""
+        renewed = 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), _LOOK_S)
+            self._hurry.clear()
+            now = time.monotonic()
+            for member in tuple(self._members.values()):
+                member.look(now)
+            # Whatever it was, it must not end this task: the end of access hangs on it.
+            with contextlib.suppress(BaasError):
+                if now - renewed >= _LOOK_S:
+                    renewed = now
+                    await self._renew()
+                    await self._check_access()
+                await self._look_who_is_there()
+
+    async def _renew(self) -> None:
+        by_schema: dict[str, list[UUID]] = {}
+        for member in self._members.values():
+            if member.tracked:
+                by_schema.setdefault(member.project.schema, []).append(member.id)
+        for schema, ids in by_schema.items():
+            await store.renew_present(self._db, schema, ids, LEASE_S)
+
+    async def _check_access(self) -> None:
+        for member in tuple(self._members.values()):
+            for channel in tuple(member.joined):
+                try:
+                    allowed = await self._allowed(member, channel, "join")
+                except (Unauthenticated, Forbidden):
+                    allowed = False
+                if not allowed:
+                    await self.leave(member, channel)
+                    member.hear(_ENCODE({"type": "left", "channel": channel, "code": "rule_denied"}).decode())
+
+    async def _look_who_is_there(self) -> None:
+        by_project: dict[str, tuple[Project, list[str]]] = {}
+        for (key, channel), room in self._rooms.items():
+            member = next(iter(room.members.values()), None)
+            if member is not None:
+                by_project.setdefault(key, (member.project, []))[1].append(channel)
+        for key, (project, channels) in by_project.items():
+            found = await store.present(self._db, project.schema, channels)
+            for channel in channels:
+                self._tell_difference(key, channel, found.get(channel, {}))
+
+    def _tell_difference(self, key: str, channel: str, now: Mapping[UUID, Present]) -> None:
+        room = self._rooms.get((key, channel))
+        if room is None:
+            return
+        joined = [one.shown() for id_, one in now.items() if room.present.get(id_) != one]
+        left = [one.shown() for id_, one in room.present.items() if id_ not in now]
+        room.present = now
+        if joined or left:
+            self._say(key, channel, _ENCODE({"type": "presence", "channel": channel, "joined": joined, "left": left}).decode())
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_ENCODE = _encoder.encode
+
+
+def _from(principal: Principal) -> str | None:
+    return f"{principal.kind}:{principal.id}" if principal.id else None
+
+
+def _env(pattern: Pattern, action: str, collections: Mapping[str, Collection]) -> Env:
+    """A rule names the parts of the channel, the whole as `name`, and `auth`; it enters no collection."""
+    row = RowType({name: RowField("string", nullable=False) for name in (*pattern.names, "name")})
+    return Env(action, record=row, auth=auth_type(collections), bare="record")

@@ -1,0 +1,207 @@
+"""A WebSocket: the same subscriptions as a stream of events, and channels. One JSON object a message, both ways.
+
+The first message is `{"type": "auth", "token": …, "since": …}`, both optional; the same type later renews the token in place.
+Every message may have a `ref`, which its answer (`ok` or `error`) repeats. Closed with 4000 + the status of the problem, 1012
+when the server restarts.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+
+from starlette.types import Receive, Scope, Send
+
+from baas.base.errors import BaasError, BadRequest, Fault, Forbidden, Invalid, RequestTimeout, TooManyRequests
+from baas.base.principal import ANONYMOUS
+from baas.base.strict_json import loads
+from baas.features.realtime.asked import subscriptions
+from baas.features.realtime.channels import Channels, Member
+from baas.features.realtime.model import MAX_SUBSCRIPTIONS
+from baas.features.realtime.service import Realtime
+from baas.features.realtime.stream import Stream
+from baas.infra.http.answers import encode
+from baas.infra.http.context import Context
+from baas.infra.http.sse import Event
+
+_FIRST_S = 10.0
+_PER_S, _BURST = 50.0, 100.0
+_RESTART = 1012
+
+
+class _Left(Exception):
+    """The client has closed the connection."""
+
+
+class SocketApp:
+    """One conversation for each connection."""
+
+    def __init__(self, realtime: Realtime, channels: Channels) -> None:
+        self._realtime, self._channels = realtime, channels
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        talk = _Talk(self._realtime, self._channels, Context.of(scope), receive, send)
+        with contextlib.suppress(_Left):
+            try:
+                await talk.run()
+            except BaasError as error:
+                cursor = {"cursor": error.facts["cursor"]} if "cursor" in error.facts else {}
+                await talk.say({"type": "closed", "code": error.code, "detail": error.detail, **cursor})
+                await send({"type": "websocket.close", "code": 4000 + error.status, "reason": error.code})
+
+
+class _Talk:
+    def __init__(self, realtime: Realtime, channels: Channels, context: Context, receive: Receive, send: Send) -> None:
+        self._realtime, self._channels, self._context = realtime, channels, context
+        self._receive, self._send = receive, send
+        self._tokens, self._refilled = _BURST, time.monotonic()
+
+    async def run(self) -> None:
+        """Raises BaasError for what ends the conversation."""
+        project = self._context.project
+        try:
+            first = await asyncio.wait_for(self._next(), _FIRST_S)
+        except TimeoutError:
+            raise RequestTimeout("The first message did not come in time.", code="slow_auth") from None
+        if first.get("type") != "auth":
+            raise BadRequest('The first message is {"type": "auth", "token": …}.', code="bad_message")
+        token, since = _maybe_text(first, "token"), _maybe_text(first, "since")
+        principal = ANONYMOUS if token is None else await self._realtime.principal(token, project)
+        async with self._realtime.open(project, principal, token, (), since) as stream:
+            member = self._channels.enter(project, principal, stream.cut)
+            tasks = [
+                asyncio.ensure_future(one)
+                for one in (self._tell(stream), self._listen(stream, member), self._pass_on(stream, member))
+            ]
+            try:
+                await self._answer(first, {})
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._channels.leave_all(member)
+
+    # Out.
+
+    async def say(self, message: Mapping[str, object]) -> None:
+        await self._send({"type": "websocket.send", "text": encode(message).decode()})
+
+    async def _tell(self, stream: Stream) -> None:
+        """What the subscriptions show, until the stream ends."""
+        async for events in stream.events():
+            for event in events:
+                await self._send({"type": "websocket.send", "text": _text(event)})
+                if event.name in ("reconnect", "closed"):
+                    code = _RESTART if event.name == "reconnect" else 4401
+                    await self._send({"type": "websocket.close", "code": code, "reason": event.name})
+
+    async def _pass_on(self, stream: Stream, member: Member) -> None:
+        """What is said in the channels."""
+        while True:
+            text = await member.next()
+            member.sending_since = time.monotonic()
+            await self._send({"type": "websocket.send", "text": text})
+            member.sending_since = None
+
+    # In.
+
+    async def _listen(self, stream: Stream, member: Member) -> None:
+        while True:
+            message: Mapping[str, object] = {}
+            try:
+                message = await self._next()
+                self._count()
+                await self._answer(message, await self._do(message, stream, member))
+            except BaasError as error:
+                errors = [{"pointer": one.pointer, "code": one.code, "message": one.message} for one in error.errors]
+                problem = {"status": error.status, "code": error.code, "detail": error.detail, **error.facts}
+                ref = {"ref": message["ref"]} if "ref" in message else {}
+                await self.say({"type": "error", **ref, **problem, **({"errors": errors} if errors else {})})
+
+    async def _do(self, message: Mapping[str, object], stream: Stream, member: Member) -> Mapping[str, object]:
+        match message.get("type"):
+            case "ping":
+                return {}
+            case "auth":
+                await self._renew(message, stream)
+                return {}
+            case "subscribe":
+                wanted = subscriptions(message.get("subscriptions"), "/subscriptions")
+                if len(stream.subscriptions | {one.id for one in wanted}) > MAX_SUBSCRIPTIONS:
+                    raise Invalid(f"One connection follows at most {MAX_SUBSCRIPTIONS} lists.", code="limit_exceeded")
+                await stream.add_more(wanted)
+                return {}
+            case "unsubscribe":
+                stream.remove(_text_of(message, "id"))
+                return {}
+            case "join":
+                return {"presence": await self._channels.join(member, _text_of(message, "channel"))}
+            case "leave":
+                await self._channels.leave(member, _text_of(message, "channel"))
+                return {}
+            case "send":
+                event = _maybe_text(message, "event") or "message"
+                await self._channels.send(member, _text_of(message, "channel"), event, message.get("data"))
+                return {}
+            case "track":
+                await self._channels.track(member, _text_of(message, "channel"), message.get("state"))
+                return {}
+        raise BadRequest("There is no such type of message.", code="bad_message")
+
+    async def _renew(self, message: Mapping[str, object], stream: Stream) -> None:
+        """Another token of the same account takes the place of the one before."""
+        token = _text_of(message, "token")
+        principal = await self._realtime.principal(token, self._context.project)
+        if (principal.kind, principal.id) != (stream.principal.kind, stream.principal.id):
+            raise Forbidden("The token is of another account; open another connection.", code="other_account")
+        stream.credential = token
+
+    async def _answer(self, message: Mapping[str, object], more: Mapping[str, object]) -> None:
+        ref = {"ref": message["ref"]} if "ref" in message else {}
+        if ref or more:
+            await self.say({"type": "ok", **ref, **more})
+
+    async def _next(self) -> Mapping[str, object]:
+        """Raises BadRequest for what is no JSON object; the connection stays."""
+        arrived = await self._receive()
+        if arrived["type"] == "websocket.disconnect":
+            raise _Left
+        text = arrived.get("text")
+        if text is None:
+            raise BadRequest("Messages are text.", code="bad_message")
+        value = loads(text.encode("utf-8", "surrogatepass"))
+        if not isinstance(value, dict):
+            raise BadRequest("A message is a JSON object.", code="bad_message")
+        return value
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._tokens = min(_BURST, self._tokens + (now - self._refilled) * _PER_S)
+        self._refilled = now
+        if self._tokens < 1:
+            raise TooManyRequests("Too many messages.", retry_after_s=1)
+        self._tokens -= 1
+
+
+def _text(event: Event) -> str:
+    head = encode({"type": event.name, "id": event.id})
+    rest = event.data[1:]
+    return (head[:-1] + (b"," if rest != b"}" else b"") + rest).decode()
+
+
+def _text_of(message: Mapping[str, object], name: str) -> str:
+    found = _maybe_text(message, name)
+    if found is None:
+        raise Invalid("The message is wrong.", errors=[Fault(f"/{name}", "required", "Must be a text.")])
+    return found
+
+
+def _maybe_text(message: Mapping[str, object], name: str) -> str | None:
+    found = message.get(name)
+    if found is not None and not isinstance(found, str):
+        raise Invalid("The message is wrong.", errors=[Fault(f"/{name}", "wrong_type", "Must be a text.")])
+    return found
