@@ -12,6 +12,7 @@ from baas_sdk import (
     AsyncClient,
     AsyncSubscription,
     ConfigError,
+    Conflict,
     F,
     Invalid,
     PreconditionFailed,
@@ -208,3 +209,12 @@ async def test_a_file_is_imported_once(twin: Twin, items: Any, tmp_path: Path) -
     assert (0, 1, 1) == (stopped.created, stopped.failed, stopped.resume)
     assert [(2, "/stock")] == [(fault["line"], fault["pointer"]) for fault in skipped.errors]
     assert 8 == await twin(items.count)
+
+
+async def test_many_are_changed_or_none(twin: Twin, items: Any) -> None:  # noqa: F811  the fixture
+    await twin(lambda: items.create_many([{"stock": n} for n in range(6)]))
+    with pytest.raises(Conflict):
+        await twin(lambda: items.update_many({"stock": 0}, filter=F.stock > 1, max_affected=2))
+    assert 4 == await twin(lambda: items.update_many({"stock": inc(10)}, filter=F.stock > 1, max_affected=4))
+    assert 2 == await twin(lambda: items.delete_many(filter="stock < $n", vars={"n": 10}, max_affected=10))
+    assert [12, 13, 14, 15] == [item.stock for item in await twin(lambda: items.iter(sort="stock"))]
