@@ -1,14 +1,16 @@
 """A batch is one transaction: all of it or nothing, each operation under the rules of the single call (threat model P3, I11)."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from baas.base.ids import uuid7
-from baas.server import Server
+from baas.server import Server, open_server
 from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.settings import settings_for_tests
 
 OPEN = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
 
@@ -291,3 +293,21 @@ async def test_changes_of_a_batch_are_in_the_log_together(shop: ProjectUnderTest
     changes = await server.feed.read(project, before)
     assert [one.after["title"] for one in changes if one.after] == ["b", "c"]
     assert {one.request_id for one in changes} == {answer.headers["x-request-id"]}
+
+
+async def test_operations_count_as_calls(empty_url: str, tmp_path: Path) -> None:
+    """Or a batch would be a way around the rate limit (threat model I11)."""
+    async with open_server(settings_for_tests(tmp_path, api_per_address=60), empty_url) as server:
+        await server.operators.create("operator@example.com", "operator password")
+        transport = httpx2.ASGITransport(server.app, client=("127.0.0.1", 40000), raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+            body = {"email": "operator@example.com", "password": "operator password"}
+            token = (await http.post("/v1/operators/sign-in", json=body)).json()["token"]
+            caller = Caller(http, "/v1/projects/shop", token)
+            assert (await caller.post("/v1/projects", json={"name": "shop"})).status_code == 201
+            fields = [{"name": "title", "type": "text"}]
+            assert (await caller.post("collections", json={"name": "orders", "fields": fields})).status_code == 201
+            answers = [await batch(caller, *[op("POST", "orders/records", {})] * 40) for _ in range(2)]
+
+    assert [one.status_code for one in answers] == [200, 429]
+    assert answers[1].json()["code"] == "rate_limited"

@@ -11,6 +11,12 @@ _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(?::[a-z]+)?\}")
 _PROBLEM_TYPE = "application/problem+json"
 
 _TEXT: Json = {"type": "string"}
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "description": "The same call again with the same key, within 24 hours, has no second effect and gets the first answer.",
+}
 PROBLEM: Json = {
     "type": "object",
     "description": "RFC 9457. `code` is stable and never reused; `request_id` finds the entry in the server's log.",
@@ -97,7 +103,7 @@ def operation(endpoint: Endpoint, path: str) -> Json:
         "x-policy": policy_in_words(endpoint.policy),
         "responses": _responses(endpoint),
     }
-    parameters = [*_path_parameters(path), *_query_parameters(endpoint.query)]
+    parameters = [*_path_parameters(path), *_query_parameters(endpoint.query), *([_IDEMPOTENCY_KEY] if endpoint.once else [])]
     if parameters:
         shown["parameters"] = parameters
     if endpoint.request is not None:
