@@ -11,16 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from baas.base.project import Project, ProjectSettings
-from baas.engines.changes.log import Cursor
-from baas.engines.changes.reader import Feed
-from baas.infra.db.pool import Database
-from baas.infra.db.sql import ident, sql
-from tests.support.feeds import follow_through_faults, replay, stored
+from tests.support.feeds import beginning, follow_through_faults, replay
 from tests.support.linearizable import Call, State, order_of
 from tests.support.rig import Client, Crowd, Record, Rig, report, under_faults
 
@@ -232,12 +226,12 @@ def test_the_feed_makes_the_tables(killable: Rig, seed: int, kills: int, record_
         acknowledged[f"{answer.status // 100}xx"] += 1
         return answer.status < 300
 
-    project, start, base = asyncio.run(_beginning(killable, f"teams{tag}", f"cards{tag}"))
+    project, start, base = asyncio.run(beginning(killable, f"teams{tag}", f"cards{tag}"))
     with follow_through_faults(killable, project, start) as reader:
         steps = [_as(killable, token, work) for token in tokens]
         crowd = under_faults(killable, steps, [killable.kill_server] * kills, seed, 30)
     changes = reader.changes
-    tables = asyncio.run(_tables(killable, project, f"teams{tag}", f"cards{tag}"))
+    _, _, tables = asyncio.run(beginning(killable, f"teams{tag}", f"cards{tag}"))
 
     assert [one.pos for one in changes] == list(range(start.pos + 1, start.pos + 1 + len(changes)))
     assert len({one.seq for one in changes}) == len(changes)
@@ -260,26 +254,6 @@ def _as(rig: Rig, token: str, work: Callable[[Client, random.Random], bool]) -> 
         return work(own[0], chance)
 
     return act
-
-
-async def _beginning(rig: Rig, *collections: str) -> tuple[Project, Cursor, dict[tuple[str, str], Any]]:
-    db = await Database.connect(rig.database_url(), size=2)
-    row = await db.fetch_row(sql("select id, schema from baas.projects where name = 'bank'"))
-    assert row is not None
-    project = Project(UUID(str(row["id"])), "bank", row["schema"], ProjectSettings())
-    start = await Feed(db).head(project)
-    base = await stored(db, project, *collections)
-    await db.close()
-    return project, start, base
-
-
-async def _tables(rig: Rig, project: Project, *collections: str) -> dict[tuple[str, str], Any]:
-    db = await Database.connect(rig.database_url(), size=2)
-    try:
-        assert 0 == await db.fetch_value(sql("select count(*) from {}", ident(project.schema, "_change_pending")))
-        return await stored(db, project, *collections)
-    finally:
-        await db.close()
 
 
 def _median_and_most(rig: Rig, kills: int) -> tuple[float, float]:

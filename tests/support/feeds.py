@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from baas.base.errors import BaasError
-from baas.base.project import Project
+from baas.base.project import Project, ProjectSettings
 from baas.engines.changes.log import Change, Cursor
 from baas.engines.changes.reader import Feed
 from baas.infra.db.embedded.faults import ClusterFault
@@ -44,10 +45,23 @@ async def stored(db: Database, project: Project, *collections: str) -> Rows:
     return found
 
 
+async def beginning(rig: Rig, *collections: str) -> tuple[Project, Cursor, Rows]:
+    """The rig's project, the cursor of now, and what is in the tables; nothing is pending."""
+    db = await Database.connect(rig.database_url(), size=2)
+    try:
+        row = await db.fetch_row(sql("select id, schema from baas.projects where name = 'bank'"))
+        assert row is not None
+        project = Project(UUID(str(row["id"])), "bank", row["schema"], ProjectSettings())
+        return project, await Feed(db).head(project), await stored(db, project, *collections)
+    finally:
+        await db.close()
+
+
 class Reader:
     """Follows with a connection of its own, which it makes anew when it breaks, as another server would."""
 
-    def __init__(self, rig: Rig, project: Project, after: Cursor) -> None:
+    def __init__(self, rig: Rig, project: Project, after: Cursor, nap_s: float, step: int) -> None:
+        self._nap_s, self._step = nap_s, step
         self._rig, self._project, self._after = rig, project, after
         self._done = threading.Event()
         self.changes: list[Change] = []
@@ -77,12 +91,13 @@ class Reader:
         heard = time.monotonic()
         while True:
             done = self._done.is_set()
-            found = await feed.read(self._project, self._after, 50)
+            found = await feed.read(self._project, self._after, self._step)
             if found:
                 self.changes += found
                 self._after = Cursor(self._after.epoch, found[-1].pos)
                 self.longest_silence_s = max(self.longest_silence_s, round(time.monotonic() - heard, 3))
                 heard = time.monotonic()
+                await asyncio.sleep(self._nap_s)
             elif done:
                 return
             else:
@@ -90,9 +105,9 @@ class Reader:
 
 
 @contextmanager
-def follow_through_faults(rig: Rig, project: Project, after: Cursor) -> Iterator[Reader]:
-    """A reader beside the block, in a thread of its own; at the end it has read everything."""
-    reader = Reader(rig, project, after)
+def follow_through_faults(rig: Rig, project: Project, after: Cursor, *, nap_s: float = 0, step: int = 50) -> Iterator[Reader]:
+    """A reader beside the block, in a thread of its own; at the end it has read everything. It naps after each `step`."""
+    reader = Reader(rig, project, after, nap_s, step)
     failed: list[BaseException] = []
 
     def run() -> None:

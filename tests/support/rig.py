@@ -146,6 +146,10 @@ class Rig:
         """As the server reaches it; good while it runs."""
         return Cluster.of_running_server(self.data).url()
 
+    def superuser_url(self) -> str:
+        """Of another database on the same PostgreSQL."""
+        return Cluster.of_running_server(self.data).superuser_url()
+
     def kill_server(self) -> None:
         """`kill -9`, and start it again. Its PostgreSQL dies with it."""
         self.server.stop(signal.SIGKILL)
