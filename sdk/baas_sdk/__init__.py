@@ -1,12 +1,14 @@
 """The client of the baas platform: `Client` and `AsyncClient`, with the same names and `await` as the only difference."""
 
 from baas_sdk._async.batch import AsyncBatch
+from baas_sdk._async.channels import AsyncChannel
 from baas_sdk._async.client import AsyncClient
 from baas_sdk._async.files import AsyncBucket, AsyncDownload
 from baas_sdk._async.reading import AsyncExport
 from baas_sdk._async.realtime import AsyncSubscription
 from baas_sdk._async.records import AsyncCollection
 from baas_sdk._sync.batch import Batch
+from baas_sdk._sync.channels import Channel
 from baas_sdk._sync.client import Client
 from baas_sdk._sync.files import Bucket, Download
 from baas_sdk._sync.reading import Export
@@ -54,12 +56,14 @@ from baas_sdk.models import (
 from baas_sdk.operators import add, append, at_least, at_most, inc, now, remove, unset
 from baas_sdk.planned import Planned
 from baas_sdk.stores import FileStore, MemoryStore, Store
+from baas_sdk.talk import Message
 
 __version__ = "0.1.0"
 __all__ = [
     "APIError",
     "AsyncBatch",
     "AsyncBucket",
+    "AsyncChannel",
     "AsyncClient",
     "AsyncCollection",
     "AsyncDownload",
@@ -69,6 +73,7 @@ __all__ = [
     "BadRequest",
     "Batch",
     "Bucket",
+    "Channel",
     "Client",
     "Collection",
     "ConfigError",
@@ -91,6 +96,7 @@ __all__ = [
     "ImportReport",
     "Invalid",
     "MemoryStore",
+    "Message",
     "Model",
     "NotAuthenticated",
     "NotFound",

@@ -10,6 +10,7 @@ import httpx2
 from baas_sdk._async.admin import AsyncBuckets, AsyncCollections, AsyncKeys, AsyncOperators, AsyncProjects, AsyncSettings
 from baas_sdk._async.auth import AsyncAuth, AsyncUsers
 from baas_sdk._async.batch import AsyncBatch
+from baas_sdk._async.channels import AsyncChannel
 from baas_sdk._async.credentials import AsyncCredentials
 from baas_sdk._async.files import AsyncBucket
 from baas_sdk._async.records import AsyncCollection
@@ -92,6 +93,10 @@ class AsyncClient:
     def batch(self) -> AsyncBatch:
         """Several writes as one: `async with client.batch() as batch:` sends them at the end of the block, all or none."""
         return AsyncBatch(self._transport)
+
+    def channel(self, name: str) -> AsyncChannel:
+        """What clients say to each other, and who is there: `async with client.channel("room:1")`. Needs `baas-sdk[ws]`."""
+        return AsyncChannel(self._transport, name)
 
     def bucket(self, name: str) -> AsyncBucket:
         """The files of a bucket."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+from baas_sdk.errors import ConfigError, ConnectionFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,3 +46,49 @@ def _look(flight: "asyncio.Task[None]") -> None:
     """Marks the outcome as seen; those who waited got it, and without them nobody would have asked."""
     with contextlib.suppress(asyncio.CancelledError):
         flight.exception()
+
+
+class AsyncLine:
+    """A WebSocket of texts. Needs the package `websockets`: `pip install baas-sdk[ws]`."""
+
+    def __init__(self) -> None:
+        self._socket: Any = None
+
+    async def open(self, address: str, timeout_s: float) -> None:
+        """Connects.
+
+        Raises:
+            ConnectionFailed: nobody answers, or no WebSocket. ConfigError: the package is missing.
+        """
+        try:
+            from websockets.asyncio.client import connect
+        except ImportError as error:
+            raise ConfigError("Channels need the package websockets: pip install 'baas-sdk[ws]'.") from error
+        with _broken():
+            self._socket = await connect(address, open_timeout=timeout_s)
+
+    async def send(self, text: str) -> None:
+        """One text."""
+        with _broken():
+            await self._socket.send(text)
+
+    async def receive(self) -> str:
+        """The next text; waits for it."""
+        with _broken():
+            return str(await self._socket.recv())
+
+    async def aclose(self) -> None:
+        """Ends it."""
+        with contextlib.suppress(ConnectionFailed), _broken():
+            await self._socket.close()
+
+
+@contextlib.contextmanager
+def _broken() -> Iterator[None]:
+    """The errors of a line as ours."""
+    from websockets.exceptions import WebSocketException
+
+    try:
+        yield
+    except (WebSocketException, OSError, EOFError) as error:
+        raise ConnectionFailed(f"The line is broken: {error}") from error

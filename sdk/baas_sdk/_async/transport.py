@@ -88,6 +88,10 @@ class AsyncTransport:
         finally:
             await response.aclose()
 
+    async def token(self) -> str | None:
+        """The credential to show now, renewed when it ends soon; None for an anonymous caller."""
+        return await self.credentials.token(self._exchange)
+
     async def renew(self, stale: str) -> bool:
         """Renews the session that `stale` is the access token of; whether there is a newer one now.
 

@@ -11,6 +11,7 @@ import httpx2
 from baas_sdk._sync.admin import Buckets, Collections, Keys, Operators, Projects, Settings
 from baas_sdk._sync.auth import Auth, Users
 from baas_sdk._sync.batch import Batch
+from baas_sdk._sync.channels import Channel
 from baas_sdk._sync.credentials import Credentials
 from baas_sdk._sync.files import Bucket
 from baas_sdk._sync.records import Collection
@@ -93,6 +94,10 @@ class Client:
     def batch(self) -> Batch:
         """Several writes as one: `with client.batch() as batch:` sends them at the end of the block, all or none."""
         return Batch(self._transport)
+
+    def channel(self, name: str) -> Channel:
+        """What clients say to each other, and who is there: `with client.channel("room:1")`. Needs `baas-sdk[ws]`."""
+        return Channel(self._transport, name)
 
     def bucket(self, name: str) -> Bucket:
         """The files of a bucket."""

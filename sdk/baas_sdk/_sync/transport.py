@@ -89,6 +89,10 @@ class Transport:
         finally:
             response.close()
 
+    def token(self) -> str | None:
+        """The credential to show now, renewed when it ends soon; None for an anonymous caller."""
+        return self.credentials.token(self._exchange)
+
     def renew(self, stale: str) -> bool:
         """Renews the session that `stale` is the access token of; whether there is a newer one now.
 

@@ -1,0 +1,108 @@
+# Made from _async/channels.py by sdk/unasync.py; change that one.
+"""Channels: what clients say to each other, and who is there. Nothing of it is kept."""
+
+import json
+import random
+from types import TracebackType
+from typing import Any, Self
+
+from baas_sdk._sync.compat import Line, sleep
+from baas_sdk._sync.transport import Transport
+from baas_sdk.errors import ConnectionFailed
+from baas_sdk.retry import Repeat, wait_s
+from baas_sdk.talk import Hearing, Message
+
+
+class Channel:
+    """Made by `client.channel(name)`: `with` joins, `for` gives what others say and who comes and goes.
+
+    A line that breaks is made again, and the state that was tracked is told again; what was said meanwhile is lost.
+    """
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.name = name
+        self._transport = transport
+        self._hearing = Hearing(name)
+        self._line: Line | None = None
+        self._state: Any = None
+
+    @property
+    def present(self) -> list[Any]:
+        """The states that those who are there track."""
+        return [one.get("state") for one in self._hearing.present.values()]
+
+    def __enter__(self) -> Self:
+        self._join()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def send(self, data: object, *, event: str = "message") -> None:
+        """Says something to everybody else who has joined. A refusal by the rule is raised where messages are read.
+
+        Raises:
+            ConnectionFailed: the line is broken; reading mends it.
+        """
+        self._say({"type": "send", "channel": self.name, "event": event, "data": data})
+
+    def track(self, state: object) -> None:
+        """Is there, with this state, until the block ends.
+
+        Raises: as `send`.
+        """
+        self._state = state
+        self._say({"type": "track", "channel": self.name, "state": state})
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        """The next message; waits for it, also while the server is away.
+
+        Raises:
+            APIError: what was said is refused, or the channel is closed to this caller.
+        """
+        attempt = 0
+        while not self._hearing.waiting:
+            try:
+                if self._line is None:
+                    self._join()
+                else:
+                    self._hearing.take(self._line.receive())
+                attempt = 0
+            except ConnectionFailed as error:
+                self.close()
+                sleep(wait_s(error, attempt=attempt, repeat=Repeat.SAFE, dice=random.random) or 0)
+                attempt += 1
+        return self._hearing.waiting.pop(0)
+
+    def _join(self) -> None:
+        """Raises: Forbidden, NotAuthenticated by the rule of the channel; ConnectionFailed; ConfigError without `websockets`."""
+        options = self._transport.options
+        token = self._transport.token()
+        line = Line()
+        line.open(options.url.replace("http", "ws", 1) + options.path_of("realtime/socket"), options.timeout_s)
+        try:
+            line.send(json.dumps({"type": "auth", **({} if token is None else {"token": token})}))
+            line.send(json.dumps({"type": "join", "channel": self.name, "ref": 1}))
+            while (said := self._hearing.take(line.receive())).get("ref") != 1:
+                pass
+        except BaseException:
+            line.close()
+            raise
+        self._hearing.arrive(said.get("presence", []))
+        self._line = line
+        if self._state is not None:
+            self.track(self._state)
+
+    def _say(self, message: dict[str, object]) -> None:
+        if self._line is None:
+            raise ConnectionFailed("The line of the channel is broken; it is made again where messages are read.", sent=False)
+        self._line.send(json.dumps(message))
