@@ -78,6 +78,8 @@ def _writes(collection: str, record: str) -> Iterator[Ask]:
         yield "PATCH", f"{base}/{record}", {"json": {name: "x"}}
         yield "PUT", f"{base}/{record}", {"json": {name: "x"}}
         yield "POST", f"{base}/bulk-update", {"json": {"filter": f"{name} == 'nothing'", "patch": {name: "x"}, "max_affected": 9}}
+        yield "POST", f"{base}/upsert", {"json": {"key": [name], "items": [{name: "x"}]}}
+        yield "POST", f"{base}/upsert", {"json": {"key": ["id"], "items": [{"id": record, name: "x"}]}}
         yield "POST", f"{base}/bulk-delete", {"json": {"filter": f"{name} == 'nothing'", "max_affected": 9}}
         yield "PATCH", f"{base}/{record}", {"json": {}, "params": {"where": f"{name} == 'x'"}}
         yield "PATCH", f"{base}/{record}", {"json": {name: {"$append": ["x"]}}}
@@ -93,7 +95,7 @@ def _writes(collection: str, record: str) -> Iterator[Ask]:
 
 RECORD_DOORS = {
     *(f"GET {R}{end}" for end in ("", "/{id}", "/{id}/history", "/export")),
-    *(f"POST {R}{end}" for end in ("", "/query", "/aggregate", "/bulk-update", "/bulk-delete")),
+    *(f"POST {R}{end}" for end in ("", "/query", "/aggregate", "/bulk-update", "/bulk-delete", "/upsert")),
     *(f"{verb} {R}/{{id}}" for verb in ("PATCH", "PUT", "DELETE")),
     f"POST {P}/batch",
     f"POST {R}/import",

@@ -204,14 +204,14 @@ class Compiler:
                 sql(
                     "insert into {} as r ({}) select {} from {} where {} returning {}",
                     table.sql,
-                    _names(table.columns),
-                    _names(table.columns, "n"),
+                    names_of(table.columns),
+                    names_of(table.columns, "n"),
                     one_row(table),
                     _where(
                         [SIGNED, *_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))],
                         (create, sharing(rows(table, next="n"))),
                     ),
-                    _answer(table, view, show),
+                    answer_of(table, view, show),
                 ),
                 "create",
             )
@@ -232,18 +232,18 @@ class Compiler:
                     "with n as (select {} from {}), made as (insert into {} as r ({}) select {} from n"
                     " where {} and (select bool_and(coalesce({}, false)) from n) returning r.id, {})"
                     " select string_agg(made.body, ',' order by n._position) as items from made join n using (id)",
-                    _unpacked(table),
-                    _many_rows(table),
+                    unpacked(table),
+                    many_rows(table),
                     table.sql,
-                    _names(table.columns),
-                    _names(table.columns, "n"),
+                    names_of(table.columns),
+                    names_of(table.columns, "n"),
                     SIGNED,
                     allowed,
-                    _answer(table, view, show),
+                    answer_of(table, view, show),
                 )
             )
 
-        return self._texts.get(key, make).bind(_many_rows_slots(table, tree.rows, asking), asking.leaves)
+        return self._texts.get(key, make).bind(many_rows_slots(table, tree.rows, asking), asking.leaves)
 
     def update(self, table: Table, tree: Update, asking: Asking) -> Statement:
         """`body`, `rev` and `seen` of the record as it is now; no row when it is absent, refused, of another revision or not one
@@ -265,7 +265,7 @@ class Compiler:
                     written.assignments(),
                     written.row(),
                     _where(conditions, (rule, sharing(written.rows())), *only),
-                    _answer(table, view, show),
+                    answer_of(table, view, show),
                 ),
                 "change",
             )
@@ -286,7 +286,7 @@ class Compiler:
         def make() -> Template:
             written = Written.of(table, tree.replaces)
             both = written.rows()
-            holding = [*_references_hold(refs, old="r"), *_stay(tree.fixed), *_demands_hold(changed, both)]
+            holding = [*_references_hold(refs, old="r"), *stay(tree.fixed), *_demands_hold(changed, both)]
             replaced = [SIGNED, *_this_one(tree.rev), *holding]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
             only_replace = [sql("false")] if only_old else []
@@ -300,15 +300,15 @@ class Compiler:
                     table.sql,
                     written.assignments(),
                     _where(replaced, (update, sharing(both))),
-                    _answer(table, view, show),
+                    answer_of(table, view, show),
                     table.sql,
-                    _names(table.columns),
-                    _names(table.columns, "n"),
+                    names_of(table.columns),
+                    names_of(table.columns, "n"),
                     _where(
                         [SIGNED, *only_replace, absent, *_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
                         (create, sharing(rows(table, next="n"))),
                     ),
-                    _answer(table, view, show),
+                    answer_of(table, view, show),
                 ),
                 "change",
             )
@@ -342,7 +342,7 @@ class Compiler:
         def make() -> Template:
             source, position = one_row(table), literal(1)
             if isinstance(tree, InsertMany):
-                source, position = sql("(select {} from {}) n", _unpacked(table), _many_rows(table)), sql("n._position")
+                source, position = sql("(select {} from {}) n", unpacked(table), many_rows(table)), sql("n._position")
             allowed = _every(_where([], (create, rows(table, next="n"))))
             targets = (_every(reference.holds(ident("n", reference.column.name), None)) for reference in refs)
             failing = (
@@ -360,7 +360,7 @@ class Compiler:
             )
 
         if isinstance(tree, InsertMany):
-            slots = _many_rows_slots(table, tree.rows, asking)
+            slots = many_rows_slots(table, tree.rows, asking)
         else:
             slots = _one_rows_slots(table, tree.values, asking)
         return self._texts.get(key, make).bind(slots, asking.leaves)
@@ -415,7 +415,7 @@ class Compiler:
                     update.where(Written.of(table, tree.replaces).rows()),
                     create.where(rows(table, next="n")),
                     _booleans(reference.holds(*_new_and_old(reference)) for reference in refs),
-                    _booleans(_stay(tree.fixed)),
+                    _booleans(stay(tree.fixed)),
                     _booleans(_demands_hold(changed, Written.of(table, tree.replaces).rows())),
                     _booleans(_demands_hold(new, new_row(table, "n"))),
                     one_row(table),
@@ -522,7 +522,7 @@ def _this_one(rev: int | None) -> list[Sql]:
     return [here] if rev is None else [here, sql("r.rev = {}::int8", Slot(_REVISION))]
 
 
-def _answer(table: Table, view: Judgement, show: Shown) -> Sql:
+def answer_of(table: Table, view: Judgement, show: Shown) -> Sql:
     """What a write returns. `r` is the record as stored now, so the view rule is judged on the new values."""
     if view.verdict is not None:
         return sql("{} as body, r.rev, {} as seen", show.json("r") if view.verdict else _ID_ONLY, literal(view.verdict))
@@ -532,7 +532,7 @@ def _answer(table: Table, view: Judgement, show: Shown) -> Sql:
     )
 
 
-def _names(names: Iterable[str], *alias: str) -> Sql:
+def names_of(names: Iterable[str], *alias: str) -> Sql:
     return join(", ", (ident(*alias, name) for name in names))
 
 
@@ -556,7 +556,7 @@ def _new_and_old(reference: Reference) -> tuple[Sql, Sql]:
     return ident("n", reference.column.name), ident("r", reference.column.name)
 
 
-def _stay(names: Iterable[str]) -> list[Sql]:
+def stay(names: Iterable[str]) -> list[Sql]:
     return [sql("{} is not distinct from {}", ident("r", name), ident("n", name)) for name in names]
 
 
@@ -585,7 +585,7 @@ def _one_rows_slots(table: Table, values: Values, asking: Asking) -> dict[Hashab
     return slots | {"rev": 1, "created_at": asking.now, "updated_at": asking.now}
 
 
-def _many_rows(table: Table) -> Sql:
+def many_rows(table: Table) -> Sql:
     """One array a column, so that a thousand records and one have the same text. Positions, not names: `n` names them."""
     columns = list(table.columns.values())
     arrays = join(", ", (sql("{}::{}[]", Slot(column.name), CASTS[_carrier(column)]) for column in columns))
@@ -593,7 +593,7 @@ def _many_rows(table: Table) -> Sql:
     return sql("unnest({}) with ordinality packed({}, _position)", arrays, names)
 
 
-def _unpacked(table: Table) -> Sql:
+def unpacked(table: Table) -> Sql:
     cells = (
         sql("{} as {}", column.typed(ident("packed", f"c{at}")), ident(name))
         for at, (name, column) in enumerate(table.columns.items())
@@ -601,7 +601,7 @@ def _unpacked(table: Table) -> Sql:
     return join(", ", [*cells, sql("packed._position")])
 
 
-def _many_rows_slots(table: Table, every: tuple[Values, ...], asking: Asking) -> dict[Hashable, object]:
+def many_rows_slots(table: Table, every: tuple[Values, ...], asking: Asking) -> dict[Hashable, object]:
     slots: dict[Hashable, object] = {
         name: [_packed(column, values.get(name)) for values in every] for name, column in table.columns.items()
     }

@@ -35,6 +35,8 @@ from baas.features.records.query import (
     wanted_by_query,
 )
 from baas.features.records.service import Records
+from baas.features.records.upserts import ANSWER as UPSERTED
+from baas.features.records.upserts import REQUEST as UPSERT
 from baas.infra.http import params
 from baas.infra.http.answers import send_json
 from baas.infra.http.body import as_object, read_json_body
@@ -56,6 +58,7 @@ _ACTIONS = {
     "history": "view",
     "create": "create",
     "patch": "update",
+    "upsert": "update",
     "update_many": "update",
     "delete_many": "delete",
     "put": "update",
@@ -114,6 +117,9 @@ class RecordsApi:
             _endpoint("POST", "", self.create, "Create a record, or up to 1,000", request=_WRITE, responses={201: _RECORD}),
             _question("/query", self.query, "List records, asked by a body", request=_QUERY, responses={200: _PAGE}),
             _question("/aggregate", self.aggregate, "Count and sum up records", request=REQUEST, responses={200: ANSWER}),
+            _endpoint(
+                "POST", "/upsert", self.upsert, "Create or change by a unique key", request=UPSERT, responses={200: UPSERTED}
+            ),
             _endpoint(
                 "POST", "/bulk-update", self.update_many, "Change many records", request=UPDATE_REQUEST, responses={200: AFFECTED}
             ),
@@ -198,6 +204,12 @@ class RecordsApi:
         else:
             stored = await self._records.create(call.project, call.principal, call.collection, as_object(body))
             await _answer_write(call, stored)
+
+    async def upsert(self, call: Call) -> None:
+        body = as_object(await call.body())
+        done = await self._records.upsert(call.project, call.principal, call.collection, body)
+        counts = b'],"created":%d,"updated":%d}' % (done.created, done.updated)
+        await call.answer(b'{"items":[' + done.items.encode() + counts)
 
     async def update_many(self, call: Call) -> None:
         body = as_object(await call.body())

@@ -26,8 +26,8 @@ class Demands:
         """In the order of the records; a pointer begins with the place of its record when there are many."""
         found: list[tuple[int, Fault]] = []
         if why is not None:
-            for positions, demand in zip(why["failing"], self._compiler.demands(table, asking, "create"), strict=True):
-                for row in _rows(positions):
+            for failing, demand in zip(why["failing"], self._compiler.demands(table, asking, "create"), strict=True):
+                for row in positions(failing):
                     at = f"/{row}" if isinstance(tree, InsertMany) else ""
                     found.append((row, demand.fault(at, masked=asking.masked)))
         return [fault for _, fault in sorted(found, key=lambda one: one[0])]
@@ -63,9 +63,9 @@ class Demands:
         return _with_unmet(error, self._compiler.demands(table, asking, "update", error.values), why["valid"], asking)
 
 
-def _rows(positions: str | None) -> list[int]:
+def positions(text: str | None) -> list[int]:
     """PostgreSQL's text of an array of positions from 1, as places from 0."""
-    return [int(one) - 1 for one in positions[1:-1].split(",")] if positions else []
+    return [int(one) - 1 for one in text[1:-1].split(",")] if text else []
 
 
 def _unmet(holds: Sequence[bool], demands: Sequence[Demanded], asking: Asking) -> list[Fault]:

@@ -62,6 +62,10 @@ def read_only(collection: str) -> MethodNotAllowed:
     return MethodNotAllowed(f"{collection!r} is a view: it is only read.", code="read_only", headers={"Allow": "GET"})
 
 
+def taken() -> Conflict:
+    return Conflict("There is a record with this value already.", code="already_exists")
+
+
 def exists_already() -> PreconditionFailed:
     return PreconditionFailed("There is a record with this id already.")
 

@@ -55,6 +55,7 @@ from baas.features.records.limits import list_limit_s, most_cost, too_slow
 from baas.features.records.model import ANY, Followed, Groups, History, Page, Precondition, Stored, Wanted
 from baas.features.records.query import wanted_by_body
 from baas.features.records.store import Lines, RecordStore
+from baas.features.records.upserts import Upserted, Upserts
 from baas.features.records.writing import all_new_values, locks, refused
 from baas.features.records.writing import changed_values as changed_values  # noqa: PLC0414  other rooms find it here
 from baas.features.records.writing import new_values as new_values  # noqa: PLC0414  other rooms find it here
@@ -78,6 +79,7 @@ class Records:
         self._clock = clock
         self._demands = Demands(compiler, self._store)
         self._bulk = Bulk(self._store, compiler, self._ask_for_many)
+        self._upserts = Upserts(self._store, compiler, self._ask_to_upsert)
         self._export_s, self._export_idle_s = settings.export_timeout_s, settings.export_idle_timeout_s
         self._cursors = Cursors(settings.secret_key.reveal().encode())
         self._via = "rest"
@@ -425,6 +427,19 @@ class Records:
     async def delete_many(self, project: Project, principal: Principal, collection: str, body: Body) -> int:
         """Delete them. How many."""
         return await self._bulk.delete(project, principal, collection, body)
+
+    @on_fresh_definitions
+    async def upsert(self, project: Project, principal: Principal, collection: str, body: Body) -> Upserted:
+        """Create records, or change those with the same unique key, all or none: see `upserts.py`."""
+        return await self._upserts.upsert(project, principal, collection, body)
+
+    async def _ask_to_upsert(self, project: Project, principal: Principal, collection: str, sent: Body) -> tuple[Table, Asking]:
+        table = await self._table(project, principal, collection)
+        asking = await self._asking(project, principal, table, "update", "create", sent=sent)
+        _refuse_locked(table, asking, "create")
+        _refuse_locked(table, asking, "update")
+        refusals.demand_precondition(table, given=False)
+        return table, asking
 
     async def _ask_for_many(  # noqa: PLR0917  who asks, for what
         self, project: Project, principal: Principal, collection: str, action: Action, where: Filter, sent: Body | None
