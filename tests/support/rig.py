@@ -98,6 +98,8 @@ class Rig:
         self._environ = {
             "BAAS_API_PER_ADDRESS": "1000000",
             "BAAS_LOG_LEVEL": "warning",
+            "BAAS_REALTIME_PER_USER": "5000",
+            "BAAS_REALTIME_PER_PROJECT": "5000",
             "BAAS_DB_PIPELINE": "on" if way == "pipelined" else "off",
             **(environ or {}),
         }
