@@ -85,6 +85,7 @@ function signedIn() {
   let board = localStorage.getItem(LAST);
   let unfollow = () => {};
   let away = false;
+  const ending = new AbortController();
   let boards, members, columns, cards; // tables of what is followed now
   let seenBoards = false;
   const known = new Map(); // everybody ever seen on this board: a name outlives the membership
@@ -104,7 +105,7 @@ function signedIn() {
     failed: (error) => notice(inWords(error), "bad"),
     gone: (record) => notice(`“${record.title ?? record.name}” was deleted meanwhile.`, "conflict"),
     conflict: (stored, mine) => conflicted(what, stored, mine),
-  });
+  }, ending.signal);
 
   /** Follows all boards and everything on this one. */
   function open(id) {
@@ -273,6 +274,7 @@ function signedIn() {
   return {
     session: session().session_id,
     close: () => {
+      ending.abort();
       unfollow();
       removeEventListener("beforeunload", leaving);
     },

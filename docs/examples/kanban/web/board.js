@@ -16,6 +16,7 @@ export function boardView(act) {
   let state = null;
   let late = false; // something came while a card was in somebody's hand
   let held = null; // that card, as it was when it was picked up
+  let landed = null; // the card that was just put down: it is there already
   const faces = new Map(); // card id -> its element and its parts
   const rows = new Map(); // column id -> its element and its parts
 
@@ -42,6 +43,7 @@ export function boardView(act) {
     start: (id) => (held = state.cards.find((card) => card.id === id)),
     drop: (id, column, before) => {
       act.move(held, column, before);
+      landed = id;
       held = null;
       draw();
     },
@@ -63,6 +65,7 @@ export function boardView(act) {
     drawColumns();
     if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
     if (from) glide(from);
+    landed = null;
   }
 
   let header_ = "";
@@ -172,7 +175,7 @@ export function boardView(act) {
   function glide(from) {
     for (const [id, face] of faces) {
       const was = from.get(id);
-      if (!was) continue;
+      if (!was || id === landed) continue;
       const is = face.element.getBoundingClientRect();
       const [x, y] = [was.left - is.left, was.top - is.top];
       if (Math.abs(x) + Math.abs(y) > 2) face.element.animate([{ translate: `${x}px ${y}px` }, { translate: "0 0" }], { duration: 180, easing: "ease-out" });
@@ -289,7 +292,8 @@ export function boardView(act) {
     const code = h("input", { readonly: true, "aria-label": "Invitation", onfocus: () => code.select() });
     const mine = state.board.owner === act.me.id;
     const copy = async () => {
-      await navigator.clipboard?.writeText(code.value).then(() => act.notice("Copied."), () => code.select());
+      if (!navigator.clipboard) return code.select();
+      await navigator.clipboard.writeText(code.value).then(() => act.notice("Copied."), () => code.select());
     };
     const redraw = () => {
       const { board: one, members } = state;

@@ -4,6 +4,7 @@
 
 import { accessToken, session } from "./api.js";
 
+const LEAST_MS = 200;
 const SLOWEST_MS = 5_000;
 const SILENCE_MS = 75_000; // the server says something every 30 seconds: longer than this, and the line is dead
 
@@ -25,7 +26,7 @@ export function follow(subscriptions, on) {
         if (!token) return on.refused({ status: 401 });
         const answer = await ask(subscriptions, token, place, gone);
         if (answer.status === 401) refused = token;
-        else if (answer.status === 410) place = null; // too long away: begin again with everything
+        else if (answer.status === 410 || (answer.status === 400 && place)) place = null; // too long away: begin again with everything
         else if (!answer.ok && answer.status < 500 && answer.status !== 429) return on.refused(await problemOf(answer));
         if (answer.ok) {
           for await (const event of events(answer.body, gone)) {
@@ -43,7 +44,7 @@ export function follow(subscriptions, on) {
       if (gone.aborted) return;
       if (!session()) return on.refused({ status: 401 });
       on.state("away");
-      await moment(pause * (0.5 + Math.random() / 2), gone);
+      await moment(Math.max(LEAST_MS, pause) * (0.5 + Math.random() / 2), gone);
       pause = Math.min(SLOWEST_MS, Math.max(250, pause * 2));
     }
   })();

@@ -12,12 +12,15 @@ const SIGNATURE = ["changed_by"]; // says who; nobody minds that it differs
 export class Table {
   #api;
   #on;
+  #ended;
   #stored = new Map();
   #left = new Set(); // out of sight: a late answer must not bring it back
   #doing = new Map(); // id -> { kind, base, patch, busy, waiting }
   #coming = null;
 
-  constructor(name, on) {
+  /** Nothing is sent any more when `ended` is aborted: whoever was signed in is so no longer. */
+  constructor(name, on, ended) {
+    this.#ended = ended;
     this.#api = collection(name);
     this.#on = on;
   }
@@ -103,7 +106,7 @@ export class Table {
 
   async #send(id) {
     const doing = this.#doing.get(id);
-    if (!doing || doing.busy) return;
+    if (!doing || doing.busy || this.#ended.aborted) return;
     doing.busy = true;
     let after = () => {};
     try {
@@ -134,18 +137,20 @@ export class Table {
     }
     const sent = { ...patch };
     let record;
+    let held = sent; // of the patch, what the record has now
     try {
       record = kind === "create" ? await this.#api.create(id, { ...fieldsOf(base), ...sent }) : await this.#api.update(id, base.rev, sent);
     } catch (error) {
       if (error.status !== 412) throw error;
       record = await this.#api.get(id);
       this.#take(record);
+      held = record;
       if (kind === "update" && doing.kind === "update" && !holds(record, sent)) return this.#reconcile(id, doing, record, sent);
     }
     doing.waiting = false;
     this.#take(record);
     if (doing.kind === "delete") return false; // decided meanwhile
-    doing.patch = Object.fromEntries(Object.entries(doing.patch).filter(([name, value]) => sent[name] !== value));
+    doing.patch = Object.fromEntries(Object.entries(doing.patch).filter(([name, value]) => held[name] !== value));
     Object.assign(doing, { kind: "update", base: record });
     return Object.keys(doing.patch).length ? false : this.#done(id);
   }
