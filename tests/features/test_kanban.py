@@ -256,7 +256,7 @@ async def test_the_rules_of_the_example_keep_their_cases(
     here: Terminal,  # noqa: F811
     project: ProjectUnderTest,
 ) -> None:
-    """Made as the demo makes them. Two warnings stand: boards are listed by members, members by their board; and cards are counted."""
+    """Made as the demo makes them. Two warnings stand: boards and members list each other, and cards are counted."""
     backend = json.loads((EXAMPLE / "backend.json").read_text("utf-8"))
     for one in backend["collections"]:
         fields = [{key: value for key, value in field.items() if key != "read"} for field in one["fields"]]
