@@ -126,8 +126,8 @@ async def test_all_streams_live_again_and_hold_the_list(
     assert set(refused) <= {503, 429}
     report(
         record_property, f"herd, {killable.way}", seed=seed, streams=streams, acknowledged=crowd.acknowledged,
-        different_at_the_end=0, all_live_s=taken, transactions=asked, writes_meanwhile=writes, opened=sum(one.opened for one in crowd_of),
-        refused=dict(refused),
+        different_at_the_end=0, all_live_s=taken, transactions=asked, writes_meanwhile=writes,
+        opened=sum(one.opened for one in crowd_of), refused=dict(refused),
     )  # fmt: skip
 
 
