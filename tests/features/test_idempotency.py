@@ -8,10 +8,13 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from baas.base.errors import Conflict
 from baas.base.ids import short_id, uuid7
+from baas.base.principal import Principal
 from baas.base.project import Project, ProjectSettings
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
+from baas.infra.http.context import Context
 from baas.infra.http.once import Once
 from tests.support.callers import Caller, ProjectUnderTest
 
@@ -300,3 +303,46 @@ async def test_what_holds_tokens_is_never_kept(project: ProjectUnderTest, db: Da
     assert [one.status_code for one in answers] == [201, 200, 200, 201, 201]
     assert not any(replayed(one) for one in answers)
     assert await kept(db, project) == 0
+
+
+async def test_bulk_changes_are_repeatable_alone_and_in_a_batch(tasks: ProjectUnderTest) -> None:
+    for at in range(3):
+        await tasks.operator.create("tasks", {"title": "a", "n": at})
+    body = {"filter": "n >= 1", "patch": {"n": {"$inc": 1}}, "max_affected": 5}
+    operation = {"method": "POST", "path": f"/{TASKS}/bulk-update", "body": body}
+
+    alone = [await tasks.operator.post(f"{TASKS}/bulk-update", json=body, **keyed("k")) for _ in range(2)]
+    batched = [await tasks.operator.post("batch", json={"operations": [operation] * 2}, **keyed("b")) for _ in range(2)]
+
+    assert [one.json() for one in alone] == [{"affected": 2}] * 2
+    assert batched[0].status_code == 200, batched[0].text
+    assert batched[0].content == batched[1].content
+    assert sorted(one["n"] for one in await tasks.operator.list("tasks")) == [0, 4, 5]
+
+
+async def test_what_a_refused_call_wrote_before_is_undone(tasks: ProjectUnderTest, db: Database) -> None:
+    """Whatever a room does in which order: a 4xx has changed nothing, though its answer is kept."""
+    table = ident(tasks.schema, "_throttle_of_this_test")
+    await db.execute(sql("create table {} (n int)", table))
+    project = Project(UUID(tasks.id), tasks.name, tasks.schema, ProjectSettings())
+    context = Context("r", Principal("operator", "o"), "127.0.0.1", project)
+    scope = {"type": "http", "method": "POST", "path": "/x", "query_string": b"", "headers": [], "baas.context": context}
+
+    async def app(*_: object) -> None:
+        await db.execute(sql("insert into {} values (1)", table))
+        async with db.transaction() as tx:
+            await tx.execute(sql("insert into {} values (2)", table))
+            await db.execute(sql("insert into {} values (3)", table))
+        raise Conflict("No.")
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(_: object) -> None:
+        raise AssertionError("the error goes up")
+
+    with pytest.raises(Conflict):
+        await Once(db, b"secret").run("k", app, scope, receive, send)
+
+    assert await db.fetch_value(sql("select count(*) from {}", table)) == 0
+    assert await kept(db, tasks) == 1
