@@ -218,3 +218,12 @@ async def test_many_are_changed_or_none(twin: Twin, items: Any) -> None:  # noqa
     assert 4 == await twin(lambda: items.update_many({"stock": inc(10)}, filter=F.stock > 1, max_affected=4))
     assert 2 == await twin(lambda: items.delete_many(filter="stock < $n", vars={"n": 10}, max_affected=10))
     assert [12, 13, 14, 15] == [item.stock for item in await twin(lambda: items.iter(sort="stock"))]
+
+
+async def test_an_upsert_creates_or_changes(twin: Twin, items: Any) -> None:  # noqa: F811  the fixture
+    await twin(lambda: items.create(code="a", stock=1))
+    done = await twin(lambda: items.upsert([{"code": "a", "stock": 5}, {"code": "b", "stock": 6}], key="code"))
+
+    assert (1, 1, [("a", 5), ("b", 6)]) == (done.created, done.updated, [(item.code, item.stock) for item in done.items])
+    with pytest.raises(Invalid):
+        await twin(lambda: items.upsert([{"stock": 1}], key=["stock"]))
