@@ -1,8 +1,13 @@
 """Streams of events: what a list shows, kept true as records change."""
 
 import asyncio
+import contextlib
+import json
 import random
+import re
+import socket
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -319,3 +324,64 @@ async def test_limits_of_connections_and_subscriptions(server_url: str, project:
         async with follow(server_url, project.name, [sub("notes")], token=ada.token) as refused:
             assert (refused.status, refused.problem["code"]) == (429, "too_many_connections")
         leave.set()
+
+
+async def test_a_client_that_takes_nothing_costs_only_itself(server_url: str, project: ProjectUnderTest) -> None:
+    """It is cut off when too much waits for it, and comes back with its last id; the others hear everything at once."""
+    await project.collection("notes", NOTES, OPEN)
+    asked = quote(json.dumps([sub("notes")]))
+    place, before = urlsplit(server_url), await _streams(project)
+    with socket.create_connection((place.hostname, place.port)) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = f"GET /v1/projects/{project.name}/realtime?subscribe={asked} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n"
+        deaf.sendall(head.encode())
+        loop = asyncio.get_running_loop()
+        deaf.setblocking(False)
+        heard = bytearray()
+        while b"event: ready" not in heard:
+            heard += await loop.sock_recv(deaf, 4096)
+        async with follow(server_url, project.name, [sub("notes")]) as stream:
+            long = "x" * 180_000
+            for _ in range(20):
+                made = [{"title": long} for _ in range(5)]
+                assert (await project.anonymous.post("collections/notes/records", json=made)).status_code == 201
+                await asyncio.sleep(0.1)
+            await stream.until(lambda: len(stream.held["a"]) == 100, 20)
+        await asyncio.sleep(1)
+        assert await _streams(project) == before
+        with contextlib.suppress(ConnectionResetError, TimeoutError):
+            async with asyncio.timeout(2):
+                while piece := await loop.sock_recv(deaf, 1 << 20):
+                    heard += piece
+    whole = re.findall(rb"id: (\S+)\nevent: (ready|change)\ndata: [^\n]*\n\n", heard)
+    since, told = whole[-1][0].decode(), sum(1 for _, name in whole if name == b"change")
+    assert told < 100
+    async with follow(server_url, project.name, [sub("notes")], since=since) as stream:
+        await stream.until(lambda: len(stream.held["a"]) >= 100 - told, 20)
+
+
+async def _streams(project: ProjectUnderTest) -> float:
+    """How many streams the server says are open."""
+    text = (await project.operator.get("/metrics")).text
+    found = re.search(r"^baas_streams_open\{.*\} (\S+)$", text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+async def test_many_idle_clients_and_some_writers(server_url: str, project: ProjectUnderTest) -> None:
+    """The short form of 2,000 and 50: the log is read once for all of them."""
+    await project.collection("notes", NOTES, OPEN)
+    clients, writers, each = 300, 10, 5
+    async with contextlib.AsyncExitStack() as stack:
+        streams: list[Following] = []
+        for _ in range(0, clients, 50):
+            opening = [follow(server_url, project.name, [sub("notes")]) for _ in range(50)]
+            streams += await asyncio.gather(*(stack.enter_async_context(one) for one in opening))
+
+        async def write() -> None:
+            for _ in range(each):
+                await project.anonymous.create("notes", {"title": "x"})
+
+        await asyncio.gather(*(write() for _ in range(writers)))
+        for stream in streams:
+            await stream.until(lambda stream=stream: len(stream.held["a"]) == writers * each, 60)

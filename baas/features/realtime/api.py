@@ -36,6 +36,11 @@ class RealtimeApi:
     def __init__(self, realtime: Realtime, channels: Channels) -> None:
         self._realtime, self._channels = realtime, channels
 
+    @property
+    def connections(self) -> int:
+        """How many clients follow anything on this server."""
+        return self._realtime.connections
+
     def routes(self) -> tuple[Endpoint, ...]:
         return (
             Endpoint(

@@ -96,7 +96,7 @@ class Channels:
         self._server, self._numbers = str(uuid4()), itertools.count()
         self._task: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
-        invalidations.on(_KIND, lambda key: self._rules.pop(key, None))
+        invalidations.on(_KIND, self._forget)
         signals.on_signal(self._heard)
 
     async def start(self) -> None:
@@ -106,6 +106,9 @@ class Channels:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _forget(self, key: str) -> None:
+        self._rules.pop(key, None)
 
     # Definitions.
 
