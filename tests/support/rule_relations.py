@@ -153,6 +153,7 @@ class Both:
     of: Callable[[str, str], Sql]
     schema: str
     closed: bool
+    shares: bool = False
 
     def column(self, root: str, name: str) -> Sql:
         return self.of(root, name)
