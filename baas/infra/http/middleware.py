@@ -343,9 +343,7 @@ class Edge:
             raise NotFound("There is nothing at this path.", code="no_route")
         exchange.route = f"{found.endpoint.path} (socket)"
         _check_origin(head, exchange.project)
-        scope["baas.context"] = Context(
-            exchange.request_id, ANONYMOUS, exchange.address, exchange.project, site, head.forwarded
-        )
+        scope["baas.context"] = Context(exchange.request_id, ANONYMOUS, exchange.address, exchange.project, site, head.forwarded)
         socket = found.endpoint.socket
         if site is None:
             return socket

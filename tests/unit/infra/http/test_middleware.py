@@ -774,7 +774,13 @@ async def test_a_socket_is_refused_before_it_opens() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "websocket", "scheme": "ws", "path": "/v1/projects/app/realtime/socket", "query_string": b"", "headers": []}
+        scope = {
+            "type": "websocket",
+            "scheme": "ws",
+            "path": "/v1/projects/app/realtime/socket",
+            "query_string": b"",
+            "headers": [],
+        }
         await app.edge(scope, receive, send)
 
     assert ["websocket.http.response.start", "websocket.http.response.body"] == [message["type"] for message in sent]
