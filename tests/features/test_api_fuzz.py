@@ -1,5 +1,6 @@
 """Random calls of everything in the API document: whatever is sent, no fault of ours is the answer."""
 
+import asyncio
 import json
 import random
 from collections import Counter
@@ -45,7 +46,11 @@ async def test_nothing_that_is_sent_is_a_fault_of_ours(project: ProjectUnderTest
         method, path, operation, shared = chance.choice(operations)
         caller = chance.choice((*[project.operator] * 4, user, project.anonymous))
         call = fuzz.call(path, operation, shared)
-        answer = await caller.request(method, call["path"].removeprefix("/"), **call["options"])
+        try:
+            async with asyncio.timeout(1 if path.endswith("/realtime") else None):
+                answer = await caller.request(method, call["path"].removeprefix("/"), **call["options"])
+        except TimeoutError:
+            continue  # a stream that was opened: it ends when nobody reads it
         seen[answer.status_code] += 1
         if answer.status_code >= 500 or (answer.status_code >= 400 and method != "HEAD" and "code" not in answer.json()):
             wrong.append((method, call, answer.status_code, answer.text))
