@@ -45,7 +45,7 @@ async def test_writes_that_share_a_commit_keep_their_writers_apart(project: Proj
         if number % 5 == 0:
             assert 204 == (await user.delete(path)).status_code
 
-    await asyncio.gather(*(write(number) for number in range(60)))
+    await asyncio.gather(*(write(number) for number in range(40)))
 
     log = await db.fetch(
         sql(
@@ -56,6 +56,6 @@ async def test_writes_that_share_a_commit_keep_their_writers_apart(project: Proj
         )
     )
     notes = [row for row in log if row["record"] in expected]
-    assert 60 + 60 + 12 == len(notes)
+    assert 40 + 40 + 8 == len(notes)
     assert all((expected[row["record"]], f"user:{row['owner']}") == (row["owner"], row["principal"]) for row in notes)
     assert db.pipeline.figures.together - together > 30
