@@ -4,18 +4,17 @@ The records are those that the caller could list, that the filter shows, and tha
 keeps from him is not among them, as it is not in a list. What he sends must fit every one of them, or nothing is written.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from baas.engines.query.asking import SIGNED, Asking, Judgement
-from baas.engines.query.compile import Compiler, references_hold
+from baas.engines.query.compile import Compiler, all_hold, booleans, references_hold
 from baas.engines.query.references import references
 from baas.engines.query.rows import RowsOf, clients_rows, rows, sharing
 from baas.engines.query.table import Table
 from baas.engines.query.text import Kept, Slot, Template
 from baas.engines.query.tree import Filter, Values
 from baas.engines.query.written import Written
-from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
+from baas.infra.db.sql import Sql, Statement, ident, literal, sql
 
 _MOST = "the most that may be changed"  # a name that no column has
 
@@ -64,7 +63,7 @@ class Bulk:
                 written.row(),
                 _chosen(),
             )
-            where = _where((*judged, (rule, sharing(written.rows()))))
+            where = all_hold([], *judged, (rule, sharing(written.rows())))
             return Template(_statement(source, where, met, sql("for no key update of r"), changed))
 
         text = self._texts.get(("update many", table.key, written.key, keys), make)
@@ -76,7 +75,7 @@ class Bulk:
 
         def make() -> Template:
             changed = sql("delete from {} r using picked, found where {} returning r.id", table.sql, _chosen())
-            where = _where((*judged, (rule, sharing(rows(table, record="r")))))
+            where = all_hold([], *judged, (rule, sharing(rows(table, record="r"))))
             return Template(_statement(sql("{} r", table.sql), where, [], sql("for update of r"), changed))
 
         text = self._texts.get(("delete many", table.key, rule.key, *(one.key for one, _ in judged)), make)
@@ -97,12 +96,12 @@ def _statement(source: Sql, where: Sql, met: list[Sql], lock: Sql, changed: Sql)
         "with picked as materialized (select r.id, {} as met from {} where {} order by r.id limit {}::int8 + 1 {}),"
         " found as materialized (select count(*) as matched, {} as met from picked),"
         " changed as ({}) select found.matched, found.met, (select count(*) from changed) as affected from found",
-        _booleans(met),
+        booleans(met),
         source,
         where,
         Slot(_MOST),
         lock,
-        _booleans(every),
+        booleans(every),
         changed,
     )
 
@@ -110,12 +109,3 @@ def _statement(source: Sql, where: Sql, met: list[Sql], lock: Sql, changed: Sql)
 def _chosen() -> Sql:
     every = ident("found", "met")
     return sql("{} and r.id = picked.id and found.matched <= {}::int8 and true = all ({})", SIGNED, Slot(_MOST), every)
-
-
-def _where(judged: Iterable[tuple[Judgement, RowsOf]]) -> Sql:
-    every = [sql("({})", one.where(found)) for one, found in judged if one.verdict is not True]
-    return join(" and ", every) if every else sql("true")
-
-
-def _booleans(conditions: Iterable[Sql]) -> Sql:
-    return sql("array[{}]::bool[]", join(", ", conditions))

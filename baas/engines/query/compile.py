@@ -105,7 +105,7 @@ class Compiler:
 
         def make() -> Template:
             known = [] if tree.as_of is None else [history.seen_now(table, view)]
-            conditions = _where([sql("r.id = {}::uuid", Slot("id")), *known], (view, rows(table, record="r")))
+            conditions = all_hold([sql("r.id = {}::uuid", Slot("id")), *known], (view, rows(table, record="r")))
             rev = sql("r.rev") if "rev" in table.columns else sql("null::int8 as rev")
             source = table.sql if tree.as_of is None else history.state(table, tree.as_of)
             text = sql("select {} as body, {} from {} r where {}", show.json("r"), rev, source, conditions)
@@ -139,7 +139,7 @@ class Compiler:
             conditions = [one.condition("r") for one in found]
             if tree.as_of is not None:
                 conditions.append(history.seen_now(table, rule))
-            visible = _where(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            visible = all_hold(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
             source = sql("{} r", _with_found(table, found) if tree.as_of is None else history.state(table, tree.as_of))
             text = _list(table, tree, order, nulls=nulls, visible=visible, show=show, source=source)
@@ -158,7 +158,7 @@ class Compiler:
         made = Aggregate(table, grouping, asking, having)
 
         def make() -> Template:
-            return Template(made.sql(_where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))))
+            return Template(made.sql(all_hold([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))))
 
         text = self._texts.get(("aggregate", table.key, rule.key, wanted.key, made.key), make)
         return text.bind(made.slots, asking.leaves)
@@ -169,7 +169,7 @@ class Compiler:
         show = shown(table, tree.fields, asking)
 
         def make() -> Template:
-            visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            visible = all_hold([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
             text = line(show, tree.format, "r")
             return Template(sql("select {} as line from {} r where {} order by {}", text, table.sql, visible, order.by("r")))
@@ -187,7 +187,7 @@ class Compiler:
         show = self._shown(table, tree, asking)
 
         def make() -> Template:
-            visible = _where([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            visible = all_hold([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             return Template(sql("select i.n, {} as body from {} where {}", show.json("r"), source(table), visible))
 
         text = self._texts.get(("images", table.key, rule.key, wanted.key, show.key), make)
@@ -207,8 +207,8 @@ class Compiler:
                     names_of(table.columns),
                     names_of(table.columns, "n"),
                     one_row(table),
-                    _where(
-                        [SIGNED, *_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))],
+                    all_hold(
+                        [SIGNED, *whole_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))],
                         (create, sharing(rows(table, next="n"))),
                     ),
                     answer_of(table, view, show),
@@ -225,8 +225,8 @@ class Compiler:
         key = ("insert many", table.key, create.key, view.key, show.key, _keys(refs), _keys(demands))
 
         def make() -> Template:
-            holding = [*_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))]
-            allowed = _where(holding, (create, sharing(rows(table, next="n"))))
+            holding = [*whole_references_hold(refs), *_demands_hold(demands, new_row(table, "n"))]
+            allowed = all_hold(holding, (create, sharing(rows(table, next="n"))))
             return Template(
                 sql(
                     "with n as (select {} from {}), made as (insert into {} as r ({}) select {} from n"
@@ -264,7 +264,7 @@ class Compiler:
                     table.sql,
                     written.assignments(),
                     written.row(),
-                    _where(conditions, (rule, sharing(written.rows())), *only),
+                    all_hold(conditions, (rule, sharing(written.rows())), *only),
                     answer_of(table, view, show),
                 ),
                 "change",
@@ -286,7 +286,7 @@ class Compiler:
         def make() -> Template:
             written = Written.of(table, tree.replaces)
             both = written.rows()
-            holding = [*_references_hold(refs, old="r"), *stay(tree.fixed), *_demands_hold(changed, both)]
+            holding = [*whole_references_hold(refs, old="r"), *stay(tree.fixed), *_demands_hold(changed, both)]
             replaced = [SIGNED, *_this_one(tree.rev), *holding]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
             only_replace = [sql("false")] if only_old else []
@@ -299,13 +299,13 @@ class Compiler:
                     one_row(table),
                     table.sql,
                     written.assignments(),
-                    _where(replaced, (update, sharing(both))),
+                    all_hold(replaced, (update, sharing(both))),
                     answer_of(table, view, show),
                     table.sql,
                     names_of(table.columns),
                     names_of(table.columns, "n"),
-                    _where(
-                        [SIGNED, *only_replace, absent, *_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
+                    all_hold(
+                        [SIGNED, *only_replace, absent, *whole_references_hold(refs), *_demands_hold(new, new_row(table, "n"))],
                         (create, sharing(rows(table, next="n"))),
                     ),
                     answer_of(table, view, show),
@@ -324,7 +324,7 @@ class Compiler:
         key = ("delete", table.key, tree.rev is None, rule.key, *_keys(one for one, _ in only))
 
         def make() -> Template:
-            conditions = _where([SIGNED, *_this_one(tree.rev)], (rule, sharing(rows(table, record="r"))), *only)
+            conditions = all_hold([SIGNED, *_this_one(tree.rev)], (rule, sharing(rows(table, record="r"))), *only)
             return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
         return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)
@@ -343,8 +343,8 @@ class Compiler:
             source, position = one_row(table), literal(1)
             if isinstance(tree, InsertMany):
                 source, position = sql("(select {} from {}) n", unpacked(table), many_rows(table)), sql("n._position")
-            allowed = _every(_where([], (create, rows(table, next="n"))))
-            targets = (_every(reference.holds(ident("n", reference.column.name), None)) for reference in refs)
+            allowed = _every(all_hold([], (create, rows(table, next="n"))))
+            targets = (_every(one) for one in whole_references_hold(refs))
             failing = (
                 sql("(array_agg({}) filter (where not {}))::text", position, one)
                 for one in _demands_hold(demands, new_row(table, "n"))
@@ -353,7 +353,7 @@ class Compiler:
                 sql(
                     "select {} as allowed, {} as targets, array[{}]::text[] as failing from {}",
                     allowed,
-                    _booleans(targets),
+                    booleans(targets),
                     join(", ", failing),
                     source,
                 )
@@ -384,9 +384,9 @@ class Compiler:
                     " {} as targets, {} as valid from {} r, {} where r.id = {}::uuid",
                     view.where(rows(table, record="r")),
                     rule.where(written.rows()),
-                    _where([], *only),
-                    _booleans(references_hold(refs, written)),
-                    _booleans(_demands_hold(demands, written.rows())),
+                    all_hold([], *only),
+                    booleans(references_hold(refs, written)),
+                    booleans(_demands_hold(demands, written.rows())),
                     table.sql,
                     written.row(),
                     Slot("id"),
@@ -414,10 +414,10 @@ class Compiler:
                     view.where(rows(table, record="r")),
                     update.where(Written.of(table, tree.replaces).rows()),
                     create.where(rows(table, next="n")),
-                    _booleans(reference.holds(*_new_and_old(reference)) for reference in refs),
-                    _booleans(stay(tree.fixed)),
-                    _booleans(_demands_hold(changed, Written.of(table, tree.replaces).rows())),
-                    _booleans(_demands_hold(new, new_row(table, "n"))),
+                    booleans(whole_references_hold(refs, old="r")),
+                    booleans(stay(tree.fixed)),
+                    booleans(_demands_hold(changed, Written.of(table, tree.replaces).rows())),
+                    booleans(_demands_hold(new, new_row(table, "n"))),
                     one_row(table),
                     table.sql,
                 )
@@ -510,7 +510,7 @@ def _total(table: Table, count: Count, visible: Sql) -> Sql:
     )
 
 
-def _where(conditions: Iterable[Sql], *judged: tuple[Judgement, RowsOf]) -> Sql:
+def all_hold(conditions: Iterable[Sql], *judged: tuple[Judgement, RowsOf]) -> Sql:
     """All conditions; of a judgement that no row can change nothing is written unless it is false."""
     every = [*conditions, *(sql("({})", one.where(where)) for one, where in judged if one.verdict is not True)]
     return join(" and ", every) if every else sql("true")
@@ -541,7 +541,8 @@ def references_hold(refs: Iterable[Reference], written: Written) -> list[Sql]:
     return [reference.holds(written.next(reference.column.name), ident("r", reference.column.name)) for reference in refs]
 
 
-def _references_hold(refs: Iterable[Reference], old: str | None = None) -> list[Sql]:
+def whole_references_hold(refs: Iterable[Reference], old: str | None = None) -> list[Sql]:
+    """Of a whole row `n`, beside the stored row `old` where there is one."""
     return [
         reference.holds(ident("n", reference.column.name), ident(old, reference.column.name) if old else None)
         for reference in refs
@@ -552,10 +553,6 @@ def _demands_hold(demands: Iterable[Demanded], where: RowsOf) -> list[Sql]:
     return [demand.holds(where) for demand in demands]
 
 
-def _new_and_old(reference: Reference) -> tuple[Sql, Sql]:
-    return ident("n", reference.column.name), ident("r", reference.column.name)
-
-
 def stay(names: Iterable[str]) -> list[Sql]:
     return [sql("{} is not distinct from {}", ident("r", name), ident("n", name)) for name in names]
 
@@ -564,7 +561,7 @@ def _every(condition: Sql) -> Sql:
     return sql("bool_and(coalesce({}, false))", condition)
 
 
-def _booleans(conditions: Iterable[Sql]) -> Sql:
+def booleans(conditions: Iterable[Sql]) -> Sql:
     return sql("array[{}]::bool[]", join(", ", conditions))
 
 

@@ -19,6 +19,7 @@ from baas.engines.query.compile import (
     references_hold,
     stay,
     unpacked,
+    whole_references_hold,
 )
 from baas.engines.query.references import references
 from baas.engines.query.rows import RowsOf, rows, sharing
@@ -70,7 +71,7 @@ class Upserts:
                 *(one.holds(written.rows()) for one in changed),
             ]
             new_met = [
-                *(one.holds(ident("n", one.column.name), None) for one in new_refs),
+                *whole_references_hold(new_refs),
                 *(one.holds(fresh) for one in new),
             ]
             return Template(
