@@ -1,21 +1,19 @@
 """Rows of the collection `users`, written and shown through the one compiler, as every other record."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
 from baas.base.clock import Clock
 from baas.base.errors import Conflict, Fault, Invalid, NotFound
 from baas.base.ids import uuid7
-from baas.base.places import Geo
 from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
-from baas.engines.query.table import USERS, Column, Table
+from baas.engines.query.probe import in_rules
+from baas.engines.query.table import USERS, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
 from baas.engines.query.written import Demanded
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
@@ -177,7 +175,7 @@ class UserRows:
         row = await store.enabled_user(self._db, table, user_id)
         if row is None:
             return None
-        values = {name: _rule_value(column, row[name]) for name, column in table.columns.items()}
+        values = {name: in_rules(column, row[name]) for name, column in table.columns.items()}
         return {**values, "collection": USERS, "claims": {}}
 
     async def _table(self, project: Project) -> Table:
@@ -222,16 +220,3 @@ def _bad_values(
     if unmet:
         return Invalid("The record does not fit the collection.", errors=[*faults, *unmet])
     return Invalid("The user refers to what does not exist.", code="bad_reference", errors=faults)
-
-
-def _rule_value(column: Column, value: object) -> object:
-    """What the driver gives, as rules compute with it in memory."""
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    if column.cast == "geo_point" and value is not None:
-        return Geo(value["lat"], value["lon"])  # type: ignore[index]
-    if column.cast == "jsonb" and isinstance(value, str):
-        return json.loads(value, parse_float=Decimal)
-    return value

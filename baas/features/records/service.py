@@ -15,7 +15,7 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.engines.query import nearness
-from baas.engines.query.asking import Asking
+from baas.engines.query.asking import Asking, scope_of
 from baas.engines.query.compile import Compiler
 from baas.engines.query.expand import BadFilter, Node, check_records
 from baas.engines.query.export import Export, Format, ending
@@ -455,7 +455,7 @@ class Records:
     # Who asks, and what.
 
     async def _table(self, project: Project, principal: Principal, name: str) -> Table:
-        scope = _USERS if name == _USERS else "records"
+        scope = scope_of(name)
         if principal.kind == "key" and not principal.may(scope):
             raise Forbidden(f"This key lacks the scope {scope!r}.", code="scope_missing", scope=scope)
         collections = await self._catalog.collections(project)
