@@ -94,6 +94,13 @@ def translate(error: BaseException) -> BaasError | None:
     return None
 
 
+def raise_ours(error: BaseException) -> None:
+    """Raise our error for a driver's, if it is one."""
+    ours = translate(error)
+    if ours is not None and ours is not error:
+        raise ours from error
+
+
 def translate_restricted(error: BaseException) -> BaasError | None:
     """The same for a statement over a person's SQL: what that SQL raises is its author's fault, neither ours nor the caller's."""
     if not isinstance(error, asyncpg.PostgresError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from baas.base.errors import BaasError
 from baas.infra.db import restricted
-from baas.infra.db.errors import StatementTimedOut, translate
+from baas.infra.db.errors import StatementTimedOut, raise_ours
 from baas.infra.db.sql import Statement
 
 Ask = Callable[..., Awaitable[Any]]
@@ -78,9 +78,7 @@ class Joined:
                 await self._say(f"rollback to savepoint part{len(self._marked)}")
             if isinstance(error, TimeoutError):
                 raise StatementTimedOut("The query took too long.") from None
-            ours = translate(error)
-            if ours is not None and ours is not error:
-                raise ours from error
+            raise_ours(error)
             raise
 
     async def undo(self) -> None:
@@ -110,10 +108,8 @@ class Joined:
         try:
             await self._connection.execute(text)
         except Exception as error:
-            ours = translate(error)
-            if ours is None or ours is error:
-                raise
-            raise ours from error
+            raise_ours(error)
+            raise
 
 
 _HERE: ContextVar[Joined | None] = ContextVar("joined", default=None)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from baas.infra.db.sql import Statement, ident, sql
+from baas.infra.db.restricted import become
+from baas.infra.db.sql import Statement
 
 _NAME = "baas_plan"
 # Planning takes milliseconds; only a change of the schema makes it wait, and nobody should wait for a plan.
@@ -13,7 +14,7 @@ async def generic_plan(connection: Any, statement: Statement) -> str:
     """The plan as JSON text; raises what the driver raises. Nothing stays behind in the session."""
     nulls = ", ".join(["null"] * len(statement.args))
     call = f"explain (format json) execute {_NAME}" + (f"({nulls})" if nulls else "")
-    role = "" if statement.role is None else sql("set local role {};", ident(statement.role)).render().text
+    role = "" if statement.role is None else f"{become(statement)};"
     async with connection.transaction(readonly=True):
         await connection.execute(f"{_SET} {role} prepare {_NAME} as {statement.text}")
         try:

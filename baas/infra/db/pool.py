@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from baas.infra.db import restricted
-from baas.infra.db.errors import LOST, StatementTimedOut, translate
+from baas.infra.db.errors import LOST, StatementTimedOut, raise_ours
 from baas.infra.db.joined import Joined
 from baas.infra.db.lending import Lending
 from baas.infra.db.pipeline.link import Spilled
@@ -189,21 +189,11 @@ class Database:
     async def transaction(self, *, statement_timeout_s: float | None = None) -> AsyncIterator[Transaction]:
         """One transaction on one connection; a longer statement limit may be asked for (schema changes)."""
         joined = Joined.here()
-        async with self._acquire() if joined is None else joined.lent() as connection:
-            block = connection.transaction()
-            with _translated():
-                await block.start()
-            try:
-                if statement_timeout_s is not None:
-                    limit_ms = str(int(statement_timeout_s * 1000))
-                    await connection.execute("select set_config('statement_timeout', $1, true)", limit_ms)
-                yield Transaction(connection)
-            except BaseException:
-                with suppress(*LOST, asyncpg.PostgresError):
-                    await block.rollback()
-                raise
-            with _translated():
-                await block.commit()
+        async with self._acquire() if joined is None else joined.lent() as connection, _committed(connection):
+            if statement_timeout_s is not None:
+                limit_ms = str(int(statement_timeout_s * 1000))
+                await connection.execute("select set_config('statement_timeout', $1, true)", limit_ms)
+            yield Transaction(connection)
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[tuple[Transaction, Joined]]:
@@ -216,19 +206,9 @@ class Database:
                 yield tx, around
             return
         async with self._acquire() as connection:
-            block = connection.transaction()
-            with _translated():
-                await block.start()
             joined = Joined(connection)
-            try:
-                async with joined.entered():
-                    yield Transaction(connection), joined
-            except BaseException:
-                with suppress(*LOST, asyncpg.PostgresError):
-                    await block.rollback()
-                raise
-            with _translated():
-                await block.commit()
+            async with _committed(connection), joined.entered():
+                yield Transaction(connection), joined
 
     @asynccontextmanager
     async def text_rows(self, query: Sql | Statement, *, total_s: float, idle_s: float) -> AsyncIterator[TextRows]:
@@ -282,7 +262,7 @@ class Database:
             connection.terminate()
             raise
         except Exception as error:
-            _raise_ours(error)
+            raise_ours(error)
             raise
         finally:
             self._lending.give_back(connection)
@@ -293,7 +273,7 @@ class Database:
         try:
             rows = await answer
         except asyncpg.PostgresError as error:
-            _raise_ours(error)
+            raise_ours(error)
             raise
         finally:
             self._took(statement, perf_counter() - started)
@@ -356,13 +336,23 @@ class _translated:  # noqa: N801  reads as a word at its use
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            _raise_ours(error)
+            raise_ours(error)
 
 
-def _raise_ours(error: BaseException) -> None:
-    ours = translate(error)
-    if ours is not None and ours is not error:
-        raise ours from error
+@asynccontextmanager
+async def _committed(connection: Any) -> AsyncIterator[None]:
+    """A transaction that commits at the end of the block, and rolls back when the block raises."""
+    block = connection.transaction()
+    with _translated():
+        await block.start()
+    try:
+        yield
+    except BaseException:
+        with suppress(*LOST, asyncpg.PostgresError):
+            await block.rollback()
+        raise
+    with _translated():
+        await block.commit()
 
 
 async def _prepare(connection: Any) -> None:

@@ -57,7 +57,7 @@ async def ask(connection: Any, question: Ask, statement: Statement, limit_s: flo
     """
     limit = "" if limit_s is None else f"; set local statement_timeout = {max(1, int(limit_s * 1000))}"
     try:
-        await connection.execute(f"begin read only; {_become(statement)}{limit}")
+        await connection.execute(f"begin read only; {become(statement)}{limit}")
         answer = await question(connection, statement.text, *statement.args)
     except asyncio.CancelledError:
         raise  # the connection is closed by its lender
@@ -82,7 +82,7 @@ def translated() -> Iterator[None]:
 async def ask_inside(connection: Any, question: Ask, statement: Statement) -> Any:
     """The same inside a transaction that is open already, which goes on as the server; after an error it is aborted anyway."""
     try:
-        await connection.execute(_become(statement))
+        await connection.execute(become(statement))
         answer = await question(connection, statement.text, *statement.args)
         await connection.execute("set local role none")
     except asyncpg.PostgresError as error:
@@ -106,7 +106,8 @@ def refuse_written(error: asyncpg.PostgresError) -> None:
     raise SqlRefused(condition_of(error), message, int(place) if place.isdigit() else None, out_of_reach=out_of_reach) from error
 
 
-def _become(statement: Statement) -> str:
+def become(statement: Statement) -> str:
+    """What makes an open transaction run as the role of the statement, until it is told otherwise."""
     return sql("set local role {}", ident(statement.role or "")).render().text
 
 

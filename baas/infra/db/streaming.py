@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from baas.base.errors import Unavailable
-from baas.infra.db.sql import Statement, ident, sql
+from baas.infra.db.restricted import become
+from baas.infra.db.sql import Statement
 
 _FIRST_ROWS = 50
 _MOST_ROWS = 200
@@ -47,6 +48,6 @@ async def text_rows(connection: Any, statement: Statement, *, total_s: float, id
             str(int(idle_s * 2000)),
         )
         if statement.role is not None:
-            await connection.execute(sql("set local role {}", ident(statement.role)).render().text)
+            await connection.execute(become(statement))
         cursor = await connection.cursor(statement.text, *statement.args)
         yield TextRows(cursor, time.monotonic() + total_s)
