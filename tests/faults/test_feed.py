@@ -115,10 +115,12 @@ async def test_a_dump_restored_elsewhere_goes_on(
             assert answer.status_code == 200, answer.text
 
     writers = [asyncio.create_task(write()) for _ in range(8)]
-    await asyncio.sleep(0.3)
-    dump = await asyncio.to_thread(_dump, database_url)
-    done.set()
-    await asyncio.gather(*writers)
+    try:
+        await asyncio.sleep(0.3)
+        dump = await asyncio.to_thread(_dump, database_url)
+    finally:
+        done.set()
+        await asyncio.gather(*writers)
 
     async with empty_database(engine) as url:
         await asyncio.to_thread(_restore, dump, engine.admin_url, url)

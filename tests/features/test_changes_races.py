@@ -2,12 +2,9 @@
 
 import asyncio
 import itertools
-import json
 import random
 import subprocess
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +23,10 @@ from baas.server import Server
 from tests.features.test_changes import OPEN, everything, project_of
 from tests.support.callers import ProjectUnderTest
 from tests.support.engines import Engine
+from tests.support.feeds import replay, stored
 
 WRITERS, HOT = 16, 12
 COUNT = {"name": "count", "type": "int"}
-
-
-def replay(changes: Sequence[Change], onto: dict[tuple[str, str], Any] | None = None) -> dict[tuple[str, str], Any]:
-    """The table that these changes make; fails at a hole, at disorder and at an image that is not the one before."""
-    rows = {} if onto is None else onto
-    for change in changes:
-        key = (change.collection, change.record)
-        assert rows.get(key) == change.before, f"position {change.pos} does not follow what came before"
-        if change.after is None:
-            del rows[key]
-        else:
-            rows[key] = change.after
-    return rows
-
-
-async def stored(db: Database, project: Project, *collections: str) -> dict[tuple[str, str], Any]:
-    """The tables themselves, as images."""
-    found = {}
-    for name in collections:
-        rows = await db.fetch(sql("select r.id, to_jsonb(r) - '_search' as image from {} r", ident(project.schema, name)))
-        found |= {(name, str(row["id"])): _decoded(row["image"]) for row in rows}
-    return found
-
-
-def _decoded(text: str) -> Any:
-    return json.loads(text, parse_float=Decimal)
 
 
 async def follow(feed: Feed, project: Project, after: Cursor, until: asyncio.Event) -> list[Change]:

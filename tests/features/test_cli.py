@@ -82,6 +82,13 @@ def here(baas: Terminal, server_url: str, project: ProjectUnderTest) -> Terminal
     return baas
 
 
+@pytest.fixture
+async def todos(here: Terminal) -> Terminal:
+    """With a collection `todos` in the project."""
+    await here.ok("collections", "create", json.dumps(TODOS))
+    return here
+
+
 def leaves() -> set[tuple[str, ...]]:
     """Every command that does something, by its words."""
 
@@ -208,11 +215,10 @@ async def test_data_goes_to_stdout_and_talk_to_stderr(here: Terminal) -> None:
     assert "users\temail, email_verified, disabled" in done.out
 
 
-async def test_a_table_cannot_be_steered_by_what_it_shows(here: Terminal) -> None:
+async def test_a_table_cannot_be_steered_by_what_it_shows(todos: Terminal) -> None:
     """A title with an escape sequence, a tab or a line break is one cell of visible characters."""
-    await here("collections", "create", json.dumps(TODOS))
-    await here("records", "create", "todos", json.dumps({"title": "\x1b]0;pwned\x07a\tb\nc"}))
-    done = await here("records", "list", "todos", "--fields", "title")
+    await todos("records", "create", "todos", json.dumps({"title": "\x1b]0;pwned\x07a\tb\nc"}))
+    done = await todos("records", "list", "todos", "--fields", "title")
 
     assert "\\x1b]0;pwned\\x07a\\tb\\nc\n" == done.out
 
@@ -286,11 +292,10 @@ async def test_a_wrong_expression_is_shown_with_its_spot(here: Terminal) -> None
     assert "^" in filtered.err
 
 
-async def test_loss_names_the_flag_that_accepts_it(here: Terminal) -> None:
+async def test_loss_names_the_flag_that_accepts_it(todos: Terminal) -> None:
     """The API's word for it, `?confirm=`, is nothing a command line can say."""
-    await here.ok("collections", "create", json.dumps(TODOS))
-    await here.ok("records", "create", "todos", "-s", "title=one")
-    done = await here("collections", "delete", "todos", "--yes")
+    await todos.ok("records", "create", "todos", "-s", "title=one")
+    done = await todos("collections", "delete", "todos", "--yes")
 
     assert 6 == done.code
     assert "--allow-data-loss" in done.err
@@ -387,13 +392,12 @@ async def test_the_project_must_be_said_when_there_are_several(
     assert "--project NAME" in done.err
 
 
-async def test_a_broken_line_imports_nothing(here: Terminal) -> None:
-    await here("collections", "create", json.dumps(TODOS))
-    done = await here("records", "import", "todos", "-", stdin='{"title": "a"}\n{broken\n')
+async def test_a_broken_line_imports_nothing(todos: Terminal) -> None:
+    done = await todos("records", "import", "todos", "-", stdin='{"title": "a"}\n{broken\n')
 
     assert 1 == done.code
     assert "line 2" in done.err
-    assert [] == (await here.ok("records", "list", "todos"))["items"]
+    assert [] == (await todos.ok("records", "list", "todos"))["items"]
 
 
 async def test_a_file_goes_to_stdout_as_it_is(here: Terminal, tmp_path: Path) -> None:
@@ -423,13 +427,12 @@ def test_the_reference_page_is_what_the_tree_makes() -> None:
     assert 0 == done.returncode, done.stderr
 
 
-async def test_a_view_is_made_by_a_manifest(here: Terminal, project: ProjectUnderTest) -> None:
+async def test_a_view_is_made_by_a_manifest(todos: Terminal, project: ProjectUnderTest) -> None:
     """`collections create` takes a view like any collection, and `schema`-like output shows its SQL."""
-    await here.ok("collections", "create", json.dumps(TODOS))
-    shown = await here.ok("collections", "create", json.dumps({"name": "open", "view": {"sql": "select id, title from todos"}}))
+    shown = await todos.ok("collections", "create", json.dumps({"name": "open", "view": {"sql": "select id, title from todos"}}))
     assert shown["view"]["sql"] == "select id, title from todos"
-    assert (await here.ok("collections", "show", "open"))["fields"][0]["name"] == "title"
+    assert (await todos.ok("collections", "show", "open"))["fields"][0]["name"] == "title"
     bad = json.dumps({"name": "bad", "view": {"sql": "select id from nowhere"}})
-    refused = await here("collections", "create", bad, "--json")
+    refused = await todos("collections", "create", bad, "--json")
     assert (refused.code, refused.problem["errors"][0]["code"]) == (1, "not_allowed_in_view")
-    assert (await here("records", "delete", "open", "01a1f9e2-2d34-7102-9a55-c26544a8cfcf", "--yes", "--json")).code != 0
+    assert (await todos("records", "delete", "open", "01a1f9e2-2d34-7102-9a55-c26544a8cfcf", "--yes", "--json")).code != 0

@@ -70,7 +70,7 @@ async def test_within_is_a_circle_also_over_the_date_line_and_the_pole(project: 
     """The same records as by the distance alone, with an index and without."""
     caller = await towns(project, indexes=[{"fields": ["place"]}] if indexed else [])
     dice = random.Random(7)
-    bodies = [{"name": f"r{n}", "place": {"lat": dice.uniform(-90, 90), "lon": dice.uniform(-180, 180)}} for n in range(600)]
+    bodies = [{"name": f"r{n}", "place": {"lat": dice.uniform(-90, 90), "lon": dice.uniform(-180, 180)}} for n in range(500)]
     assert (await project.operator.post("collections/towns/records", json=bodies)).status_code == 201
     centres = [
         BERLIN,
@@ -83,12 +83,12 @@ async def test_within_is_a_circle_also_over_the_date_line_and_the_pole(project: 
     ]
     for centre in centres:
         everything = await near(caller, {"field": "place", **centre}, limit="500", filter='name.startsWith("r")')
+        assert len(everything) == 500
         for within in (0, 1000, 300_000, 2_500_000, 11_000_000):
             found = await near(caller, {"field": "place", **centre, "within": within}, limit="500", filter='name.startsWith("r")')
             expected = [one["name"] for one in everything if one["_distance"] <= within]
 
-            assert expected == [one["name"] for one in found][: len(expected)], (centre, within)
-            assert len(found) == len(expected) or len(everything) == 500
+            assert expected == [one["name"] for one in found], (centre, within)
 
 
 async def test_a_circle_uses_the_index(project: ProjectUnderTest, db: Database) -> None:

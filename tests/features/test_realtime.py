@@ -11,6 +11,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from baas.base.project import Project
+from baas.engines.changes.reader import Feed
 from tests.support.callers import Caller, ProjectUnderTest
 from tests.support.stream import Following, follow
 
@@ -380,10 +382,19 @@ async def _streams(project: ProjectUnderTest) -> float:
     return float(found[1])
 
 
-async def test_many_idle_clients_and_some_writers(server_url: str, project: ProjectUnderTest) -> None:
+async def test_many_idle_clients_and_some_writers(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The short form of 2,000 and 50: the log is read once for all of them."""
     await project.collection("notes", NOTES, OPEN)
     clients, writers, each = 300, 10, 5
+    reads, read = 0, Feed.read
+
+    async def counted(self: Feed, of: Project, *more: Any) -> Any:
+        nonlocal reads
+        reads += of.name == project.name
+        return await read(self, of, *more)
+
     async with contextlib.AsyncExitStack() as stack:
         streams: list[Following] = []
         for _ in range(0, clients, 50):
@@ -394,6 +405,8 @@ async def test_many_idle_clients_and_some_writers(server_url: str, project: Proj
             for _ in range(each):
                 await project.anonymous.create("notes", {"title": "x"})
 
+        monkeypatch.setattr(Feed, "read", counted)
         await asyncio.gather(*(write() for _ in range(writers)))
         for stream in streams:
             await stream.until(lambda stream=stream: len(stream.held["a"]) == writers * each, 60)
+    assert 0 < reads < clients

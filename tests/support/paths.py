@@ -98,6 +98,7 @@ async def under_load(
             there = await stored(db, table)
             break
         await asyncio.sleep(0.1)
+    assert acknowledged, "work goes on"
     assert acknowledged <= set(there)
     assert len(there) == len(set(there))
     assert set(there) <= acknowledged | unknown

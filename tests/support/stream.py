@@ -118,7 +118,8 @@ async def follow(
                 yield following
             finally:
                 reading.cancel()
-                with contextlib.suppress(BaseException):
+                # That it was stopped or cut off is no fault; an event that should not have come is.
+                with contextlib.suppress(asyncio.CancelledError, httpx2.TransportError):
                     await reading
 
 

@@ -13,8 +13,6 @@ from baas.engines.schema.collection import ACTIONS, Action, Collection, Field
 from baas.engines.schema.fields.base import is_many
 from baas.engines.schema.manifest import pointer
 
-_WRITES: tuple[Action, ...] = ("create", "update", "delete")
-
 
 @dataclass(frozen=True, slots=True)
 class Advice:

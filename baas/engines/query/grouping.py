@@ -18,6 +18,7 @@ from baas.engines.rules.rule import Env, RowField, RowType, Rule, RuleError, che
 from baas.engines.schema.collection import Field
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.fields.base import NAME, Cast
+from baas.engines.schema.manifest import NAME_WORDS, pointer
 from baas.infra.db.sql import Sql, sql
 
 MAX_KEYS = 8
@@ -32,7 +33,6 @@ _MOST_BYTES = 63  # of a name in an answer: PostgreSQL writes the JSON, and cuts
 _RESERVED = frozenset(
     ("true", "false", "null", "in", "and", "or", "not", "auth", "record", "next", "now", "input", "vars", "value")
 )
-_NAME_WORDS = "A name starts with a small letter and has up to 63 small letters, digits and underscores."
 _NUMBERS = frozenset({"int8", "float8", "numeric"})
 _ORDERED = _NUMBERS | {"text", "date", "timestamptz"}
 _EQUAL = _ORDERED | {"bool", "uuid"}
@@ -240,7 +240,7 @@ class _Reader:
         given: dict[str, str] = {}
         for name, value in entry.items():
             if name not in ("field", "by", "as"):
-                self._fault(f"{at}/{_escaped(name)}", "unknown_key", "A key has field, by and as.")
+                self._fault(pointer(at, name), "unknown_key", "A key has field, by and as.")
             elif not isinstance(value, str):
                 self._fault(f"{at}/{name}", "wrong_type", "Must be a string.")
             else:
@@ -282,7 +282,7 @@ class _Reader:
     # select
 
     def _figure(self, name: str, text: str) -> Figure | None:
-        at = f"/select/{_escaped(name)}"
+        at = pointer("/select", name)
         if not self._is_name(name, at):
             return None
         match = _CALL.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
@@ -318,7 +318,7 @@ class _Reader:
 
     def _is_name(self, name: str, at: str) -> bool:
         if not NAME.fullmatch(name):
-            self._fault(at, "bad_name", _NAME_WORDS)
+            self._fault(at, "bad_name", NAME_WORDS)
             return False
         if name in _RESERVED:
             self._fault(at, "reserved_name", f"{name!r} is a word of the rule language.")
@@ -375,7 +375,3 @@ def _without_nulls(text: str) -> tuple[str, bool]:
     if text.endswith(":nulls_first"):
         return text.removesuffix(":nulls_first"), True
     return text.removesuffix(":nulls_last"), False
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

@@ -15,13 +15,12 @@ from baas.engines.query.rows import RowsOf, rows
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Slot
 from baas.engines.query.validations import Validation
-from baas.engines.schema.collection import Field
+from baas.engines.schema.collection import SYSTEM_FIELDS, Field
 from baas.engines.schema.fields.base import CASTS, MAX_ITEMS, whole
 from baas.engines.schema.fields.json_ import MAX_BYTES
 from baas.engines.schema.operations import Operation
 from baas.infra.db.sql import Sql, ident, join, literal, sql
 
-SYSTEM = ("id", "rev", "created_at", "updated_at")
 _MAX_DIGITS = 400
 
 
@@ -62,7 +61,7 @@ class Written:
     def __init__(self, table: Table, values: Mapping[str, object]) -> None:
         self.table = table
         self.values = values
-        self.names = tuple(name for name in table.columns if name in values and name not in SYSTEM)
+        self.names = tuple(name for name in table.columns if name in values and name not in SYSTEM_FIELDS)
         self._operations = {name: one for name in self.names if isinstance(one := values[name], Operation)}
 
     @classmethod

@@ -62,7 +62,7 @@ MAX_LOOPS = 2
 MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
-_MACROS = ("exists", "all", "filter", "map", "exists_one")
+MACROS = ("exists", "all", "filter", "map", "exists_one")
 # What functions and fields are called in other languages.
 _ELSEWHERE = {
     **dict.fromkeys(("length", "len", "count"), "size"),
@@ -417,7 +417,7 @@ class Checker:
 
     def _call(self, tree: syntax.Call, scope: Scope) -> Node:
         target, name, args, at = tree
-        if target is not None and name in _MACROS:
+        if target is not None and name in MACROS:
             return self._macro(tree, scope)
         if target is None and name in ("has", "changed", "dyn", "rows"):
             return self._special(name, args, at, scope)
@@ -484,7 +484,7 @@ class Checker:
                 at, "unknown_function", f"{shown!r} is not a {'method' if method else 'function'}.", f"Write {usage}."
             )
         known = [one.lstrip(".") for one in NAMES if one.startswith(".") == method] + [
-            *(_MACROS if method else ("has", "changed"))
+            *(MACROS if method else ("has", "changed"))
         ]
         raise self._error(
             at, "unknown_function", f"unknown {'method' if method else 'function'} {shown!r}.", self._meant(shown, known)

@@ -14,7 +14,7 @@ from typing import Literal
 from baas.base.places import Geo
 from baas.engines.rules import parse as syntax
 from baas.engines.rules import values
-from baas.engines.rules.check import ROOTS, Checker
+from baas.engines.rules.check import MACROS, ROOTS, Checker
 from baas.engines.rules.evaluate import Frame, closure, truth
 from baas.engines.rules.parse import RULE_LIMITS, Located, locate
 from baas.engines.rules.rule import Rule
@@ -23,7 +23,6 @@ from baas.engines.rules.types import Env, RuleError, RuleFailure
 
 Row = Mapping[str, object]
 Wanted = tuple[str, str, str]
-_MACROS = ("exists", "all", "filter", "map", "exists_one")
 _MOST_CHARS = 200  # of a value that is shown
 _MOST_ITEMS = 20
 _MOST_REASONS = 3
@@ -183,7 +182,7 @@ def _below(tree: syntax.Syntax) -> tuple[syntax.Syntax, ...]:
 
 def _below_call(tree: syntax.Call) -> tuple[syntax.Syntax, ...]:
     target = () if tree.target is None else (tree.target,)
-    if tree.name in _MACROS and len(tree.args) == 2:
+    if tree.name in MACROS and len(tree.args) == 2:
         return target
     if tree.name == "has" and len(tree.args) == 1 and isinstance(tree.args[0], syntax.Member):
         # `has(record.a)` asks for a value, `has(record.a.b)` for a key: there only the holder has a value for certain.

@@ -357,7 +357,7 @@ class _Parser:
         while True:
             at = self._tokens[self._next].at
             if self._accept("."):
-                node = self._selected(node, at, start)
+                node = self._selected(node, start)
             elif self._accept("["):
                 index = self._expression(0)
                 self._expect("op", "]", "']'")
@@ -367,7 +367,7 @@ class _Parser:
                 return node
             self._deeper(at)
 
-    def _selected(self, node: Syntax, at: int, start: int) -> Syntax:
+    def _selected(self, node: Syntax, start: int) -> Syntax:
         token = self._take()
         if token.kind == "quoted":
             return self._made(Member(node, token.text[1:-1], token.at), start)

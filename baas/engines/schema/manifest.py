@@ -40,7 +40,7 @@ RESERVED_FIELDS = frozenset(
 )
 # In `users`: parts of a sign-up, and what `auth` has beside the fields of its record.
 _RESERVED_USER_FIELDS = frozenset(("password", "collection", "claims"))
-_NAME_TEXT = "A name starts with a small letter and has up to 63 small letters, digits and underscores."
+NAME_WORDS = "A name starts with a small letter and has up to 63 small letters, digits and underscores."
 
 USER_FIELDS = (
     Field("email", "email", required=True, unique=True, system=True),
@@ -125,7 +125,7 @@ def read_name(value: object, at: str, faults: Faults) -> str:
     if value is None:
         faults.add(at, "required", "A name is needed.")
     elif not isinstance(value, str) or not NAME.fullmatch(value):
-        faults.add(at, "bad_name", _NAME_TEXT)
+        faults.add(at, "bad_name", NAME_WORDS)
     return value if isinstance(value, str) else ""
 
 

@@ -16,6 +16,7 @@ from baas.engines.schema.manifest import MAX_FIELDS, RESERVED_FIELDS, place
 from baas.engines.schema.view_guard import forbidden, stored_columns
 from baas.infra.db import readers
 from baas.infra.db.errors import ViewFailed
+from baas.infra.db.extensions import SCHEMA as EXTENSIONS
 from baas.infra.db.pool import Transaction
 from baas.infra.db.restricted import SqlRefused
 from baas.infra.db.sql import Sql, as_role, ident, join, sql, written
@@ -173,7 +174,7 @@ async def _as_author(tx: Transaction, schema: str) -> None:
     """From here plain names mean the project's collections, and nothing else can be named that the reader may not enter."""
     role = ident(readers.reader(schema))
     await tx.execute(sql("grant create on schema {} to {}", ident(schema), role))
-    path = join(", ", [ident(schema), ident("pg_catalog"), ident("baas_ext"), ident("pg_temp")]).render().text
+    path = join(", ", [ident(schema), ident("pg_catalog"), ident(EXTENSIONS), ident("pg_temp")]).render().text
     await tx.execute(sql("select set_config('search_path', {}, true), set_config('statement_timeout', '5000', true)", path))
     await tx.execute(sql("set local role {}", role))
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from baas.base.clock import rfc3339
+from baas.base.principal import Principal
+from baas.engines.query.table import USERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +83,10 @@ class Account:
     id: UUID
     disabled: bool
     password_hash: str | None
+
+
+def auth_in_rules(principal: Principal, record: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    """What rules read as `auth`: None for who is no user, and without his `record` what is known of him anyhow."""
+    if principal.kind != "user":
+        return None
+    return {**(record or {}), "id": principal.id, "collection": USERS, "claims": principal.claims}

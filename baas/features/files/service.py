@@ -37,6 +37,7 @@ from baas.base.settings import Settings
 from baas.engines.query.compile import Compiler
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import ACTIONS, Action
+from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.files import manifest, store
 from baas.features.files.buckets import KIND, Buckets
@@ -48,7 +49,6 @@ from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Transaction
 from baas.infra.http.content import check_if_match
 
-_USERS = "users"
 _SCOPE = "files"
 _TRIES = 3
 _UNUSED = timedelta(hours=24)
@@ -260,15 +260,13 @@ class Files:
             return Access(found, dict.fromkeys(ACTIONS), principal, auth=None, now=self._clock.now(), tables=lambda _: None)
         collections = await self._catalog.collections(project)
         rules = {action: self._rules.rule(project.schema, found, action, collections) for action in ACTIONS}
-        auth: dict[str, object] | None = None
-        if principal.kind == "user":
-            auth = {}
-            if any(rule.needs_auth_record for action in actions if (rule := rules[action]) is not None):
-                record = await self._auth.record(project, UUID(principal.id))
-                if record is None:
-                    raise Unauthenticated("The account of this credential is gone.")
-                auth.update(record)
-            auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
+        record = None
+        whole = any(rule.needs_auth_record for action in actions if (rule := rules[action]) is not None)
+        if whole and principal.kind == "user":
+            record = await self._auth.record(project, UUID(principal.id))
+            if record is None:
+                raise Unauthenticated("The account of this credential is gone.")
+        auth = auth_in_rules(principal, record)
         tables = partial(self._compiler.table, collections)
         return Access(found, rules, principal, auth=auth, now=self._clock.now(), tables=tables)
 

@@ -23,6 +23,7 @@ from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import Collection
+from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.realtime import store
 from baas.features.realtime.model import MAX_QUEUE, MAX_QUEUE_BYTES, ChannelRules, Pattern, Present
@@ -254,15 +255,12 @@ class Channels:
             raise Forbidden("The rule of the channel cannot be judged any more.", code="rule_denied", action=action) from None
 
     async def _facts(self, project: Project, principal: Principal, rule: Rule) -> Mapping[str, object] | None:
-        if principal.kind != "user":
-            return None
-        found: dict[str, object] = {}
-        if rule.needs_auth_record:
+        record = None
+        if rule.needs_auth_record and principal.kind == "user":
             record = await self._auth.record(project, UUID(principal.id))
             if record is None:
                 raise Unauthenticated("The account of this credential is gone.", code="bad_token")
-            found.update(record)
-        return {**found, "id": principal.id, "collection": "users", "claims": principal.claims}
+        return auth_in_rules(principal, record)
 
     # Words between servers, and who is there.
 

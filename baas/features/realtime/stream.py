@@ -13,6 +13,8 @@ from uuid import UUID
 from baas.base.errors import BaasError, Forbidden, Gone, NotFound, Unauthenticated, Unavailable
 from baas.base.principal import Principal
 from baas.engines.changes.log import Cursor
+from baas.engines.query.table import USERS
+from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.realtime.batch import Batch
 from baas.features.realtime.hub import Hub
@@ -263,12 +265,15 @@ class Stream:
     async def _told(self, batch: Batch) -> Sequence[Event]:
         if not batch.collections & self.interest:
             return ()
-        if self.principal.kind == "user" and self._record is not None and self.principal.id in batch.records("users"):
+        if self.principal.kind == "user" and self._record is not None and self.principal.id in batch.records(USERS):
             await self._load_record(needed=True)
         told: list[tuple[int, str, Told]] = []
         for name, watch in tuple(self._watches.items()):
             if watch.concerns(batch):
-                told += [(one.pos, name, one) for one in await watch.told(batch, self._pos, self._facts())]
+                told += [
+                    (one.pos, name, one)
+                    for one in await watch.told(batch, self._pos, auth_in_rules(self.principal, self._record))
+                ]
         if len(self._watches) > 1:
             told.sort(key=lambda one: one[0])
         return [
@@ -317,7 +322,7 @@ class Stream:
         for watch in self._watches.values():
             found |= watch.depends
         if self.principal.kind == "user" and any(watch.needs_auth for watch in self._watches.values()):
-            found.add("users")
+            found.add(USERS)
         self.interest = frozenset(found)
 
     async def _load_record(self, *, needed: bool) -> None:
@@ -327,12 +332,6 @@ class Stream:
         self._record = await self._auth.record(self._hub.project, UUID(self.principal.id))
         if self._record is None:
             raise Unauthenticated("The account of this credential is gone.", code="bad_token")
-
-    def _facts(self) -> Mapping[str, object] | None:
-        if self.principal.kind != "user":
-            return None
-        own = {"id": self.principal.id, "collection": "users", "claims": self.principal.claims}
-        return {**(self._record or {}), **own}
 
     def _place(self, pos: int | None = None, *, whole: bool = True) -> str:
         cursor = Cursor(self._epoch, self._pos if pos is None else pos)

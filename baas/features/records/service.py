@@ -44,6 +44,7 @@ from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.validate import Unfit, immutable_names
+from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.records import refusals
 from baas.features.records.aggregates import NO_ZONE
@@ -62,7 +63,6 @@ from baas.features.records.writing import new_values as new_values  # noqa: PLC0
 from baas.infra.db.pool import Database
 
 Body = Mapping[str, object]
-_USERS = "users"
 _TRIES = 3
 
 
@@ -445,7 +445,7 @@ class Records:
         self, project: Project, principal: Principal, collection: str, action: Action, where: Filter, sent: Body | None
     ) -> tuple[Table, Asking]:
         table = await self._table(project, principal, collection)
-        _refuse_locked(table, await self._asking(project, principal, table, action), action)
+        _refuse_locked(table, await self._facts(project, principal, whole=False), action)
         asking = await self._asking_only(project, principal, table, "list", action, where=where, sent=sent)
         _admit_list(table, asking)
         if asking.judge(table, action).verdict is False:
@@ -475,15 +475,12 @@ class Records:
         return await self._facts(project, principal, whole=whole, sent=sent)
 
     async def _facts(self, project: Project, principal: Principal, *, whole: bool, sent: Body | None = None) -> Asking:
-        auth: dict[str, object] | None = None
-        if principal.kind == "user":
-            auth = {}
-            if whole:
-                record = await self._auth.record(project, UUID(principal.id))
-                if record is None:
-                    raise Unauthenticated("The account of this credential is gone.")
-                auth.update(record)
-            auth |= {"id": principal.id, "collection": _USERS, "claims": principal.claims}
+        record = None
+        if whole and principal.kind == "user":
+            record = await self._auth.record(project, UUID(principal.id))
+            if record is None:
+                raise Unauthenticated("The account of this credential is gone.")
+        auth = auth_in_rules(principal, record)
         limit_s = project.settings.limits.statement_timeout_ms / 1000
         return Asking(principal, now=self._clock.now(), via=self._via, auth=auth, sent=sent, limit_s=limit_s)
 

@@ -8,12 +8,13 @@ from uuid import UUID
 from baas.base.principal import Principal
 from baas.engines.query.asking import Asking
 from baas.engines.query.probe import Judged, Probe
-from baas.engines.query.table import USERS, Table, rule_env
+from baas.engines.query.table import Table, rule_env
 from baas.engines.query.tree import Values
 from baas.engines.rules.evaluate import Frame
 from baas.engines.rules.explain import Found, Neighbours, Part, explain, take_apart
 from baas.engines.rules.rule import Facts
 from baas.engines.schema.collection import Action
+from baas.features.auth.model import auth_in_rules
 from baas.features.rules import store
 from baas.infra.db.pool import Queries
 
@@ -33,9 +34,8 @@ class Caller:
         """A user by his record, or nobody."""
         if record is None:
             return Caller(Principal(), None)
-        user = str(record["id"])
-        auth = {**record, "id": user, "collection": USERS, "claims": claims}
-        return Caller(Principal("user", user, project_id, claims=claims), auth)
+        user = Principal("user", str(record["id"]), project_id, claims=claims)
+        return Caller(user, auth_in_rules(user, record))
 
 
 @dataclass(frozen=True, slots=True)
