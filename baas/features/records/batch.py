@@ -149,8 +149,8 @@ class BatchApi:
 async def _take_turns(tx: Transaction, schema: str, operations: Sequence[Operation]) -> None:
     """Let batches that write the same records go one after the other.
 
-    They lock records in the order of their operations, and two that name the same ones in another order would wait for each other.
-    Not by locks on the records: only those may take these whom the rules let write.
+    Each locks records in the order of its operations; two that name the same ones in different orders would wait for each other.
+    The locks are not on the records themselves: these only those may take whom the rules let write.
     """
     paths = {operation.path.partition("?")[0].lower() for operation in operations if operation.method in _CHANGES}
     if len(paths) > 1:
