@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Route, async_playwright, expect
 
 from baas.base.ids import short_id
 from tests.features.test_cli import Terminal, baas, here  # noqa: F401  fixtures
-from tests.support.board import Person
+from tests.support.board import PHONE, Person
 from tests.support.callers import PASSWORD, Caller, ProjectUnderTest
 
 MARKUP = "<img src=x onerror='document.title=\"pwned\"'><b>bold</b>"
@@ -174,6 +174,34 @@ async def test_cards_move_by_keys(pair: Pair) -> None:
 
     assert await face.evaluate("face => face === document.activeElement")
     await pair.ada.page.get_by_text("Bread: Done, 1 of 1").wait_for(state="attached")
+
+
+async def test_a_finger_carries_a_card_to_a_column_that_is_out_of_sight(browser: Browser, site: str, pair: Pair) -> None:
+    """A phone opens at the first column; a card held still at the edge brings the next one, and there the board stays."""
+    phone = await Person.arrive(browser, site, pair.ada.email, viewport=PHONE, has_touch=True, is_mobile=True)
+    await phone.enter("Sign in", PASSWORD)
+    await phone.live()
+    await phone.card("Tea", "To do").wait_for()
+    assert 0 == await phone.page.evaluate("document.querySelector('.board').scrollLeft")
+    finger = await phone.page.context.new_cdp_session(phone.page)
+
+    async def touch(what: str, *at: float) -> None:
+        points = [{"x": at[0], "y": at[1]}] if at else []
+        await finger.send("Input.dispatchTouchEvent", {"type": what, "touchPoints": points})
+
+    grip = await phone.card("Tea").locator(".grip").bounding_box()
+    assert grip is not None
+    await touch("touchStart", grip["x"] + 16, grip["y"] + 16)
+    for x, y in ((300, grip["y"] + 40), (388, grip["y"] + 30)):
+        await touch("touchMove", x, y)
+    await expect(phone.column("Doing")).to_be_in_viewport(ratio=0.6)
+    await touch("touchMove", 195, grip["y"] + 30)
+    await phone.column("Doing").locator(".gap").wait_for()
+    await touch("touchEnd")
+
+    await pair.bob.card("Tea", "Doing").wait_for()
+    await expect(phone.column("Doing")).to_be_in_viewport(ratio=0.99)
+    assert [] == phone.trouble
 
 
 async def test_markup_in_a_title_is_text_for_everybody(pair: Pair) -> None:

@@ -3,6 +3,7 @@
 from playwright.async_api import Browser, Locator, Page, ViewportSize
 
 WINDOW: ViewportSize = {"width": 1300, "height": 760}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 class Person:
@@ -18,7 +19,7 @@ class Person:
 
     @classmethod
     async def arrive(cls, browser: Browser, site: str, email: str, **context: object) -> "Person":
-        opened = await browser.new_context(viewport=WINDOW, **context)  # type: ignore[arg-type]
+        opened = await browser.new_context(**{"viewport": WINDOW, **context})  # type: ignore[arg-type]
         opened.set_default_timeout(20_000)
         person = cls(await opened.new_page(), email)
         await person.page.goto(site)

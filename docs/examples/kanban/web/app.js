@@ -33,6 +33,7 @@ async function attempt(act) {
 }
 
 function inWords(error) {
+  if (error instanceof Refusal && error.code === "already_exists" && error.fields.email) return "This address has an account already: sign in.";
   return error instanceof Refusal ? error.message : "The server cannot be reached. Try again in a moment.";
 }
 

@@ -30,7 +30,7 @@ export function boardView(act) {
   const header = h("header", {},
     h("span", { class: "mark" }, icon(MARK)), chooser, settings, status, h("span", { class: "space" }), people, invite,
     h("span", { class: "who", title: act.me.email }, act.me.email),
-    h("button", { class: "quiet", onclick: act.signOut }, "Sign out"));
+    h("button", { class: "quiet leave", onclick: act.signOut }, "Sign out"));
   const adder = line({ label: "New column", max: 60, button: "Add column", act: act.addColumn });
   const tail = h("section", { class: "tail" }, adder);
   const board = h("main", { class: "board", "aria-label": "Board" }, tail);

@@ -1,7 +1,8 @@
 // Cards by mouse, pen or finger. Pointer events, not the browser's own drag and drop, which touch screens do not have.
 
 const FAR_PX = 5; // less than this is a click
-const EDGE_PX = 48;
+const EDGE_PX = 48; // so near to an edge, what lies behind it comes into sight
+const PACE = 0.9; // at the edge itself, in px a millisecond
 
 /**
  * Cards below `board` can be carried. `on.start(id)` when one is picked up, `on.drop(id, column, before)` when it is put down
@@ -27,9 +28,9 @@ export function carry(board, on) {
       if (Math.hypot(event.clientX - carried.x, event.clientY - carried.y) < FAR_PX) return;
       lift(event);
     }
-    carried.ghost.style.translate = `${event.clientX - carried.dx}px ${event.clientY - carried.dy}px`;
-    scroll(event);
-    place(event);
+    Object.assign(carried, { nowX: event.clientX, nowY: event.clientY });
+    carried.ghost.style.translate = `${carried.nowX - carried.dx}px ${carried.nowY - carried.dy}px`;
+    place();
   }
 
   function lift(event) {
@@ -47,37 +48,44 @@ export function carry(board, on) {
     carried.card.classList.add("lifted");
     carried.card.before(gap);
     document.documentElement.classList.add("carrying");
+    carried.frame = requestAnimationFrame((now) => scroll(now, now));
     on.start(carried.id);
     event.preventDefault();
   }
 
   /** The gap goes where the card would. */
-  function place(event) {
-    const column = document.elementFromPoint(event.clientX, event.clientY)?.closest(".column");
+  function place() {
+    const column = document.elementFromPoint(carried.nowX, carried.nowY)?.closest(".column");
     if (!column) return;
     const cards = [...column.querySelectorAll(".card:not(.lifted)")];
-    const below = cards.find((card) => { const box = card.getBoundingClientRect(); return event.clientY < box.top + box.height / 2; });
+    const below = cards.find((card) => { const box = card.getBoundingClientRect(); return carried.nowY < box.top + box.height / 2; });
     const list = column.querySelector(".cards");
     if (carried.gap.parentElement !== list || carried.gap.nextElementSibling !== (below ?? null)) list.insertBefore(carried.gap, below ?? null);
   }
 
-  function scroll(event) {
-    const box = board.getBoundingClientRect();
-    if (event.clientX < box.left + EDGE_PX) board.scrollLeft -= 12;
-    if (event.clientX > box.right - EDGE_PX) board.scrollLeft += 12;
+  /** Frame by frame, since a hand that waits at an edge sends no events. */
+  function scroll(before, now) {
+    const list = carried.gap.parentElement;
+    const [frame, within] = [board.getBoundingClientRect(), list.getBoundingClientRect()];
+    const was = [board.scrollLeft, list.scrollTop];
+    board.scrollLeft += pull(carried.nowX, frame.left, frame.right) * (now - before);
+    if (carried.nowX > within.left && carried.nowX < within.right) list.scrollTop += pull(carried.nowY, within.top, within.bottom) * (now - before);
+    if (board.scrollLeft !== was[0] || list.scrollTop !== was[1]) place();
+    carried.frame = requestAnimationFrame((next) => scroll(now, next));
   }
 
   function up(event) {
     if (event.pointerId !== carried.pointer) return;
     if (!carried.up) return end();
     const { gap, id } = carried;
-    const column = gap.closest(".column").dataset.id;
+    const column = gap.closest(".column");
     let next = gap.nextElementSibling;
     while (next && !next.matches(".card:not(.lifted)")) next = next.nextElementSibling;
     const before = next?.dataset.id ?? null;
     addEventListener("click", (click) => { click.stopPropagation(); click.preventDefault(); }, { capture: true, once: true, signal: AbortSignal.timeout(50) });
+    column.scrollIntoView({ block: "nearest", inline: "nearest" }); // else a narrow board could snap to its neighbour
     end();
-    on.drop(id, column, before);
+    on.drop(id, column.dataset.id, before);
   }
 
   function cancel(event) {
@@ -98,10 +106,17 @@ export function carry(board, on) {
     const was = carried;
     carried = null;
     if (!was.up) return;
+    cancelAnimationFrame(was.frame);
     was.ghost.remove();
     was.gap.remove();
     was.card.classList.remove("lifted");
     document.documentElement.classList.remove("carrying");
     on.end();
   }
+}
+
+/** The pace at this place between two edges: none in the middle, the full one at an edge and beyond it. */
+function pull(at, low, high) {
+  const depth = Math.max(low + EDGE_PX - at, at - (high - EDGE_PX), 0);
+  return Math.min(depth / EDGE_PX, 1) * PACE * (at < (low + high) / 2 ? -1 : 1);
 }

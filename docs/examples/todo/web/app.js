@@ -179,7 +179,9 @@ function door() {
       await way(email.value, password.value);
       await start();
     } catch (error) {
-      problem.textContent = error instanceof Refusal ? error.message : "The server cannot be reached.";
+      const taken = error instanceof Refusal && error.code === "already_exists";
+      const words = taken ? "This address has an account already: sign in." : error.message;
+      problem.textContent = error instanceof Refusal ? words : "The server cannot be reached.";
       buttons.forEach((button) => (button.disabled = false));
     }
   };
