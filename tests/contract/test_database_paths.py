@@ -193,6 +193,22 @@ async def test_a_failing_write_takes_no_other_with_it(db: Database, table: str) 
     assert good == await stored(db, table)
 
 
+async def test_a_failing_read_takes_no_other_with_it(db: Database) -> None:
+    """Of a hundred reads sent at one moment every third fails, by itself alone; none has to go another way."""
+    await db.fetch_value(ask("select 9223372036854775805 + $1::int8", 1))
+
+    async def one(number: int) -> Any:
+        try:
+            return await db.fetch_value(ask("select 9223372036854775805 + $1::int8", 3 - number % 3))
+        except BaasError as error:
+            return type(error)
+
+    answers = await asyncio.gather(*(one(number) for number in range(100)))
+
+    assert [(Invalid, 2**63 - 1, 2**63 - 2)[number % 3] for number in range(100)] == answers
+    assert db.pipeline is None or db.pipeline.figures.spilled == 0
+
+
 async def test_two_of_one_key_at_once_are_one(db: Database, table: str) -> None:
     async def one() -> bool:
         try:

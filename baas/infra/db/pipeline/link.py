@@ -7,7 +7,6 @@ import asyncio
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from itertools import islice
 from time import monotonic
 from typing import Any, cast
 
@@ -85,8 +84,8 @@ Lost = Callable[["Link", list[Question]], None]
 class Link(asyncio.Protocol):
     """A connection that the driver has opened and handed over: it knows hosts, passwords and encryption, and we do not.
 
-    `failed` is told of a unit that PostgreSQL refused: nothing of it was done. `lost` is told once, of all questions without an
-    answer. `freed` is called when units have been answered.
+    `failed` is told of a unit in which PostgreSQL refused the question `at`: nothing of it was done. `lost` is told once, of all
+    questions without an answer. `freed` is called when units have been answered.
     """
 
     def __init__(self, connection: Any, *, failed: Failed, lost: Lost, freed: Callable[[], None]) -> None:
@@ -148,10 +147,9 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             self.connection_lost(None)
 
-    def waiting(self, *, behind_first: bool = False) -> list[Question]:
-        """The questions that somebody waits for, in order, or those behind the unit that is at work."""
-        units = islice(self._units, 1 if behind_first else 0, None)
-        return [question for unit in units for question in unit.questions if not question.answer.done()]
+    def waiting(self) -> list[Question]:
+        """The questions that somebody waits for, in order."""
+        return [question for unit in self._units for question in unit.questions if not question.answer.done()]
 
     def _put(self, unit: Unit) -> None:
         if not self._units:
@@ -230,7 +228,7 @@ class Link(asyncio.Protocol):
             if kind == _ROW:
                 self._take_row(data, at + 5)
             elif kind in (_DONE, _EMPTY):
-                self._units[0].at += 1
+                self._take_end()
             elif kind == _READY:
                 self._finish(data[at + 5])
             elif kind == _ERROR:
@@ -266,6 +264,13 @@ class Link(asyncio.Protocol):
             question.unread = error
         question.rows.append(row)
 
+    def _take_end(self) -> None:
+        unit = self._units[0]
+        question = unit.questions[unit.at]
+        unit.at += 1
+        if not question.write:  # a write is done when its transaction is
+            _answer(question)
+
     def _take_columns(self, data: bytes, at: int) -> None:
         columns = []
         (count,) = _SHORT.unpack_from(data, at)
@@ -297,18 +302,22 @@ class Link(asyncio.Protocol):
             self._failed(self, unit, error)
         else:
             for question in unit.questions:
-                if question.answer.done():
-                    continue
-                if question.unread is None:
-                    question.answer.set_result(question.rows)
-                else:
-                    question.answer.set_exception(question.unread if question.write else Spilled())
+                _answer(question)
 
     def _prepared_or_not(self, unit: Unit) -> None:
         for known in unit.prepared:
             known.error = unit.error
             if unit.error is not None and self._statements.get(unit.text) is known:
                 del self._statements[unit.text]
+
+
+def _answer(question: Question) -> None:
+    if question.answer.done():
+        return
+    if question.unread is None:
+        question.answer.set_result(question.rows)
+    else:
+        question.answer.set_exception(question.unread if question.write else Spilled())
 
 
 def _decoder(oid: int) -> Decode:

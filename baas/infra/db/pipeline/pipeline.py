@@ -26,7 +26,8 @@ READERS, WRITERS = 2, 2
 CONNECTIONS = READERS + WRITERS
 MOST_SHARING = 32
 """Writes in one transaction at most: when one fails, all of them are done again."""
-_MOST_AHEAD = 32  # questions on a connection without an answer; who comes later waits where he can still turn elsewhere
+MOST_TOGETHER = 16
+"""Reads sent at once at most; who comes later waits where he can still turn elsewhere."""
 _MOST_WAITING = 1000
 _STALLED_S = 0.1
 _STUCK_S = 15.0
@@ -180,23 +181,26 @@ class Pipeline:
 
     def _pump(self) -> None:
         self._pumping = None
-        now = monotonic()
-        links = [place.link for place in self._readers if place.link is not None and not _is_stalled(place.link, now)]
-        while self._reads:
-            link = min(links, key=_load, default=None)
-            if link is None or link.paused or link.load >= _MOST_AHEAD:
-                break
-            question = self._reads.popleft()
-            if not question.answer.done():
-                link.add([question])
-        for link in links:
-            link.flush()
+        # What comes while a connection is at work leaves together when it is done: one waking for many, on both sides.
+        for place in self._readers:
+            if place.link is not None and not place.link.load and not place.link.paused:
+                self._send_reads(place.link)
         for number, place in enumerate(self._writers):
             # Changes hold locks on rows until their commit: on one connection, one after another, they cannot wait for each
             # other in a circle.
             queues = (self._changes, self._creates) if number == 0 else (self._creates,)
             if place.link is not None and not place.link.load and not place.link.paused:
                 self._send_writes(place.link, queues)
+
+    def _send_reads(self, link: Link) -> None:
+        together: list[Question] = []
+        while self._reads and len(together) < MOST_TOGETHER:
+            question = self._reads.popleft()
+            if not question.answer.done():
+                together.append(question)
+        if together:
+            link.add(together)
+            link.flush()
 
     def _send_writes(self, link: Link, queues: "tuple[deque[Question], ...]") -> None:
         """All that wait at this moment share a commit; the next ones wait for its end, and will be more."""
@@ -218,24 +222,25 @@ class Pipeline:
     # When it does not go well.
 
     def _failed(self, link: Link, unit: Unit, error: Exception) -> None:
-        """PostgreSQL refused the unit as a whole, so nothing of it was done."""
-        stale = getattr(error, "sqlstate", None) in _STALE
-        if stale:
-            link.forget({question.text for question in unit.questions})
-        waiting = [question for question in unit.questions if not question.answer.done()]
-        if len(unit.questions) > 1 or (stale and not any(question.again for question in waiting)):
-            for question in reversed(waiting):
-                question.alone = True
-                self.figures.again += len(unit.questions) > 1
-                question.again = question.again or stale
-                self._queue_of(question).appendleft(question)
-            self._pump_soon()
-            return
+        """PostgreSQL refused one question of the unit: of writes nothing was done, and what was read before it is answered."""
         state = getattr(error, "sqlstate", None)
-        for question in waiting:
-            if state == _SLOW:
-                self._punish(question.text)
-            question.answer.set_exception(Spilled() if state in _PATIENCE else error)
+        if state in _STALE:
+            link.forget({question.text for question in unit.questions})
+        refused = unit.questions[min(unit.at, len(unit.questions) - 1)]  # beyond the last one: at the commit
+        if state == _SLOW:
+            self._punish(refused.text)
+        shared = len(unit.questions) > 1
+        for question in reversed(unit.questions):
+            if question.answer.done():
+                continue
+            if question is refused and not (shared and question.write) and not (state in _STALE and not question.again):
+                question.answer.set_exception(Spilled() if state in _PATIENCE else error)
+                continue
+            question.alone = question.write
+            self.figures.again += shared and question.write
+            question.again = question.again or state in _STALE
+            self._queue_of(question).appendleft(question)
+        self._pump_soon()
 
     def _queue_of(self, question: Question) -> "deque[Question]":
         return self._changes if question.write else self._reads
@@ -312,10 +317,6 @@ class _Place:
         self.not_before = 0.0
 
 
-def _load(link: Link) -> int:
-    return link.load if not link.paused else _MOST_AHEAD
-
-
 def _takes(link: Link | None, now: float) -> bool:
     return link is not None and not _is_stalled(link, now)
 
@@ -326,12 +327,13 @@ def _is_stalled(link: Link, now: float) -> bool:
 
 
 def _unstall(link: Link) -> None:
-    """Of a connection for reads: what waits behind the first is asked elsewhere. Where nobody waits any more, it would only work
-    through what nobody wants, so it is given up.
+    """Of a connection for reads: what waits beside the slow one is asked elsewhere, and so is that one, since PostgreSQL sends
+    what it has when all is done. One alone goes on to its limit; where nobody waits for it any more, it is given up.
     """
-    for question in link.waiting(behind_first=True):
-        question.answer.set_exception(Spilled())
-    if not link.waiting():
+    if link.load > 1:
+        for question in link.waiting():
+            question.answer.set_exception(Spilled())
+    elif not link.waiting():
         link.abort()
 
 
