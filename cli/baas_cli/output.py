@@ -38,13 +38,13 @@ class Output:
         return self.format == "json"
 
     def show(self, item: Item) -> None:
-        """One resource: its JSON, or a line for each field."""
+        """One resource: its JSON, or a line for each field and for each thing in one that holds several."""
         if self.json:
             _print(_dumped(item))
         elif self.quiet:
             _print(_id(item))
         else:
-            _print(_lines([(name, _cell(value)) for name, value in item.items()]))
+            _print(_lines([row for name, value in item.items() for row in _rows(name, value)]))
 
     def show_list(
         self, items: Iterable[Item], columns: Sequence[str], *, next_cursor: str | None = None, total: int | None = None
@@ -195,6 +195,29 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime | date):
         return value.isoformat()
     return list(value) if isinstance(value, tuple | set | frozenset) else str(value)
+
+
+def _rows(name: str, value: object) -> list[tuple[str, str]]:
+    """A field of a resource by lines; the name stands at the first."""
+    match value:
+        case Mapping() if value:
+            parts = [f"{_cell(key)}: {_cell(one)}" for key, one in value.items()]
+        case list() | tuple() if value and all(isinstance(one, Mapping) for one in value):
+            parts = [_gist(one) for one in value]
+        case _:
+            parts = [_cell(value)]
+    return [(name if at == 0 else "", part) for at, part in enumerate(parts)]
+
+
+def _gist(item: Item) -> str:
+    """What is said of a part, without what is off or not set: `title: type=text, required, max=120`."""
+    said = [(key, value) for key, value in item.items() if key != "name" and value is not None and value is not False]
+    words = ", ".join(_cell(key) if value is True else f"{_cell(key)}={_within(value)}" for key, value in said)
+    return f"{_cell(item['name'])}: {words}" if "name" in item else words
+
+
+def _within(value: object) -> str:
+    return f"[{_cell(value)}]" if isinstance(value, list | tuple) else _cell(value)
 
 
 def _cell(value: object) -> str:

@@ -223,6 +223,17 @@ async def test_a_table_cannot_be_steered_by_what_it_shows(todos: Terminal) -> No
     assert "\\x1b]0;pwned\\x07a\\tb\\nc\n" == done.out
 
 
+async def test_a_definition_is_shown_by_lines(todos: Terminal) -> None:
+    """Fields and rules stand one below the other, without what is not set; keys of stored JSON steer nothing either."""
+    shape = {"name": "label", "type": "select", "values": ["red", "blue"]}, {"name": "more", "type": "json", "required": True}
+    made = await todos("collections", "create", json.dumps({"name": "cards", "fields": shape, "rules": {"list": "true"}}))
+    assert "fields\tlabel: type=select, values=[red, blue]\n\tmore: type=json, required\n" in made.out
+    assert "rules\tlist: true\n\tview: -\n" in made.out
+    done = await todos("records", "create", "cards", json.dumps({"more": {"\x1b]0;pwned\x07": 1, "b": [2]}}))
+
+    assert "more\tb: [2]\n\t\\x1b]0;pwned\\x07: 1\n" in done.out
+
+
 async def test_flags_stand_before_and_after_the_command(here: Terminal) -> None:
     after, before, between = ("version", "--json"), ("--json", "version"), ("-o", "json", "version")
 
