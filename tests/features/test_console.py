@@ -90,8 +90,10 @@ async def test_the_api_can_be_read_in_a_browser(page: Page, server_url: str, pro
     await page.fill("#token", str(project.operator.token))
     await page.click("text=Show")
     await page.wait_for_selector("#contents >> text=goods")
-    await page.locator("details.call", has_text="/collections/goods/records").first.locator("summary").click()
+    for call in (0, 1):  # to list, to create
+        await page.locator("details.call", has_text="/collections/goods/records").nth(call).locator("summary").click()
     assert 0 == await page.locator("img").count()
+    assert {"?filter", "Idempotency-Key:"} <= set(await page.locator("details.call[open] td:first-child").all_inner_texts())
 
 
 async def test_the_first_operator_is_made_by_the_link_of_the_log(page: Page, server_url: str) -> None:

@@ -124,7 +124,7 @@ function inside(root, path, method, operation) {
   const parameters = operation.parameters || [];
   if (parameters.length) {
     view.append(section("Parameters", table(parameters.map((one) =>
-      row(root, one.in === "path" ? `{${one.name}}` : `?${one.name}`, one.schema || {}, one)))));
+      row(root, { path: `{${one.name}}`, header: `${one.name}:` }[one.in] ?? `?${one.name}`, one.schema || {}, one)))));
   }
   if (operation.requestBody) view.append(bodyView(root, "Body", operation.requestBody.content));
   const answers = [];
