@@ -189,8 +189,8 @@ def _rooms(  # noqa: PLR0917  what the parts are made of
     collections = Collections(db, catalog, invalidations)
     records = Records(db, catalog, compiler, auth, clock, settings)
     denials = Denials(db, catalog, clock)
-    rules = Rules(db, catalog, compiler, auth, denials, clock)
     files = Files(db, blobs, catalog, compiler, auth, invalidations, clock, settings)
+    rules = Rules(db, catalog, compiler, auth, files, denials, clock)
     hosting = Hosting(db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch")
     # The users' table first: the accounts' part of a new project watches over it.
     founders += [collections.found_project, auth.found_project]

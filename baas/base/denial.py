@@ -10,7 +10,8 @@ MAX_DENIED_BYTES = 16 * 1024
 class Denial:
     """The call that was refused. An error carries it to the edge, which knows the request; no answer ever shows it.
 
-    `record` is the id of the path, `sent` the decoded body of a write, `filter` that of a list.
+    `record` is the id of the path, `sent` the decoded body of a write, `filter` that of a list. Of a file `bucket` stands for the
+    collection, `record` is its path, `sent` what was said of it, and `version` the bucket's.
     """
 
     collection: str
@@ -18,3 +19,5 @@ class Denial:
     record: str | None = None
     sent: object = None
     filter: str | None = None
+    bucket: str | None = None
+    version: int = 0

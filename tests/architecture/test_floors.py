@@ -16,7 +16,7 @@ FLOORS = (
 )
 INFRA = ("observe", "db", "crypto", "blobs", "http")
 ENGINES = ("schema", "rules", "query", "changes")
-FEATURES = ("projects", "auth", "collections", "records", "rules", "files", "realtime", "hosting", "console")
+FEATURES = ("projects", "auth", "collections", "records", "files", "rules", "realtime", "hosting", "console")
 OPEN_TO_ROOMS_BELOW = ("service", "model")
 
 

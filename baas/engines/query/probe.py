@@ -1,7 +1,7 @@
-"""One statement that puts every part of a rule to rows: what is true, what false, what neither, and the values behind it.
+"""One statement that puts every part of an expression to rows: what is true, what false, what neither, and the values behind it.
 
-It only reads. The rows are found as the statement of the action itself finds them: `record` in the table, `next` in what the
-caller sends, so that an explanation cannot differ from what happens.
+It only reads. Where the rows are found is the business of those who know the statement of the action itself: of records
+`query/places.py`, of files their own room.
 """
 
 import json
@@ -9,30 +9,23 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
-from uuid import UUID
 
 from baas.base.places import Geo
-from baas.engines.query.asking import Asking
-from baas.engines.query.compile import one_row
-from baas.engines.query.rows import RowsOf, rows
+from baas.engines.query.rows import RowsOf
 from baas.engines.query.table import Column, Table
-from baas.engines.query.text import Slot, Template
-from baas.engines.query.tree import Values
-from baas.engines.query.written import Written
+from baas.engines.query.text import Template
 from baas.engines.rules.explain import Part, Wanted
 from baas.engines.rules.rule import Facts, Folded
-from baas.engines.schema.collection import Action
 from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 
 MAX_ROWS = 1_000
 _MAX_STORED = 4 * 1024 * 1024  # bytes of other records, as they are stored, that one question reads at once
 _MAX_BYTES = 192 * 1024  # of text; parts beyond it are judged in memory alone
-_ID = sql("r.id::text as id")
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One row of the answer: the record (None of a create), the next row (None unless written), what the database said.
+    """One row of the answer: the record and the next row (None where there is none), what the database said.
 
     `seen`: whether the caller's view rule holds for the record, None where that was not asked. Rows are as rules see them.
     """
@@ -48,32 +41,43 @@ class Judged:
         return self.verdicts.get(part.number, "not asked")
 
 
-class Probe:
-    """The question about one rule for one caller. `values` are those of a create or an update, cleaned, the id included."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an expression meets its rows. `source` stands behind FROM and leads to the end of the statement; `identity` is
+    selected beside what the expression reads: `id`, and `seen` where that is asked. `roots` are those of `record` and `next`
+    that there are; `columns` tell how memory takes a value, and `more` is read of each root in any case.
+    """
 
-    def __init__(
-        self, table: Table, action: Action, part: Part, asking: Asking, *, facts: Facts, values: Values | None = None
-    ) -> None:
-        self._table = table
-        self._action = action
-        self._asking = asking
-        self._values = values or {}
-        self._written = Written(table, self._values)
+    rows: RowsOf
+    columns: Mapping[str, Column]
+    source: Sql
+    identity: Sequence[Sql]
+    roots: Sequence[str]
+    slots: Mapping[Hashable, object]
+    leaves: Mapping[Hashable, Sequence[object]]
+    more: frozenset[str] = frozenset()
+
+
+class Probe:
+    """The question about one expression at one place."""
+
+    def __init__(self, part: Part, facts: Facts, place: Place) -> None:
+        self._place = place
         # Only conditions: a value need not have SQL of its own (the records that a path leads to have none).
         self._folded: dict[int, tuple[Part, Folded]] = {
             one.number: (one, one.rule.fold(facts)) for one in part.walk() if one.is_condition and not one.rule.tree.free
         }
         self._asked: set[int] = set()
-        # The id leads to the records that point to this one.
-        self._names = {root: sorted({"id"} | {name for at, name in part.rule.names if at == root}) for root in ("record", "next")}
+        asked = {root: {name for at, name in part.rule.names if at == root} for root in place.roots}
+        self._names = {root: sorted((names | place.more) & place.columns.keys()) for root, names in asked.items()}
 
-    def statement(self, record: UUID | None) -> Statement:
-        """About one record, or (None) about the new one of a create, else about the first thousand by id."""
-        selected = join(", ", [*self._identity(), *self._rows(), *self._rails()])
-        text = Template(sql("select {} from {}", selected, self._source(record)))
-        leaves: dict[Hashable, Sequence[object]] = dict(self._asking.leaves)
+    def statement(self) -> Statement:
+        """One row of the answer for each row of the place."""
+        selected = join(", ", [*self._place.identity, *self._rows(), *self._rails()])
+        text = Template(sql("select {} from {}", selected, self._place.source))
+        leaves: dict[Hashable, Sequence[object]] = dict(self._place.leaves)
         leaves |= {("part", number): folded.values for number, (_, folded) in self._folded.items()}
-        return text.bind(self._slots(record), leaves)
+        return text.bind(self._place.slots, leaves)
 
     def rule_text(self) -> Statement | None:
         """The condition that decides, alone, as the action's own statement has it; None where no row can change it."""
@@ -82,58 +86,26 @@ class Probe:
         part, folded = self._folded[0]
         if folded.verdict is not None:
             return None
-        return Template(part.rule.where(folded.shape, self._found_in(), "rule")).bind({}, {"rule": folded.values})
+        text = Template(part.rule.where(folded.shape, self._place.rows, "rule"))
+        return text.bind(self._place.slots, {"rule": folded.values})
 
     def read(self, row: Mapping[str, Any]) -> Judged:
         """What one row of the answer says."""
         return Judged(
             id=row.get("id"),
-            record=None if self._action == "create" else self._row(row, "record"),
-            next=self._row(row, "next") if self._action in ("create", "update") else None,
+            record=self._row(row, "record") if "record" in self._names else None,
+            next=self._row(row, "next") if "next" in self._names else None,
             seen=row.get("seen"),
             verdicts={number: _verdict(row, number) for number in self._asked},
         )
 
     # The statement
 
-    def _source(self, record: UUID | None) -> Sql:
-        if self._action == "create":
-            return one_row(self._table)
-        found = sql("{} r", self._table.sql)
-        if self._action == "update":
-            found = sql("{}, {}", found, self._written.row())
-        if record is not None:
-            return sql("{} where r.id = {}::uuid", found, Slot("the record"))
-        return sql("{} order by r.id limit {}", found, literal(MAX_ROWS))
-
-    def _slots(self, record: UUID | None) -> Mapping[Hashable, object]:
-        now = self._asking.now
-        slots: dict[Hashable, object] = {name: self._values.get(name) for name in self._table.columns}
-        return slots | self._written.slots(now) | {"rev": 1, "created_at": now, "the record": record}
-
-    def _found_in(self) -> RowsOf:
-        match self._action:
-            case "create":
-                return rows(self._table, next="n")
-            case "update":
-                return self._written.rows()
-        return rows(self._table, record="r")
-
-    def _identity(self) -> list[Sql]:
-        if self._action == "create":
-            return [sql("n.id::text as id")]
-        if self._action in ("list", "view"):
-            return [_ID]
-        view = self._asking.judge(self._table, "view").where(rows(self._table, record="r"))
-        return [_ID, sql("coalesce({}, false) as seen", view)]
-
     def _rows(self) -> list[Sql]:
-        found = self._found_in()
-        roots = {"create": ("next",), "update": ("record", "next")}.get(self._action, ("record",))
         return [
-            sql("{} as {}", found.column(root, name), ident(f"{root[0]}_{at}"))
-            for root in roots
-            for at, name in enumerate(self._names[root])
+            sql("{} as {}", self._place.rows.column(root, name), ident(f"{root[0]}_{at}"))
+            for root, names in self._names.items()
+            for at, name in enumerate(names)
         ]
 
     def _rails(self) -> list[Sql]:
@@ -150,7 +122,7 @@ class Probe:
         return made
 
     def _rails_of(self, part: Part, folded: Folded) -> list[Sql]:
-        found, source, number = self._found_in(), ("part", part.number), part.number
+        found, source, number = self._place.rows, ("part", part.number), part.number
         true = part.rule.where(folded.shape, found, source)
         false = part.rule.unless(folded.shape, found, source)
         return [sql("({}) as {}", true, ident(f"t{number}")), sql("({}) as {}", false, ident(f"f{number}"))]
@@ -159,7 +131,7 @@ class Probe:
 
     def _row(self, row: Mapping[str, Any], root: str) -> Mapping[str, object]:
         names = self._names[root]
-        return {name: in_rules(self._table.columns[name], row[f"{root[0]}_{at}"]) for at, name in enumerate(names)}
+        return {name: in_rules(self._place.columns[name], row[f"{root[0]}_{at}"]) for at, name in enumerate(names)}
 
 
 def _verdict(row: Mapping[str, Any], number: int) -> bool | None:

@@ -269,10 +269,15 @@ def _demand(field: Field, collection: Collection, others: Mapping[str, Collectio
 
 
 def check_validation(collection: Collection, field: Field, others: Mapping[str, Collection]) -> Rule:
-    """The checked `validate` of a field; `record` is null throughout while there is none. Raises RuleError."""
+    """The checked `validate` of a field. Raises RuleError."""
+    return check(field.validate or "true", validation_env(collection, field, others))
+
+
+def validation_env(collection: Collection, field: Field, others: Mapping[str, Collection]) -> Env:
+    """The names that the `validate` of a field may use; `record` is null throughout while there is none."""
     row = row_type(collection, others)
     before = RowType({name: replace(one, nullable=True) for name, one in row.fields.items()}, row.inverses)
-    env = Env(
+    return Env(
         action="",
         record=before,
         next=row,
@@ -282,7 +287,6 @@ def check_validation(collection: Collection, field: Field, others: Mapping[str, 
         value=field.name,
         collections=RowTypes(others),
     )
-    return check(field.validate or "true", env)
 
 
 class RowTypes(Mapping[str, RowType]):

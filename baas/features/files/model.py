@@ -6,6 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from baas.base.clock import rfc3339
+from baas.engines.query.probe import Place
+from baas.engines.query.rows import Tables
+from baas.engines.rules.rule import Env, Facts
 from baas.engines.schema.collection import ACTIONS, Action
 
 
@@ -131,3 +134,20 @@ class Change:
     metadata: Mapping[str, object] | None = None
     content_type: str | None = None
     if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """The rule of an action on a file and all that it takes to judge it for one caller.
+
+    `open_to_all`: a public bucket, where nobody asks the rule. `place` is None where the rule is locked, or no longer fits the
+    schema. `described`: an update that leaves the content as it is.
+    """
+
+    bucket: Bucket
+    env: Env
+    facts: Facts
+    place: Place | None
+    tables: Tables
+    open_to_all: bool = False
+    described: bool = False

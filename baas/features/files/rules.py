@@ -101,9 +101,17 @@ class Access:
             self._known[action] = self._fold(action)
         return self._known[action]
 
+    def rule(self, action: Action) -> Rule | None:
+        """None where it is locked, or no longer fits the schema."""
+        return self._rules[action]
+
     def locked(self, action: Action) -> bool:
         """Whether the action is for operators and keys alone, and this caller is neither."""
         return self.judge(action) is NEVER and self._rules[action] is None
+
+    def facts(self, action: Action) -> Facts:
+        """What is known before any file is looked at."""
+        return Facts(auth=self._auth, now=self.now, action=action, input={})
 
     def knows(self, action: Action, unknown: frozenset[str]) -> bool:
         """Whether the rule of an action can be judged while these fields of `next` are not known yet."""
@@ -116,6 +124,6 @@ class Access:
         rule = self._rules[action]
         if rule is None:
             return NEVER
-        folded = rule.fold(Facts(auth=self._auth, now=self.now, action=action, input={}))
+        folded = rule.fold(self.facts(action))
         self.leaves[action] = folded.values
         return Judgement((action, folded.shape), folded.verdict, action, rule, folded)

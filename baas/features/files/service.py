@@ -34,6 +34,7 @@ from baas.base.paths import folder_and_name, path_fault
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.engines.query.asking import ALWAYS
 from baas.engines.query.compile import Compiler
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import ACTIONS, Action
@@ -41,8 +42,9 @@ from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.files import manifest, store
 from baas.features.files.buckets import KIND, Buckets
-from baas.features.files.model import Bucket, Change, Draft, File, Page, Prospects, Upload, Written
-from baas.features.files.rules import Access, BucketRules
+from baas.features.files.matters import noted, read_said, said_by, said_of
+from baas.features.files.model import Bucket, Change, Draft, File, Matter, Page, Prospects, Upload, Written
+from baas.features.files.rules import Access, BucketRules, rule_env
 from baas.infra.blobs.base import Blob, BlobStore
 from baas.infra.db.errors import ReferenceViolated, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
@@ -131,14 +133,15 @@ class Files:
     async def file(self, project: Project, principal: Principal, bucket: str, path: str) -> File:
         """A file this caller may view. Raises NotFound when it is absent or invisible, Forbidden when the rule is locked."""
         access = await self._access(project, principal, bucket, "view")
-        _refuse_locked(access, "view")
-        _check_path(path)
-        found = None
-        if access.judge("view").verdict is not False:
-            found = await store.file(self._db, project.schema, path, access)
-        if found is None:
-            raise _absent()
-        return found
+        with noted(access, "view", path):
+            _refuse_locked(access, "view")
+            _check_path(path)
+            found = None
+            if access.judge("view").verdict is not False:
+                found = await store.file(self._db, project.schema, path, access)
+            if found is None:
+                raise _absent()
+            return found
 
     async def list(
         self, project: Project, principal: Principal, bucket: str, prefix: str, start: str, *, folders: bool, limit: int
@@ -148,11 +151,12 @@ class Files:
         Raises NotFound for no such bucket, Forbidden or Unauthenticated when no file can be shown.
         """
         access = await self._access(project, principal, bucket, "list")
-        _refuse_locked(access, "list")
-        if access.judge("list").verdict is False:
-            if principal.kind == "anonymous":
-                raise Unauthenticated("The rules show these files to no anonymous caller.", code="rule_denied")
-            raise _denied("list")
+        with noted(access, "list"):
+            _refuse_locked(access, "list")
+            if access.judge("list").verdict is False:
+                if principal.kind == "anonymous":
+                    raise Unauthenticated("The rules show these files to no anonymous caller.", code="rule_denied")
+                raise _denied("list")
         read = store.folder_page if folders else store.page
         return await read(self._db, project.schema, access, prefix=prefix, start=start, limit=limit)
 
@@ -188,12 +192,16 @@ class Files:
     async def describe(self, project: Project, principal: Principal, bucket: str, path: str, change: Change) -> Written:
         """Change a file's metadata (merge patch, RFC 7396) and content type. Raises as `put` does, NotFound for no file."""
         access = await self._access(project, principal, bucket, "update", "view")
+        with noted(access, "update", path, said_by(change)):
+            return await self._describe(project, access, path, change)
+
+    async def _describe(self, project: Project, access: Access, path: str, change: Change) -> Written:
         _refuse_locked(access, "update")
         _check_path(path)
         if change.content_type is not None and not access.bucket.accepts(change.content_type):
             raise _bad_type(access.bucket)
         async with self._db.transaction() as tx:
-            stored = await store.lock(tx, project.schema, bucket, path)
+            stored = await store.lock(tx, project.schema, access.bucket.name, path)
             written = None
             if stored is not None:
                 if change.if_match is not None:
@@ -207,16 +215,51 @@ class Files:
     async def delete(self, project: Project, principal: Principal, bucket: str, path: str, *, if_match: str | None) -> None:
         """Remove the file. Raises NotFound when it is absent or invisible, Forbidden, PreconditionFailed."""
         access = await self._access(project, principal, bucket, "delete", "view")
-        _refuse_locked(access, "delete")
-        _check_path(path)
-        async with self._db.transaction() as tx:
-            stored = await store.lock(tx, project.schema, bucket, path) if if_match is not None else None
-            if stored is not None and if_match is not None:
-                await self._check_if_match(tx, project, access, stored, if_match)
-            blob = await store.delete(tx, project.schema, access, path)
-            if blob is None:
-                raise await self._why_not(tx, project, access, path, "delete")
+        with noted(access, "delete", path):
+            _refuse_locked(access, "delete")
+            _check_path(path)
+            async with self._db.transaction() as tx:
+                stored = await store.lock(tx, project.schema, bucket, path) if if_match is not None else None
+                if stored is not None and if_match is not None:
+                    await self._check_if_match(tx, project, access, stored, if_match)
+                blob = await store.delete(tx, project.schema, access, path)
+                if blob is None:
+                    raise await self._why_not(tx, project, access, path, "delete")
         await self._blobs.delete(blob)
+
+    # Explaining ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def matter(  # noqa: PLR0917  what a call is made of
+        self,
+        project: Project,
+        principal: Principal,
+        bucket: str,
+        action: Action,
+        path: str | None,
+        sent: Mapping[str, object] | None,
+    ) -> Matter:
+        """The rule of an action for this caller and all that it takes to judge it on the file of a path, for an explanation.
+
+        `sent` is what he would say of the file. Raises NotFound for no such bucket, BadRequest for a path that no file can have,
+        Invalid for a `sent` that cannot be.
+        """
+        access = await self._access(project, principal, bucket, action, "view")
+        env, facts = rule_env(action, await self._catalog.collections(project)), access.facts(action)
+        matter = Matter(access.bucket, env, facts, None, access.tables, open_to_all=access.judge(action) is ALWAYS)
+        rule = access.rule(action)
+        if rule is None:
+            return matter
+        draft, described = None, False
+        if path is not None:
+            _check_path(path)
+        if action in ("create", "update"):
+            said = read_said(sent or {}, action, rule if path is not None else None)
+            described = action == "update" and not said.is_content
+            draft = self._draft(access, path or "", said.upload)
+            stored = await store.stored(self._db, project.schema, bucket, path) if described and path else None
+            draft = draft if stored is None else _described(stored, said.change, access.now)
+        place = store.place(project.schema, access, action, path or "", draft, described=described)
+        return replace(matter, place=place, described=described)
 
     # Clean-up ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -288,7 +331,8 @@ class Files:
         """Refuse what is refused whatever the bytes are. The same is judged again with the row, when they are here."""
         unknown = frozenset(name for name in ("size", "sha256") if getattr(draft, name) is None)
         found = await store.prospects(self._db, project.schema, access, draft, unknown)
-        _refuse(found, access, upload)
+        with noted(access, "create", draft.path, said_of(draft)):
+            _refuse(found, access, upload)
 
     async def _store(
         self, project: Project, access: Access, draft: Draft, blob: Blob, upload: Upload
@@ -298,7 +342,9 @@ class Files:
             try:
                 async with self._db.transaction() as tx:
                     old = await store.lock(tx, project.schema, access.bucket.name, draft.path)
-                    _refuse(await store.prospects(tx, project.schema, access, draft, _NOTHING_KNOWN), access, upload)
+                    found = await store.prospects(tx, project.schema, access, draft, _NOTHING_KNOWN)
+                    with noted(access, "create", draft.path, said_of(draft)):
+                        _refuse(found, access, upload)
                     if old is not None:
                         written = await store.replace(tx, project.schema, access, draft, blob)
                     else:

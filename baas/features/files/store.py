@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from baas.engines.query.probe import Place
 from baas.engines.query.rows import Columns, RowsOf
+from baas.engines.query.table import Column
 from baas.engines.query.text import Template
 from baas.engines.schema.collection import Action
+from baas.engines.schema.fields.base import Cast
 from baas.features.files.model import Bucket, Draft, File, Page, Prospects, Written
 from baas.features.files.rules import FILE, Access
 from baas.infra.blobs.base import Blob
@@ -178,6 +181,14 @@ async def lock(tx: Transaction, schema: str, bucket: str, path: str) -> File | N
     return _file_of(row) if row else None
 
 
+async def stored(db: Queries, schema: str, bucket: str, path: str) -> File | None:
+    """The stored file, whoever asks."""
+    row = await db.fetch_row(
+        sql("select {} from {} r where r.bucket = {} and r.path = {}", _FILE, ident(schema, "_files"), bucket, path)
+    )
+    return _file_of(row) if row else None
+
+
 async def insert(tx: Queries, schema: str, access: Access, draft: Draft, blob: Blob) -> Written | None:
     """The new file; None when the create rule says no or there is a file of this path by now."""
     names = join(", ", (ident(name) for name in FILE.fields))
@@ -227,6 +238,31 @@ async def known_blobs(db: Queries, schema: str, keys: Sequence[str]) -> set[str]
     """Those of the keys that a row names."""
     rows = await db.fetch(sql("select blob from {} where blob = any ({}::text[])", ident(schema, "_files"), list(keys)))
     return {row["blob"] for row in rows}
+
+
+_CASTS: Mapping[str, Cast] = {
+    "string": "text",
+    "int": "int8",
+    "json": "jsonb",
+    "timestamp": "timestamptz",
+    "ref(users)": "uuid",
+}
+_COLUMNS = {name: Column(name, _CASTS[one.type], None, None) for name, one in FILE.fields.items()}
+_ROOTS: Mapping[Action, tuple[str, ...]] = {"create": ("next",), "update": ("record", "next")}
+
+
+def place(schema: str, access: Access, action: Action, path: str, draft: Draft | None, *, described: bool) -> Place:
+    """Where the rule of an action meets the file of a path; `draft` is what a create or an update makes of it."""
+    changed = tuple(FILE.fields) if action == "create" else _DESCRIBED if described else _REPLACED
+    here = sql("{} r where {}", ident(schema, "_files"), _here(access, path))
+    if draft is not None:
+        new = _draft(draft)
+        here = new if action == "create" else sql("{}, {}", new, here)
+    identity = [sql("{} as id", ident("n" if action == "create" else "r", "path"))]
+    if action in ("update", "delete"):
+        identity.append(_seen(access))
+    found = RowsOf(_before_and_after("r", "n", changed), access.tables)
+    return Place(found, _COLUMNS, here, identity, _ROOTS.get(action, ("record",)), {}, access.leaves)
 
 
 _REPLACED = ("size", "content_type", "sha256", "updated_at")

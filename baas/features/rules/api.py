@@ -32,10 +32,16 @@ _EXPLAIN = Body(
         "type": "object",
         "properties": {
             "collection": _TEXT,
+            "bucket": {"type": "string", "description": "Instead of a collection, for files."},
             "action": _ACTION,
             "id": {**_MAYBE, "description": "The record, of all but a create."},
+            "path": {**_MAYBE, "description": "The file in the bucket."},
+            "field": {**_MAYBE, "description": "Asked is its `read` (view, list) or `validate` (create, update), not the rule."},
             "as": {**_MAYBE, "description": "A user's id; null is a guest."},
-            "input": {"type": ["object", "null"], "description": "The body of a create or an update."},
+            "input": {
+                "type": ["object", "null"],
+                "description": "The body of a create or an update; of a file its content_type, size and sha256, or metadata.",
+            },
             "claims": {"type": ["object", "null"], "description": "`auth.claims`, as a token would hold them."},
             "request": {"type": "string", "description": "A refused call by its X-Request-Id, instead of all the others."},
         },
@@ -139,10 +145,7 @@ def _explanation(explained: Explanation, *, values: bool) -> dict[str, object]:
     question, found = explained.question, explained.found
     differing = [] if found is None else [one for one in found.walk() if one.memory is not None]
     return {
-        "collection": question.collection,
-        "action": question.action,
-        "id": question.record,
-        "as": question.user,
+        **question.as_json(),
         "verdict": explained.verdict,
         "hint": explained.hint if values else _bare_hint(explained),
         "rule": explained.source,

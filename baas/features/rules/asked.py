@@ -8,7 +8,8 @@ from baas.engines.schema.manifest import pointer
 from baas.features.rules.model import MAX_CASES, MAX_TEST_ROWS, Case, Question
 from baas.features.rules.testing import Rows, Suite
 
-_QUESTION = ("collection", "action", "id", "as", "input", "claims")
+_QUESTION = ("collection", "bucket", "action", "id", "path", "as", "input", "claims", "field")
+_MOST_PATH = 1024
 _SUITE = ("rows", "cases")
 _CASE = ("name", "collection", "action", "auth", "claims", "id", "input", "rows", "expect")
 _MOST_LABEL = 200
@@ -29,14 +30,14 @@ class _Reader:
     def fault(self, name: str, code: str, message: str) -> None:
         self._faults.append(Fault(pointer(self._at, name), code, message))
 
-    def text(self, name: str, *, required: bool = False) -> str | None:
+    def text(self, name: str, *, required: bool = False, most: int = _MOST_LABEL) -> str | None:
         value = self._body.get(name)
         if value is None:
             if required:
                 self.fault(name, "required", "Must be given.")
             return None
-        if not isinstance(value, str) or len(value) > _MOST_LABEL:
-            self.fault(name, "wrong_type", f"Must be a text of up to {_MOST_LABEL} characters, or null.")
+        if not isinstance(value, str) or len(value) > most:
+            self.fault(name, "wrong_type", f"Must be a text of up to {most} characters, or null.")
             return None
         return value
 
@@ -69,14 +70,24 @@ def read_question(body: Mapping[str, object]) -> Question:
     """What is to be explained. Raises Invalid."""
     faults: list[Fault] = []
     read = _Reader(body, _QUESTION, "", faults)
+    bucket = read.text("bucket")
+    record = read.text("id") if bucket is None else read.text("path", most=_MOST_PATH)
+    for name in ("path",) if bucket is None else ("collection", "id", "field"):
+        if body.get(name) is not None:
+            said = "Files have paths, in a bucket." if bucket is None else "A question about a file has a bucket and a path."
+            read.fault(name, "not_allowed", said)
     question = Question(
-        collection=read.text("collection", required=True) or "",
+        collection=read.text("collection", required=True) if bucket is None else None,
+        bucket=bucket,
         action=read.action(),
-        record=read.text("id"),
+        record=record,
         user=read.text("as"),
         input=read.object("input"),
         claims=read.object("claims") or {},
+        field=read.text("field"),
     )
+    if question.field is not None and question.action == "delete":
+        read.fault("field", "not_allowed", "A delete reads no field and validates none.")
     if question.input is not None and question.action not in ("create", "update"):
         read.fault("input", "not_allowed", "Only a create or an update has an input.")
     if question.user is None and question.claims:

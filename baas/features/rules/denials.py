@@ -125,13 +125,14 @@ def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
         at=noted.at,
         status=noted.status,
         code=noted.code,
-        collection=denial.collection,
+        collection=denial.collection if denial.bucket is None else None,
+        bucket=denial.bucket,
         action=denial.action,  # type: ignore[arg-type]  # a room's own word
         record=_text(denial.record),
         principal_kind=noted.principal.kind,
         principal_id=noted.principal.id or None,
-        schema_version=collection.version if collection is not None else 0,
-        input=_kept(sent, collection),
+        schema_version=collection.version if collection is not None else denial.version,
+        input=_kept(sent, collection) if denial.bucket is None else sent,  # type: ignore[arg-type]  # the room's own words
         input_rows=rows,
         filter=_text(wanted),
     )

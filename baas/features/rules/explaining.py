@@ -1,19 +1,22 @@
-"""Puts a rule to a record and its surroundings until memory knows all that the database knew."""
+"""Puts an expression to a row and its surroundings until memory knows all that the database knew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from baas.base.principal import Principal
+from baas.engines.query import places
 from baas.engines.query.asking import Asking
-from baas.engines.query.probe import Judged, Probe
-from baas.engines.query.table import Table, rule_env
+from baas.engines.query.probe import Judged, Place, Probe
+from baas.engines.query.rows import Tables
+from baas.engines.query.table import Demand, Table, rule_env, validation_env
 from baas.engines.query.tree import Values
 from baas.engines.rules.evaluate import Frame
 from baas.engines.rules.explain import Found, Neighbours, Part, explain, take_apart
 from baas.engines.rules.rule import Facts
-from baas.engines.schema.collection import Action
+from baas.engines.schema.collection import Action, Field
 from baas.features.auth.model import auth_in_rules
 from baas.features.rules import store
 from baas.infra.db.pool import Queries
@@ -37,10 +40,14 @@ class Caller:
         user = Principal("user", str(record["id"]), project_id, claims=claims)
         return Caller(user, auth_in_rules(user, record))
 
+    def asking(self, now: datetime, sent: Mapping[str, object] | None) -> Asking:
+        """His side of a statement."""
+        return Asking(self.principal, now=now, auth=self.auth, sent=sent)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One row with the rule taken apart on it. `complete`: memory had all that the rule asks for."""
+    """One row with the expression taken apart on it. `complete`: memory had all that the expression asks for."""
 
     judged: Judged
     found: Found
@@ -53,28 +60,18 @@ class Seen:
 
 
 class Questioning:
-    """One rule, asked for one caller. `values` are those of a create or update, cleaned; `sent` the keys he sent."""
+    """One expression, asked for one caller. `place` says where it meets the row with an id, or (None) all of them."""
 
-    def __init__(
-        self,
-        table: Table,
-        action: Action,
-        caller: Caller,
-        now: datetime,
-        *,
-        sent: Mapping[str, object] | None = None,
-        values: Values | None = None,
-    ) -> None:
-        self.table = table
-        self.part = apart(table, action)
-        self.asking = Asking(caller.principal, now=now, auth=caller.auth, sent=sent)
-        self._facts = Facts(auth=caller.auth, now=now, action=action, input=sent)
-        self._probe = Probe(table, action, self.part, self.asking, facts=self._facts, values=values)
+    def __init__(self, part: Part, facts: Facts, place: Callable[[UUID | None], Place], other: Tables) -> None:
+        self.part = part
+        self._facts = facts
+        self._place = place
+        self._other = other
 
     @property
     def condition(self) -> tuple[str, Sequence[object]] | None:
         """The SQL that decides, with its parameters; None where no row can change the verdict."""
-        statement = self._probe.rule_text()
+        statement = Probe(self.part, self._facts, self._place(None)).rule_text()
         return None if statement is None else (statement.text, statement.args)
 
     @property
@@ -83,11 +80,12 @@ class Questioning:
         return self.part.rule.fold(self._facts).verdict
 
     async def ask(self, db: Queries, record: UUID | None) -> list[Seen]:
-        """The rule on a record, on a new row (create), or (`record` None) on every record up to a thousand."""
-        return [await self._look(db, one) for one in await store.judged(db, self._probe, record)]
+        """The expression on a row, on a new row (create), or (`record` None) on every row up to a thousand."""
+        probe = Probe(self.part, self._facts, self._place(record))
+        return [await self._look(db, one) for one in await store.judged(db, probe)]
 
     def unasked(self) -> Found:
-        """The rule without any record: what is known of the caller alone."""
+        """The expression without any row: what is known of the caller alone."""
         return explain(self.part, Frame(self._facts), lambda _: "not asked", complete=False)
 
     async def _look(self, db: Queries, judged: Judged) -> Seen:
@@ -99,7 +97,7 @@ class Questioning:
             if not beside.wanted:
                 return Seen(judged, found, True)
             for wanted in sorted(beside.wanted):
-                table, fetches = self.table.other(wanted[0]), fetches + 1
+                table, fetches = self._other(wanted[0]), fetches + 1
                 rows = [] if table is None else await store.other_records(db, table, wanted, self._fields_of(table))
                 if rows is None or fetches > _MOST_FETCHES:
                     return Seen(judged, explain(self.part, frame, judged.answer, complete=False), False)
@@ -107,14 +105,44 @@ class Questioning:
         return Seen(judged, explain(self.part, frame, judged.answer, complete=False), False)
 
     def _fields_of(self, table: Table) -> list[str]:
-        """What the rule reads of another collection."""
+        """What the expression reads of another collection."""
         asked = {field for name, field in self.part.rule.entered if name == table.name and field in table.columns}
         return sorted(asked | {"id"})
 
 
-def apart(table: Table, action: Action) -> Part:
-    """The rule of an action, taken apart; it must be set."""
+def about_rule(
+    table: Table,
+    action: Action,
+    caller: Caller,
+    now: datetime,
+    *,
+    sent: Mapping[str, object] | None = None,
+    values: Values | None = None,
+) -> Questioning:
+    """The rule of an action, which must be set. `values` are those of a create or update, cleaned; `sent` the keys he sent."""
     source = table.collection.rules[action]
     if source is None:
         raise ValueError(f"{table.name}.{action} is locked")
-    return take_apart(source, rule_env(table.collection, action, table.others))
+    part = take_apart(source, rule_env(table.collection, action, table.others))
+    asked = places.Question(table, action, caller.asking(now, sent), values)
+    facts = Facts(auth=caller.auth, now=now, action=action, input=sent)
+    return Questioning(part, facts, partial(places.of_rule, asked), table.other)
+
+
+def about_read(table: Table, field: Field, action: Action, caller: Caller, now: datetime) -> Questioning:
+    """The `read` of a field, which must be set, on records that are viewed or listed."""
+    part = take_apart(field.read or "true", rule_env(table.collection, "view", table.others))
+    asked = places.Question(table, action, caller.asking(now, None))
+    facts = Facts(auth=caller.auth, now=now, action="view")  # as `Asking.may_read` has it, whatever the call
+    return Questioning(part, facts, partial(places.of_read, asked), table.other)
+
+
+def about_validation(  # noqa: PLR0917  what a write is made of
+    table: Table, demand: Demand, action: Action, caller: Caller, now: datetime, sent: Mapping[str, object], values: Values
+) -> Questioning:
+    """The `validate` of a field on what a create or an update makes."""
+    field = demand.field
+    part = take_apart(field.validate or "true", validation_env(table.collection, field, table.others))
+    asked = places.Question(table, action, caller.asking(now, sent), values)
+    facts = Facts(auth=caller.auth, now=now, action=action, input=sent)
+    return Questioning(part, facts, lambda record: places.of_validation(asked, record, field), table.other)

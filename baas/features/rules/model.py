@@ -1,7 +1,8 @@
 """The room's values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made
 from datetime import datetime
 from typing import Literal
 
@@ -17,25 +18,49 @@ Verdict = Literal["allow", "deny", "depends"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether `user` (an id, None for a guest) may do this. `claims` stand for those of his token."""
+    """Whether `user` (an id, None for a guest) may do this. `claims` stand for those of his token.
 
-    collection: str
+    About a record of `collection`, or the file whose path is `record` of `bucket`; one of the two is None. With `field` the
+    question is for the `read` of that field (view, list) or its `validate` (create, update), and not for the action's rule.
+    """
+
     action: Action
+    collection: str | None = None
+    bucket: str | None = None
     record: str | None = None
     user: str | None = None
     input: Mapping[str, object] | None = None
-    claims: Mapping[str, object] = field(default_factory=dict)
+    claims: Mapping[str, object] = made(default_factory=dict)
+    field: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """For an answer."""
+        return {
+            **_subject(self.collection, self.bucket, self.record),
+            "action": self.action,
+            "as": self.user,
+            "field": self.field,
+        }
+
+
+def _subject(collection: str | None, bucket: str | None, record: str | None) -> dict[str, object]:
+    """What a question or a refusal is about."""
+    return {"bucket": bucket, "path": record} if bucket is not None else {"collection": collection, "id": record}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A call that a rule refused, as it was stored. `input` lacks hidden fields and is None when it was too long to keep."""
+    """A call that a rule refused, as it was stored. `input` lacks hidden fields and is None when it was too long to keep.
+
+    Of a file `bucket` stands for the collection, `record` is its path, and `schema_version` the bucket's.
+    """
 
     request_id: str
     at: datetime
     status: int
     code: str
-    collection: str
+    collection: str | None
+    bucket: str | None
     action: Action
     record: str | None
     principal_kind: str
@@ -53,9 +78,8 @@ class Refusal:
             "at": rfc3339(self.at),
             "status": self.status,
             "code": self.code,
-            "collection": self.collection,
+            **_subject(self.collection, self.bucket, self.record),
             "action": self.action,
-            "id": self.record,
             "principal": principal,
             "schema_version": self.schema_version,
             "input_rows": self.input_rows,
@@ -98,8 +122,8 @@ class Case:
     user: str | None = None
     record: str | None = None
     input: Mapping[str, object] | None = None
-    claims: Mapping[str, object] = field(default_factory=dict)
-    rows: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    claims: Mapping[str, object] = made(default_factory=dict)
+    rows: Mapping[str, Sequence[Mapping[str, object]]] = made(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from baas.engines.query.conditions import condition
 from baas.engines.query.probe import MAX_ROWS, Judged, Probe, neighbour, neighbours
@@ -36,6 +35,8 @@ _COLUMNS: Mapping[str, str] = {
     "input_rows": "int4",
     "filter": "text",
 }
+# Names of collections have no slash, so one column tells what a refusal is about.
+_BUCKET = "buckets/"
 _TYPES: Mapping[str, Sql] = {
     "text": sql("text[]"),
     "timestamptz": sql("timestamptz[]"),
@@ -57,6 +58,8 @@ async def write_refusals(db: Queries, schema: str, refusals: Sequence[Refusal]) 
 
 
 def _cell(refusal: Refusal, name: str) -> object:
+    if name == "collection":
+        return refusal.collection if refusal.bucket is None else f"{_BUCKET}{refusal.bucket}"
     value = getattr(refusal, name)
     return json.dumps(value, default=_number) if name == "input" and value is not None else value
 
@@ -72,6 +75,9 @@ async def find_refusal(db: Queries, schema: str, request_id: str) -> Refusal | N
     if row is None:
         return None
     given = {name: row[name] for name in _COLUMNS}
+    in_bucket = given["collection"].startswith(_BUCKET)
+    given["bucket"] = given["collection"].removeprefix(_BUCKET) if in_bucket else None
+    given["collection"] = None if in_bucket else given["collection"]
     return Refusal(**{**given, "input": None if row["input"] is None else json.loads(row["input"], parse_float=Decimal)})
 
 
@@ -103,9 +109,9 @@ async def read_only(tx: Queries) -> None:
     await tx.execute(sql("set transaction isolation level repeatable read, read only"))
 
 
-async def judged(db: Queries, probe: Probe, record: UUID | None) -> list[Judged]:
+async def judged(db: Queries, probe: Probe) -> list[Judged]:
     """What the probe found, row by row."""
-    return [probe.read(row) for row in await db.fetch(probe.statement(record))]
+    return [probe.read(row) for row in await db.fetch(probe.statement())]
 
 
 async def other_records(db: Queries, table: Table, wanted: Wanted, names: Iterable[str]) -> list[Row] | None:

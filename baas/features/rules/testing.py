@@ -21,7 +21,7 @@ from baas.engines.schema.manifest import pointer
 from baas.engines.schema.validate import clean_create
 from baas.features.records.service import changed_values, new_values
 from baas.features.rules import store
-from baas.features.rules.explaining import Caller, Questioning, Seen
+from baas.features.rules.explaining import Caller, Seen, about_rule
 from baas.features.rules.model import Branch, Case, Coverage, Outcome, Report
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database, Transaction
@@ -143,19 +143,20 @@ class Testing:
         if caller is None:
             return Outcome(case, False, None, f"There is no user {case.user!r} among the rows.")
         sent = None if case.input is None else self._resolved(table, case.input)
-        asked = Questioning(table, case.action, caller, self._now, sent=sent)
+        values: dict[str, object] | None = None
         if case.action in ("create", "update"):
             make = new_values if case.action == "create" else changed_values
             try:
-                values = make(table, asked.asking, sent or {})
+                values = dict(make(table, caller.asking(self._now, sent), sent or {}))
             except Invalid as error:
                 said = "; ".join(f"{fault.pointer} {fault.message}" for fault in error.errors[:5])
                 return Outcome(case, False, None, f"The input is refused before any rule is asked: {said}")
-            values.setdefault("id", uuid7()) if case.action == "create" else None
-            asked = Questioning(table, case.action, caller, self._now, sent=sent, values=values)
+            if case.action == "create":
+                values.setdefault("id", uuid7())
+        asked = about_rule(table, case.action, caller, self._now, sent=sent, values=values)
         record = self._record(case)
         seen = await asked.ask(tx, record)
-        self._cover(asked, case, seen)
+        self._cover(case, seen)
         differing = next((one for row in seen for one in row.disagreements), None)
         outcome = self._verdict(case, seen, record)
         return outcome if differing is None else replace(outcome, passed=False, disagreement=_difference(differing))
@@ -185,10 +186,10 @@ class Testing:
 
     # What was covered
 
-    def _cover(self, asked: Questioning, case: Case, seen: Sequence[Seen]) -> None:
+    def _cover(self, case: Case, seen: Sequence[Seen]) -> None:
         key = (case.collection, case.action)
         if key not in self._coverage:
-            source = asked.table.collection.rules[case.action] or ""
+            source = self._collections[case.collection].rules[case.action] or ""
             self._coverage[key] = Coverage(case.collection, case.action, source, {})
         branches = self._coverage[key].branches
         for row in seen:

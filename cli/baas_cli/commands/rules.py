@@ -21,6 +21,8 @@ def explain(  # noqa: PLR0917  # Typer makes an option of each
     ctx: typer.Context,
     action: Annotated[str | None, typer.Argument(help="list, view, create, update or delete.")] = None,
     target: Annotated[str | None, typer.Argument(metavar="[COLLECTION[/ID]]", help="The collection, and which record.")] = None,
+    file: Annotated[bool, typer.Option("--file", help="The target is BUCKET[/KEY]: a file.")] = False,
+    field: Annotated[str | None, typer.Option(metavar="NAME", help="A field's read or validate instead of the rule.")] = None,
     as_: Annotated[str | None, typer.Option("--as", metavar="USER", help="A user's id or e-mail; a guest without.")] = None,
     input_: Annotated[str | None, typer.Option("--input", metavar="JSON", help="What is sent: JSON, a file, or -.")] = None,
     claim: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="One of auth.claims; repeatable.")] = None,
@@ -30,19 +32,20 @@ def explain(  # noqa: PLR0917  # Typer makes an option of each
     asked = Invocation.of(ctx)
     if (request is None) == (action is None or target is None):
         raise Usage("Say an action and a collection (with /ID), or --request ID.")
+    if field is not None and file:
+        raise Usage("Files have no fields of their own; leave out --field or --file.")
     with asked.project_client() as client:
         if request is not None:
             found = client.rules.explain_request(request)
         else:
-            collection, _, record = (target or "").partition("/")
-            found = client.rules.explain(
-                collection,
-                action or "",
-                record or None,
-                as_user=_user(client, as_),
-                input=None if input_ is None else read_object(input_),
-                claims=read_pairs(claim) if claim else None,
-            )
+            of, _, one = (target or "").partition("/")
+            user, sent = _user(client, as_), None if input_ is None else read_object(input_)
+            claims = read_pairs(claim) if claim else None
+            if file:
+                found = client.rules.explain_file(of, action or "", one or None, as_user=user, input=sent, claims=claims)
+            else:
+                asks = client.rules.explain
+                found = asks(of, action or "", one or None, as_user=user, input=sent, claims=claims, field=field)
     if asked.output.json:
         asked.output.show(found)
     else:
@@ -107,7 +110,10 @@ def _user(client: "Client", given: str | None) -> str | None:
 
 
 def _explanation(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['verdict'].upper()}  {found['collection']}.{found['action']}  {found['rule'] or '(locked)'}"
+    of = found.get("bucket") or found["collection"]
+    about = f" {found['field']}" if found.get("field") else ""
+    missing = "(none)" if about else "(locked)"
+    yield f"{found['verdict'].upper()}  {of}.{found['action']}{about}  {found['rule'] or missing}"
     if found["tree"] is not None:
         rows = list(_rows(found["tree"], 1))
         width = min(max(len(left) for left, _ in rows), _WIDEST)

@@ -22,13 +22,38 @@ class AsyncRules:
         as_user: str | None = None,
         input: Mapping[str, object] | None = None,  # noqa: A002  the language's word
         claims: Mapping[str, object] | None = None,
+        field: str | None = None,
     ) -> dict[str, Any]:
         """Whether the user with this id (None: a guest) may do this now, part by part of the rule, with the values.
 
+        With `field` it is the field's `read` (list, view) or `validate` (create, update) that is asked.
+
         Raises:
-            NotFound: no such collection or user. Invalid: a write with this input would be refused whatever the rule says.
+            NotFound: no such collection or user. Invalid: a write with this input would be refused whatever the rule says; no
+                such field.
         """
         body = {"collection": collection, "action": action, "id": record_id, "as": as_user, "input": input, "claims": claims}
+        return await self._post("explain", body if field is None else {**body, "field": field})
+
+    async def explain_file(
+        self,
+        bucket: str,
+        action: str,
+        key: str | None = None,
+        *,
+        as_user: str | None = None,
+        input: Mapping[str, object] | None = None,  # noqa: A002  the language's word
+        claims: Mapping[str, object] | None = None,
+    ) -> dict[str, Any]:
+        """The same about a bucket's rule and the file with this key.
+
+        `input` is what an upload says of its file, `content_type`, `size` and `sha256`, or what a change of it says,
+        `content_type` and `metadata`.
+
+        Raises:
+            NotFound: no such bucket or user. Invalid: an input that no call can have, or that lacks what the rule looks at.
+        """
+        body = {"bucket": bucket, "action": action, "path": key, "as": as_user, "input": input, "claims": claims}
         return await self._post("explain", body)
 
     async def explain_request(self, request_id: str) -> dict[str, Any]:
