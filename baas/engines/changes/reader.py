@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from baas.base.errors import BaasError, Gone
 from baas.base.ids import short_id
@@ -32,6 +33,17 @@ _MOST_BYTES = 4 << 20  # as stored, which is often compressed
 _WATCH, _WRITTEN = "watch", "written"
 _WATCH_EVERY_S, _WATCHED_S = 10.0, 30.0
 _WATCHED_MOST = 10_000
+
+
+class Reach(NamedTuple):
+    """What of the log can be followed: cursors from behind `floor` up to `head`."""
+
+    head: Cursor
+    floor: int
+
+    def holds(self, place: Cursor) -> bool:
+        """Whether everything behind the place is still kept."""
+        return place.epoch == self.head.epoch and self.floor <= place.pos <= self.head.pos
 
 
 class Waiter:
@@ -89,9 +101,13 @@ class Feed:
 
     async def head(self, project: Project) -> Cursor:
         """Behind every change that was committed before this call."""
+        return (await self.reach(project)).head
+
+    async def reach(self, project: Project) -> Reach:
+        """The same as its head, and how far back cursors are good."""
         await sequencer.settle(self._db, project.schema)
-        row = await self._db.fetch_row(sql("select epoch, last_pos from {}", ident(project.schema, "_feed")))
-        return _cursor(row)
+        row = await self._db.fetch_row(sql("select epoch, last_pos, floor_pos from {}", ident(project.schema, "_feed")))
+        return Reach(_cursor(row), 0 if row is None else row["floor_pos"])
 
     async def read(self, project: Project, after: Cursor, limit: int = 500) -> Sequence[Change]:
         """The next changes, at most `limit` and some megabytes of them, in order of position; none: there are none yet.

@@ -16,7 +16,7 @@ from baas.base.errors import BaasError, Gone, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.engines.changes.log import Cursor
-from baas.engines.changes.reader import Feed
+from baas.engines.changes.reader import Feed, Reach, gone
 from baas.engines.schema.catalog import Catalog
 from baas.features.projects.service import Projects
 from baas.features.realtime.batch import Batch
@@ -24,6 +24,8 @@ from baas.features.realtime.batch import Batch
 READ = 500
 _KEPT_CHANGES, _KEPT_BYTES = 2_000, 8 << 20
 _KEPT_OLDER = 16
+_REACH = 3 * READ
+"""Less than is kept, so that what comes next does not push it out at once."""
 _TICK_S = 0.5
 _CHECK_S = 2.0  # two more seconds for what the check itself goes by; promised are five
 _WAIT_S = 0.25
@@ -64,7 +66,8 @@ class Hub:
         self._cursor: Cursor | None = None
         self._kept: deque[Batch] = deque()
         self._older: OrderedDict[int, asyncio.Task[Batch | None]] = OrderedDict()
-        self._heading: asyncio.Task[Cursor] | None = None
+        self._heading: asyncio.Task[Reach] | None = None
+        self._reaching: asyncio.Task[None] | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> None:
@@ -74,8 +77,9 @@ class Hub:
         self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._watch_over()))
 
     async def stop(self) -> None:
-        for task in (*self._tasks, *self._older.values()):
-            task.cancel()
+        for task in (*self._tasks, *self._older.values(), self._reaching, self._heading):
+            if task is not None:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
@@ -85,24 +89,33 @@ class Hub:
 
     async def head(self) -> Cursor:
         """Behind every change that was committed before this call; one look for all who ask at once."""
+        return (await self._reach()).head
+
+    async def _reach(self) -> Reach:
         running = self._heading
         if running is not None and not running.done():
             with contextlib.suppress(BaasError):
                 await asyncio.shield(running)
         if self._heading is None or self._heading.done():
-            self._heading = asyncio.create_task(self._feed.head(self.project))
+            self._heading = asyncio.create_task(self._feed.reach(self.project))
         return await asyncio.shield(self._heading)
 
     def held(self, pos: int) -> Batch | None:
         """The changes behind a position, when they are held."""
         if self._kept and self._kept[0].after <= pos < self.cursor.pos:
-            return next((batch for batch in self._kept if batch.last > pos), None)
+            found = None
+            for batch in reversed(self._kept):  # most are near the end
+                if batch.last <= pos:
+                    break
+                found = batch
+            return found
         return None
 
     async def older(self, pos: int) -> Batch | None:
         """The same, read again where they are not held; None when there are none. Raises Gone."""
         if pos >= self.cursor.pos:
             return None
+        await self._reach_back(pos)
         found = self.held(pos)
         if found is not None:
             return found
@@ -114,15 +127,47 @@ class Hub:
         return await asyncio.shield(task)
 
     async def check(self, place: Cursor) -> None:
-        """Raises Gone for a cursor that cannot be followed any more."""
-        if place.epoch == self.cursor.epoch and self._kept and self._kept[0].after <= place.pos <= self.cursor.pos:
+        """Raises Gone for a cursor that cannot be followed any more. No query where the changes behind it are held, and one for
+        all who come at once where they are not.
+        """
+        if place.epoch == self.cursor.epoch and self._begins_at() <= place.pos <= self.cursor.pos:
             return
-        await self._feed.read(self.project, place, 1)
+        reach = await self._reach()
+        if not reach.holds(place):
+            raise gone(reach.head)
 
     def behind(self, pos: int, interest: frozenset[str]) -> tuple[int, int]:
         """How many held changes, and bytes of them, a stream at this position has yet to take."""
         late = [batch for batch in self._kept if batch.last > pos and batch.collections & interest]
         return sum(len(batch.changes) for batch in late), sum(batch.size for batch in late)
+
+    def _begins_at(self) -> int:
+        """The first position behind which everything is held."""
+        return self._kept[0].after if self._kept else self.cursor.pos
+
+    async def _reach_back(self, pos: int) -> None:
+        """Hold what was last before this hub began, once: after a restart everybody comes back from a place a little before."""
+        begins = self._begins_at()
+        if not begins - _REACH <= pos < begins:
+            return
+        task = self._reaching
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._reaching = asyncio.create_task(self._hold_before())
+        await asyncio.shield(task)
+
+    async def _hold_before(self) -> None:
+        begins, epoch, found = self._begins_at(), self.cursor.epoch, deque[Batch]()
+        after = max((await self._reach()).floor, begins - _REACH)
+        while after < begins:
+            changes = await self._feed.read(self.project, Cursor(epoch, after), min(READ, begins - after))
+            if not changes or changes[-1].pos > begins:
+                return
+            found.append(Batch(after, changes))
+            after = changes[-1].pos
+            while sum(one.size for one in found) > _KEPT_BYTES:
+                found.popleft()
+        if begins == self._begins_at() and epoch == self.cursor.epoch:
+            self._kept.extendleft(reversed(found))
 
     async def _read_again(self, pos: int) -> Batch | None:
         changes = await self._feed.read(self.project, Cursor(self.cursor.epoch, pos), READ)
