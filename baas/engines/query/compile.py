@@ -11,10 +11,11 @@ from baas.engines.query import history, page
 from baas.engines.query.aggregate import Aggregate
 from baas.engines.query.answer import Beside, Shown, shown
 from baas.engines.query.asking import ALWAYS, SIGNED, Asking, Judgement
+from baas.engines.query.crowd import Crowd
 from baas.engines.query.expand import Node, bounded, expanded, find_nodes
 from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
-from baas.engines.query.images import pictures, source
+from baas.engines.query.images import pictures
 from baas.engines.query.nearness import Nearness, Told
 from baas.engines.query.order import Key, Order, order_of, shape_of, ways
 from baas.engines.query.reach import Way
@@ -62,6 +63,7 @@ class Compiler:
         self._filters: Kept[Rule] = Kept(filters)
         self._nodes: Kept[tuple[Node, ...]] = Kept(filters)
         self._ways: Kept[tuple[Way, ...]] = Kept(filters)
+        self._crowds: Kept[Crowd] = Kept(filters)
         self._tables: Kept[Table] = Kept(tables)
 
     def table(self, collections: Mapping[str, Collection], name: str) -> Table | None:
@@ -181,17 +183,20 @@ class Compiler:
         """What was and became of records, for everybody's eyes at once: see `query/images.py`. Never to be sent as it is."""
         return self._texts.get(("pictures", table.key), lambda: pictures(table)).bind({"images": images}, {})
 
-    def images(self, table: Table, tree: List, images: Sequence[str], asking: Asking) -> Statement:
-        """`n` (the place from 1) and `body` of those images that the list rule and the filter show. Raises RuleError."""
+    def crowd(self, table: Table, tree: List, asking: Asking, *, bodies: bool) -> Crowd:
+        """Which images the list rule and the filter show, asked for everybody who would get the same. Raises RuleError.
+
+        `bodies`: and the records as they would be in the list.
+        """
         rule, wanted = asking.judge(table, "list"), self._wanted(table, tree.filter, asking)
-        show = self._shown(table, tree, asking)
+        show = self._shown(table, tree, asking) if bodies else None
+        key = ("crowd", table.key, rule.key, wanted.key, None if show is None else show.key)
 
-        def make() -> Template:
+        def make() -> Crowd:
             visible = all_hold([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
-            return Template(sql("select i.n, {} as body from {} where {}", show.json("r"), source(table), visible))
+            return Crowd(key, table, visible, None if show is None else show.json("r"))
 
-        text = self._texts.get(("images", table.key, rule.key, wanted.key, show.key), make)
-        return text.bind({"images": images}, asking.leaves)
+        return self._crowds.get(key, make)
 
     def insert(self, table: Table, tree: Insert, asking: Asking) -> Statement:
         """`body`, `rev` and `seen` (whether this caller may view it, else the body is the id alone); no row when refused."""

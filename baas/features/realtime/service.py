@@ -23,6 +23,7 @@ from baas.features.realtime import store
 from baas.features.realtime.hub import Authenticate, Hub
 from baas.features.realtime.model import FROM_THE_START, TICKET_S, Place, Subscription
 from baas.features.realtime.stream import Stream
+from baas.features.realtime.together import Together
 from baas.features.realtime.watch import Parts
 from baas.features.records.service import Records
 from baas.infra.crypto.secretbox import SecretBox
@@ -55,7 +56,7 @@ class Realtime:
     ) -> None:
         self._db, self._feed, self._projects, self._catalog = db, feed, projects, catalog
         self._auth, self._box, self._authenticate = auth, box, authenticate
-        self._parts = Parts(db, compiler, records, clock)
+        self._parts = Parts(db, compiler, records, clock, Together(db))
         self._draining = lifecycle.draining
         self._per_project, self._per_user = settings.realtime_per_project, settings.realtime_per_user
         self._hubs: dict[str, Hub] = {}

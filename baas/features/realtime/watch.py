@@ -24,6 +24,7 @@ from baas.engines.query.table import USERS, Table
 from baas.engines.rules.rule import Facts, Rule
 from baas.features.realtime.batch import Batch, Step
 from baas.features.realtime.model import MAX_SNAPSHOT, Action, Subscription, Told
+from baas.features.realtime.together import Together
 from baas.features.records.model import MAX_LIMIT, Followed, Wanted
 from baas.features.records.service import Records
 from baas.infra.db.pool import Database
@@ -47,6 +48,7 @@ class Parts(NamedTuple):
     compiler: Compiler
     records: Records
     clock: Clock
+    together: Together
 
 
 class Item(NamedTuple):
@@ -217,10 +219,12 @@ class Watch:
             else:
                 asked.append(at)
         if asked:
-            texts = batch.texts(self.collection)
-            statement = self._parts.compiler.images(self._table, self._tree, [texts[at] for at in asked], judge.asking)
-            rows = {asked[row["n"] - 1]: row["body"].encode() for row in await self._parts.db.fetch(statement)}
-            found.update((at, rows.get(at)) for at in asked)
+            crowd = self._parts.compiler.crowd(self._table, self._tree, judge.asking, bodies=judge.leaves_bodies)
+            asker = crowd.asker(judge.asking.leaves)
+            seen = await self._parts.together.ask(batch, self.collection, crowd, asker, asked)
+            for at in asked:
+                body = seen.get(at)
+                found[at] = body if body is None or crowd.bodies else judge.body(pictures[at])
         return found
 
 
@@ -234,6 +238,12 @@ class _Judge:
         wanted = watch._filter
         self._wanted = None if wanted is None else asking.filter(watch._table, wanted, watch._wanted.vars)
         self._gates = [(name, asking.may_read(watch._table, name)) for name in watch._gated]
+
+    @property
+    def leaves_bodies(self) -> bool:
+        """Whether only the database can put a record together."""
+        gates = (gate for _, gate in self._gates)
+        return bool(self._watch._tree.expand) or any(gate.verdict is None and gate.rule and gate.rule.entered for gate in gates)
 
     def key(self, after: int) -> Hashable | None:
         """Equal for two subscribers who are told the same; None when that cannot be said."""

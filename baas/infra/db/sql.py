@@ -4,7 +4,7 @@ sql("select {} from {} where owner = {}", join(", ", columns), ident(schema, tab
 -> select "id", "title" from "p_1"."posts" where owner = $1
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from string import Formatter
 from typing import Literal, LiteralString, NamedTuple
@@ -131,6 +131,15 @@ def join(separator: LiteralString, fragments: Iterable[Sql]) -> Sql:
         if parts:
             parts.append(separator)
         parts.extend(fragment._parts)
+    return Sql(tuple(parts))
+
+
+def refill(fragment: Sql, other: Callable[[object], Sql | None]) -> Sql:
+    """The fragment with other SQL in some of its holes: `other` gives it for what is in a hole, or None to leave it."""
+    parts: list[str | _Hole | _Role] = []
+    for part in fragment._parts:
+        found = other(part.value) if isinstance(part, _Hole) else None
+        parts.extend((part,) if found is None else found._parts)
     return Sql(tuple(parts))
 
 
