@@ -158,6 +158,12 @@ class Rig:
         self.server = self._started()
         self._recovered(time.monotonic())
 
+    def restart_server(self) -> None:
+        """End it as an operator does, which takes as long as it takes to drain, and start it again."""
+        assert self.server.stop() == 0, self.server.output
+        self.server = self._started()
+        self._recovered(time.monotonic())
+
     def kill_postgres(self) -> None:
         """`kill -9` of the postmaster; the server lives on and brings it back."""
         (home,) = self.data.glob("pg/[0-9]*")
