@@ -21,9 +21,9 @@ from starlette.types import Message, Receive, Scope, Send
 from baas.base.errors import BaasError, Fault, Invalid, MethodNotAllowed, NotFound
 from baas.features.records.api import RecordsApi
 from baas.features.records.service import Records
+from baas.features.records.store import take_turns
 from baas.infra.db.errors import SerializationFailed
-from baas.infra.db.pool import Database, Transaction
-from baas.infra.db.sql import literal, sql
+from baas.infra.db.pool import Database
 from baas.infra.http.admission import AddressRate
 from baas.infra.http.answers import send_json
 from baas.infra.http.body import as_object, read_json_body
@@ -36,7 +36,6 @@ MAX_BYTES = 4 << 20
 LONGEST_S = 5.0
 _TRIES = 4
 _APART_S = 0.2
-_TURNS = 0x74726E73  # the first number of advisory locks; the second is a hash
 _CHANGES = frozenset(("PATCH", "PUT", "DELETE"))
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _KEYS = frozenset({"id", "method", "path", "body", "if_match", "if_none_match"})
@@ -105,7 +104,8 @@ class BatchApi:
         results = []
         async with self._db.joined() as (tx, joined):
             with joined.within(LONGEST_S):
-                await _take_turns(tx, context.project.schema, operations)
+                changed = {one.path.partition("?")[0].lower() for one in operations if one.method in _CHANGES}
+                await take_turns(tx, context.project.schema, changed)
                 for operation in operations:
                     try:
                         status, body = await self._do(scope, context, _filled(operation, known))
@@ -144,18 +144,6 @@ class BatchApi:
         if not found.endpoint.once and not (method == "GET" and "id" in found.path_params):
             raise NotFound("A batch writes records, and reads single ones.", code="no_route")
         return found
-
-
-async def _take_turns(tx: Transaction, schema: str, operations: Sequence[Operation]) -> None:
-    """Let batches that write the same records go one after the other.
-
-    Each locks records in the order of its operations; two that name the same ones in different orders would wait for each other.
-    The locks are not on the records themselves: these only those may take whom the rules let write.
-    """
-    paths = {operation.path.partition("?")[0].lower() for operation in operations if operation.method in _CHANGES}
-    if len(paths) > 1:
-        keys = sql("select distinct hashtext({} || path) from unnest({}::text[]) path order by 1", schema, sorted(paths))
-        await tx.execute(sql("select pg_advisory_xact_lock({}, key) from ({}) _ (key)", literal(_TURNS), keys))
 
 
 class _Answer:

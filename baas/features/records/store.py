@@ -1,7 +1,7 @@
 """Runs what the compiler made. The room writes no SQL of its own: a row that did not pass the compiler cannot leave here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from random import random
@@ -12,10 +12,11 @@ from baas.engines.query.table import Table
 from baas.features.records.limits import too_expensive
 from baas.features.records.model import Groups, Page, Stored
 from baas.infra.db.errors import SerializationFailed
-from baas.infra.db.pool import Database, Row
+from baas.infra.db.pool import Database, Row, Transaction
 from baas.infra.db.sql import Statement, ident, literal, sql
 from baas.infra.db.streaming import TextRows
 
+_TURNS = 0x7475726E  # "turn"; beside the hash of project and path, the key of a record in a batch
 _COUNTED = 0x636F756E  # "coun"; beside the hash of project and collection, the key of what a rule counts
 _PAUSES_S = (0.01, 0.04)
 
@@ -43,6 +44,17 @@ class Lines:
         while rows:
             yield (self._ending.join(rows) + self._ending).encode()
             rows = await self._rows.next()
+
+
+async def take_turns(tx: Transaction, schema: str, paths: Collection[str]) -> None:
+    """Let transactions that change the same records go one after the other, when each of them changes several.
+
+    They lock records in the order of their operations; two that name the same ones in different orders would wait for each other.
+    The locks are not on the records themselves: these only those may take whom the rules let write.
+    """
+    if len(paths) > 1:
+        keys = sql("select distinct hashtext({} || path) from unnest({}::text[]) path order by 1", schema, sorted(paths))
+        await tx.execute(sql("select pg_advisory_xact_lock({}, key) from ({}) _ (key)", literal(_TURNS), keys))
 
 
 class RecordStore:

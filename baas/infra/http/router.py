@@ -23,6 +23,7 @@ from baas.infra.http.routes import Endpoint, Handler
 
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
+_ANY = "{}"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 
@@ -98,10 +99,8 @@ class Router:
                 open_paths.append(path)
             else:
                 self._fixed[path.template] = path
-        self._by_length: dict[int, list[_Path]] = {}
         self._any_length = sorted((path for path in open_paths if ":path}" in path.template), key=_specificity)
-        for path in sorted((path for path in open_paths if ":path}" not in path.template), key=_specificity):
-            self._by_length.setdefault(path.template.count("/"), []).append(path)
+        self._by_shape = _by_shape(path for path in open_paths if ":path}" not in path.template)
 
     def find(self, method: str, path: str) -> Found:
         """What answers; raises NotFound (`no_route`) and MethodNotAllowed with every method the path knows."""
@@ -144,7 +143,8 @@ class Router:
 
     def _candidates(self, path: str) -> Sequence[_Path]:
         fixed = self._fixed.get(path)
-        open_paths = self._by_length.get(path.count("/"), ())
+        length = path.count("/")
+        open_paths = self._by_shape.get((length, path.rpartition("/")[2])) or self._by_shape.get((length, _ANY), [])
         if fixed is None and not self._any_length:
             return open_paths
         return [*([fixed] if fixed else []), *open_paths, *self._any_length]
@@ -176,6 +176,23 @@ def _without_body(send: Send) -> Send:
         await send(message)
 
     return send_headers_only
+
+
+def _by_shape(paths: Iterable[_Path]) -> dict[tuple[int, str], list[_Path]]:
+    """Which of these can match, the most specific first: by the number of segments and the last one, where a template fixes it.
+
+    Every other last segment is `_ANY`. Most templates of a length differ there, so that few patterns are tried.
+    """
+    shapes = {path: (path.template.count("/"), _last(path.template)) for path in sorted(paths, key=_specificity)}
+    return {
+        (length, end): [path for path, (number, last) in shapes.items() if number == length and last in (_ANY, end)]
+        for length, end in set(shapes.values())
+    }
+
+
+def _last(template: str) -> str:
+    segment = template.rpartition("/")[2]
+    return _ANY if "{" in segment else segment
 
 
 def _specificity(path: _Path) -> tuple[int, ...]:
