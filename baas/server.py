@@ -231,6 +231,7 @@ def _app(
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     rate = AddressRate(settings.api_per_address)
+    once = Once(db, settings.secret_key.reveal().encode())
     apis = (
         RecordsApi(rooms.records),
         BatchApi(rooms.records, db, rate),
@@ -238,7 +239,7 @@ def _app(
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
-        FilesApi(rooms.files, blobs),
+        FilesApi(rooms.files, blobs, once),
         realtime,
         CollectionsApi(rooms.collections),
         RulesApi(rooms.rules, rooms.collections),
@@ -251,7 +252,7 @@ def _app(
     endpoints: tuple[Endpoint, ...] = tuple(endpoint for api in apis for endpoint in api.routes())
     console = ConsoleApi(rooms.catalog, endpoints, public_url=settings.url)
     return Edge(
-        Router((*endpoints, *console.routes()), once=Once(db, settings.secret_key.reveal().encode())),
+        Router((*endpoints, *console.routes()), once=once),
         settings=settings,
         resolve=rooms.projects.find,
         authenticate=rooms.principal,

@@ -12,10 +12,12 @@ LONGEST_WAIT_S = 60.0
 class Repeat(Enum):
     """What a call's repetition can do.
 
-    SAFE: nothing more than the first one: reads, and writes that carry their own id, revision or whole content.
-    UNSENT: harm, if the first one arrived. Repeated only when it certainly had no effect.
+    KEYED: nothing: every attempt has the same Idempotency-Key, and the server answers what it answered first.
+    SAFE: nothing more than the first one, without a key: reads, and what is the same when done twice.
+    UNSENT: harm, if the first one arrived. Repeated only when it certainly had no effect. What the server takes no key for.
     """
 
+    KEYED = "keyed"
     SAFE = "safe"
     UNSENT = "unsent"
 

@@ -290,19 +290,171 @@ async def test_accounts_and_descriptions_of_files_are_repeatable_too(project: Pr
     assert len({row["fingerprint"] for row in prints}) == len(calls)
 
 
-async def test_what_holds_tokens_is_never_kept(project: ProjectUnderTest, db: Database) -> None:
-    """Sessions and secret keys are shown once; a repeated sign-in is another one."""
+async def test_what_cannot_be_promised_is_refused_and_not_ignored(project: ProjectUnderTest, db: Database) -> None:
+    """Sessions and secret keys are shown once and kept nowhere; other effects are outside of the project's transactions."""
     await project.settings(auth={"sign_up": True})
-    body = {"email": "ada@example.com", "password": "correct horse battery"}
+    ada = await project.user("ada@example.com")
+    body = {"email": "eve@example.com", "password": "correct horse battery"}
     answers = [
         await project.anonymous.post("auth/sign-up", json=body, **keyed("a")),
-        *[await project.anonymous.post("auth/sign-in", json=body, **keyed("b")) for _ in range(2)],
-        *[await project.operator.post("keys", json={"name": "k", "scopes": ["*"]}, **keyed("c")) for _ in range(2)],
+        await project.anonymous.post("auth/sign-in", json=body, **keyed("b")),
+        await project.anonymous.post("auth/refresh", json={"refresh_token": "rt_x"}, **keyed("c")),
+        await ada.post("auth/password-change", json={"current": "x", "password": "y"}, **keyed("d")),
+        await project.operator.post("keys", json={"name": "k", "scopes": ["*"]}, **keyed("e")),
+        await project.operator.post("/v1/projects", json={"name": f"t-{short_id()}"}, **keyed("f")),
+        await project.operator.post("realtime/ticket", **keyed("g")),
+        await project.operator.post("sites/s/releases/archive", content=b"", **keyed("h")),
     ]
 
-    assert [one.status_code for one in answers] == [201, 200, 200, 201, 201]
-    assert not any(replayed(one) for one in answers)
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [(400, "idempotency_unsupported")] * len(answers)
     assert await kept(db, project) == 0
+    assert (await project.anonymous.post("auth/sign-in", json=body)).status_code == 401, "nobody was signed up"
+
+
+async def test_definitions_are_repeatable_too(project: ProjectUnderTest, db: Database) -> None:
+    """Collections, buckets, channels, sites, settings: the answer stays, and what is defined is there at once."""
+    ada = await project.user()
+    notes = {"name": "notes", "fields": [{"name": "title", "type": "text"}], "rules": RULES}
+    calls: list[tuple[str, str, Any, int]] = [
+        ("POST", "collections", notes, 201),
+        ("POST", "collections", {**notes, "fields": [{"name": "X", "type": "nonsense"}]}, 422),
+        ("PATCH", "collections/notes", {"fields": [*notes["fields"], {"name": "n", "type": "int"}]}, 200),
+        ("POST", "collections", {"name": "seen", "view": {"sql": "select id, title from notes"}}, 201),
+        ("DELETE", "collections/seen", None, 204),
+        ("POST", "buckets", {"name": "b"}, 201),
+        ("PATCH", "buckets/b", {"public": True}, 200),
+        ("DELETE", "buckets/b", None, 204),
+        ("PUT", "channels/room:{id}", {"rules": {"join": "true"}}, 200),
+        ("DELETE", "channels/room:{id}", None, 204),
+        ("POST", "sites", {"name": "web"}, 201),
+        ("DELETE", "sites/web", None, 204),
+        ("PATCH", "settings", {"auth": {"sign_up": True}}, 200),
+        ("DELETE", f"users/{ada.id}/sessions", None, 204),
+    ]
+    for at, (method, path, body, status) in enumerate(calls):
+        options = {"json": body} if body is not None else {}
+        first, again = [await project.operator.request(method, path, **options, **keyed(f"k{at}")) for _ in range(2)]
+        assert (first.status_code, replayed(first)) == (status, False), (method, path, first.text)
+        assert (again.status_code, replayed(again)) == (status, True), (method, path, again.text)
+        assert first.content == again.content
+        other = await project.operator.request(method, path, json={"name": "other"}, **keyed(f"k{at}"))
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch"), (method, path)
+        if path == "collections" and status == 201 and body is notes:
+            assert (await ada.post("collections/notes/records", json={"title": "a"})).status_code == 201, "known at once"
+
+    assert (await ada.get("auth/me")).status_code == 401, "the sessions have ended at once"
+    assert (await project.operator.get("settings")).json()["auth"]["sign_up"] is True
+    assert [one["name"] for one in (await project.operator.get("collections")).json()["items"]] == ["notes", "users"]
+
+
+async def test_a_definition_that_cannot_be_kept_is_not_seen_by_anybody(project: ProjectUnderTest, db: Database) -> None:
+    """What caches hold may not come from a transaction that is undone."""
+    schema = ident(project.schema)
+    table, refuse = sql("{}._idempotency", schema), sql("{}._refuse()", schema)
+    body = sql(
+        "create function {} returns trigger language plpgsql as 'begin raise exception using errcode = ''53100''; end'", refuse
+    )
+    await db.execute(body)
+    await db.execute(sql("create trigger refuse before update on {} for each row execute function {}", table, refuse))
+
+    lost = [
+        await project.operator.post("collections", json={"name": "notes"}, **keyed("a")),
+        await project.operator.post("buckets", json={"name": "b"}, **keyed("b")),
+    ]
+
+    assert [one.status_code for one in lost] == [507, 507]
+    assert (await project.operator.get("collections/notes")).status_code == 404
+    assert (await project.operator.get("buckets/b")).status_code == 404
+
+
+async def test_many_definitions_at_once_with_one_key_are_one(project: ProjectUnderTest) -> None:
+    body = {"name": "notes", "fields": [{"name": "title", "type": "text"}]}
+
+    answers = await asyncio.gather(*[project.operator.post("collections", json=body, **keyed("k")) for _ in range(8)])
+
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.content for one in answers}) == 1
+    assert sum(not replayed(one) for one in answers) == 1
+
+
+@pytest.fixture
+async def bucket(project: ProjectUnderTest) -> ProjectUnderTest:
+    rules = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
+    assert (await project.operator.post("buckets", json={"name": "b", "rules": rules})).status_code == 201
+    return project
+
+
+FILE = "buckets/b/files/f.txt"
+
+
+async def test_an_upload_is_repeatable(bucket: ProjectUnderTest) -> None:
+    """Though it is one that may only create: the second attempt is the first one, and not a conflict with it."""
+    ada = await bucket.user()
+    sent = keyed("k", **{"content-type": "text/plain", "if-none-match": "*"})
+
+    first, again = [await ada.put(FILE, content=b"one", **sent) for _ in range(2)]
+    others = [
+        await ada.put(FILE, content=b"two", **sent),
+        await ada.put("buckets/b/files/g.txt", content=b"one", **sent),
+        await ada.put(FILE, content=b"one", **keyed("k", **{"content-type": "text/plain"})),
+    ]
+
+    assert (first.status_code, replayed(first)) == (201, False), first.text
+    assert (again.status_code, replayed(again)) == (201, True), again.text
+    assert first.content == again.content
+    for name in ("etag", "location", "content-type", "content-length"):
+        assert first.headers.get_list(name) == again.headers.get_list(name)
+    assert [(one.status_code, one.json()["code"]) for one in others] == [(422, "idempotency_mismatch")] * 3
+    assert (await ada.get(FILE)).content == b"one"
+    assert (await bucket.operator.get("buckets/b/files")).json()["items"][0]["path"] == "f.txt"
+
+
+async def test_a_repeated_upload_does_not_bring_back_what_came_after_it(bucket: ProjectUnderTest) -> None:
+    ada = await bucket.user()
+    old = keyed("old", **{"content-type": "text/plain"})
+    assert (await ada.put(FILE, content=b"old", **old)).status_code == 201
+    assert (await ada.put(FILE, content=b"new", **keyed("new", **{"content-type": "text/plain"}))).status_code == 200
+
+    again = await ada.put(FILE, content=b"old", **old)
+
+    assert replayed(again)
+    assert (await ada.get(FILE)).content == b"new"
+
+
+async def test_many_uploads_at_once_with_one_key_are_one(bucket: ProjectUnderTest) -> None:
+    ada = await bucket.user()
+    sent = keyed("k", **{"content-type": "text/plain", "if-none-match": "*"})
+
+    answers = await asyncio.gather(*[ada.put(FILE, content=b"x" * 100_000, **sent) for _ in range(8)])
+
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.content for one in answers}) == 1
+    assert sum(not replayed(one) for one in answers) == 1
+
+
+async def test_a_refused_upload_is_judged_anew(bucket: ProjectUnderTest, db: Database) -> None:
+    """Nothing was stored, so there is nothing to repeat; and a body is not kept to tell that it is the same."""
+    ada = await bucket.user()
+    sent = keyed("k", **{"content-type": "text/plain", "if-match": '"00"'})
+
+    answers = [await ada.put(FILE, content=b"x", **sent) for _ in range(2)]
+
+    assert [one.status_code for one in answers] == [412, 412]
+    assert await kept(db, bucket) == 0
+
+
+async def test_a_repeated_deletion_leaves_a_file_that_came_after_it(bucket: ProjectUnderTest) -> None:
+    ada = await bucket.user()
+    text = {"content-type": "text/plain"}
+    assert (await ada.put(FILE, content=b"one", headers=text)).status_code == 201
+    assert (await ada.delete(FILE, **keyed("k"))).status_code == 204
+    assert (await ada.get(FILE)).status_code == 404
+    assert (await ada.put(FILE, content=b"two", headers=text)).status_code == 201
+
+    again = await ada.delete(FILE, **keyed("k"))
+
+    assert (again.status_code, replayed(again)) == (204, True)
+    assert (await ada.get(FILE)).content == b"two"
 
 
 async def test_bulk_changes_are_repeatable_alone_and_in_a_batch(tasks: ProjectUnderTest) -> None:

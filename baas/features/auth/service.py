@@ -188,7 +188,7 @@ class Auth:
         async with self._db.transaction() as tx:
             await store.save_password(tx, project.schema, user_id, digest)
             await self._sessions.end_within(tx, project, user_id, but=UUID(principal.session_id))
-        self._sessions.have_ended(project)
+        await self._sessions.have_ended(project)
 
     async def sessions(self, project: Project, user_id: UUID) -> list[SessionEntry]:
         """The user's living sessions, newest first."""
@@ -244,7 +244,7 @@ class Auth:
                 await store.save_password(tx, project.schema, user_id, digest)
                 await self._sessions.end_within(tx, project, user_id)
         # What the trigger on `users` ended is among it.
-        self._sessions.have_ended(project)
+        await self._sessions.have_ended(project)
         return await self.user(project, by, user_id)
 
     async def user_sessions(self, project: Project, user_id: UUID) -> list[SessionEntry]:
@@ -257,7 +257,7 @@ class Auth:
     async def delete_user(self, project: Project, by: Principal, user_id: UUID) -> None:
         """Delete an account and end its sessions. Raises Conflict (`reference_violated`), NotFound."""
         await self._users.delete(self._db, project, user_id, by=by)
-        self._sessions.have_ended(project)
+        await self._sessions.have_ended(project)
 
     # Within.
 

@@ -102,16 +102,24 @@ class Sessions:
         five seconds. How many there were.
         """
         ended = await store.end_sessions(self._db, project.schema, user_id, only=only, but=but)
-        self._endings.add(project, ended)
+
+        async def tell() -> None:
+            self._endings.add(project, ended)
+
+        await self._db.when_committed(tell)
         return len(ended)
 
     async def end_within(self, tx: Queries, project: Project, user_id: UUID, *, but: UUID | None = None) -> None:
         """The same as a part of the caller's transaction, which calls `have_ended` once it has committed."""
         await store.end_sessions(tx, project.schema, user_id, but=but)
 
-    def have_ended(self, project: Project) -> None:
-        """A transaction of this server has ended sessions: let it be seen at once."""
-        self._endings.reread(project)
+    async def have_ended(self, project: Project) -> None:
+        """A transaction of this server has ended sessions: let it be seen at once, or as soon as it has committed."""
+
+        async def tell() -> None:
+            self._endings.reread(project)
+
+        await self._db.when_committed(tell)
 
     async def principal(self, token: str, project: Project | None) -> Principal:
         """Whose access token this is. Verified once, then known by its text until it expires; whether its session has ended

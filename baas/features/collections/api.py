@@ -3,14 +3,14 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baas.base.project import Project
-from baas.engines.schema.collection import Collection
 from baas.engines.schema.fields import KINDS
 from baas.engines.schema.manifest import MAX_VIEW_LENGTH, as_json
+from baas.features.collections.model import Changed
 from baas.features.collections.service import Collections
 from baas.infra.http import params
 from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object
+from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
 from baas.infra.http.routes import Body, Endpoint, scope
 
@@ -94,12 +94,12 @@ class CollectionsApi:
         return (
             Endpoint("GET", base, _POLICY, "List collections", self.list, tag=tag, responses={200: _list_of("items")}),
             Endpoint("POST", base, _POLICY, "Make a collection", self.create, tag=tag, request=_COLLECTION,
-                     responses={201: _COLLECTION}),
-            Endpoint("GET", _ONE, _POLICY, "One collection", self.get, tag=tag, responses={200: _COLLECTION}),
+                     responses={201: _COLLECTION}, once=True),
+            Endpoint("GET", _ONE, _POLICY, "One collection", self.get, tag=tag, responses={200: _COLLECTION, 304: None}),
             Endpoint("PATCH", _ONE, _POLICY, "Change a collection", self.change, tag=tag, request=_CHANGE, query=_CONFIRM,
-                     responses={200: _COLLECTION}),
+                     responses={200: _COLLECTION}, once=True),
             Endpoint("DELETE", _ONE, _POLICY, "Delete a collection", self.delete, tag=tag, query=_CONFIRM,
-                     responses={204: None}),
+                     responses={204: None}, once=True),
             Endpoint("GET", f"{_BASE}/schema", _POLICY, "The manifest: every collection", self.schema, tag=tag,
                      responses={200: _list_of("collections")}),
         )  # fmt: skip
@@ -117,33 +117,35 @@ class CollectionsApi:
     async def get(self, request: Request) -> Response:
         """One collection."""
         found = await self._collections.get(Context.of(request).project, request.path_params["collection"])
-        return json_response(as_json(found))
+        return shown(request, as_json(found))
 
     async def create(self, request: Request) -> Response:
         """Make a collection."""
         project = Context.of(request).project
         made = await self._collections.create(project, await _body(request))
-        shown = await self._with_warnings(project, made)
-        return created(shown, location=f"/v1/projects/{project.name}/collections/{made.name}")
+        location = f"/v1/projects/{project.name}/collections/{made.collection.name}"
+        return created(_with_warnings(made), location=location, headers=tagged(as_json(made.collection)))
 
     async def change(self, request: Request) -> Response:
         """Change a collection."""
         may_lose_data = _confirmed(request)
         project, name = Context.of(request).project, request.path_params["collection"]
-        changed = await self._collections.change(project, name, await _body(request), may_lose_data=may_lose_data)
-        return json_response(await self._with_warnings(project, changed))
-
-    async def _with_warnings(self, project: Project, one: Collection) -> dict[str, object]:
-        """The definition, and `warnings` when its rules are right and still give cause to some."""
-        found = await self._collections.lint(project, one.name)
-        return {**as_json(one), **({"warnings": [advice.as_json() for advice in found]} if found else {})}
+        body, only = await _body(request), Condition.of(request)
+        changed = await self._collections.change(project, name, body, may_lose_data=may_lose_data, only=only)
+        return json_response(_with_warnings(changed), headers=tagged(as_json(changed.collection)))
 
     async def delete(self, request: Request) -> Response:
         """Delete a collection."""
         may_lose_data = _confirmed(request)
         project, name = Context.of(request).project, request.path_params["collection"]
-        await self._collections.delete(project, name, may_lose_data=may_lose_data)
+        await self._collections.delete(project, name, may_lose_data=may_lose_data, only=Condition.of(request))
         return no_content()
+
+
+def _with_warnings(changed: Changed) -> dict[str, object]:
+    """The definition, and `warnings` when its rules are right and still give cause to some."""
+    warnings = [advice.as_json() for advice in changed.advice]
+    return {**as_json(changed.collection), **({"warnings": warnings} if warnings else {})}
 
 
 async def _body(request: Request) -> dict[str, object]:

@@ -1,7 +1,18 @@
-"""What a change of a collection would meet in its table."""
+"""What a change of a collection gives, and what it would meet in its table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from baas.engines.query.advice import Advice
+from baas.engines.schema.collection import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A definition as it is stored now, and what lints say of its rules."""
+
+    collection: Collection
+    advice: Sequence[Advice]
 
 
 @dataclass(frozen=True, slots=True)

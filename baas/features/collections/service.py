@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
 from baas.base.project import Project
@@ -16,11 +17,12 @@ from baas.engines.schema.catalog import KIND, Catalog
 from baas.engines.schema.collection import Collection
 from baas.features.collections import store, views
 from baas.features.collections.expressions import check_expressions
-from baas.features.collections.model import BrokenExpression, Impact
+from baas.features.collections.model import BrokenExpression, Changed, Impact
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.extensions import is_ready
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Transaction
+from baas.infra.http.conditions import ANY, Condition, etag_of
 
 _STATEMENT_TIMEOUT_S = 25.0
 
@@ -47,10 +49,9 @@ class Collections:
             await self._catalog.get(project, name)
         collections = await self._catalog.collections(project)
         wanted = [one for one in collections.values() if name in (None, one.name)]
-        # Hundreds of collections take a second; others are served meanwhile.
-        return await asyncio.to_thread(advise, wanted, collections)
+        return await _advice(wanted, collections)
 
-    async def create(self, project: Project, body: Mapping[str, object]) -> Collection:
+    async def create(self, project: Project, body: Mapping[str, object]) -> Changed:
         """Make a collection and its table, or its view, from a manifest.
 
         Raises Invalid with every fault, Conflict `already_exists`, `too_many_collections`, `breaks_rules`, `views_unavailable`.
@@ -73,18 +74,22 @@ class Collections:
                 await log.keep_history(tx, new.schema, new.name, wanted="history" in new.options)
             version = await self._save(tx, project, new)
         await self._forget(project)
-        return replace(new, version=version)
+        return await _changed(replace(new, version=version), collections)
 
-    async def change(self, project: Project, name: str, body: Mapping[str, object], *, may_lose_data: bool) -> Collection:
+    async def change(
+        self, project: Project, name: str, body: Mapping[str, object], *, may_lose_data: bool, only: Condition = ANY
+    ) -> Changed:
         """Change a collection by a partial manifest: `fields` and `indexes` as whole lists, `rules` and `options` key by key.
 
-        Raises NotFound; Invalid with every fault; Conflict: `breaks_rules` with the expressions of any collection that would lose
+        Raises NotFound; PreconditionFailed when the definition is not the one that `only` demands; Invalid with every fault;
+        Conflict: `breaks_rules` with the expressions of any collection that would lose
         their meaning, `breaks_views` with the views that read what changes, `does_not_fit` with counts when stored records stand
         against it, `confirm_required` when values would be lost and `may_lose_data` is false.
         """
         extensions = await self._extensions(body)
         async with self._change(project) as (tx, collections):
             old = _known(collections, name)
+            only.check(etag_of(manifest.as_json(old)))
             faults = manifest.Faults()
             new, renames = manifest.read_change(body, old, faults)
             new = manifest.settle(new, extensions, body, faults)
@@ -96,21 +101,22 @@ class Collections:
                 new = await views.changed(tx, old, new, collections, body)
             _refuse({**collections, name: new}, name, body, faults.found)
             if new == old:
-                return old
+                return await _changed(old, collections)
             if old.view is None:
                 await self._alter(tx, old, new, renames, body, may_lose_data=may_lose_data)
             version = await self._save(tx, project, new)
         await self._forget(project)
-        return replace(new, version=version)
+        return await _changed(replace(new, version=version), collections)
 
-    async def delete(self, project: Project, name: str, *, may_lose_data: bool) -> None:
+    async def delete(self, project: Project, name: str, *, may_lose_data: bool, only: Condition = ANY) -> None:
         """Delete a collection with its table.
 
-        Raises NotFound; Conflict: `system_collection`, `in_use` with the collections that relate to it or the views that read it,
-        `breaks_rules`, `confirm_required` when it holds records and `may_lose_data` is false.
+        Raises NotFound; PreconditionFailed as `change`; Conflict: `system_collection`, `in_use` with the collections that relate
+        to it or the views that read it, `breaks_rules`, `confirm_required` when it holds records and `may_lose_data` is false.
         """
         async with self._change(project) as (tx, collections):
             old = _known(collections, name)
+            only.check(etag_of(manifest.as_json(old)))
             _refuse_deletion(old, collections)
             await views.refuse_use(tx, old)
             await (self._drop(tx, old, may_lose_data=may_lose_data) if old.view is None else views.drop(tx, old))
@@ -173,6 +179,9 @@ class Collections:
 
     async def _forget(self, project: Project) -> None:
         """What this server keeps of the project's schema; committed is committed, so a failure here is left to the poll."""
+        await self._db.when_committed(partial(self._forget_now, project))
+
+    async def _forget_now(self, project: Project) -> None:
         self._catalog.forget(str(project.id))
         with suppress(BaasError):
             await self._invalidations.catch_up()
@@ -185,6 +194,15 @@ class Collections:
         version = await definitions.next_version(tx, project.schema)
         await announce(tx, KIND, str(project.id))
         return version
+
+
+async def _changed(new: Collection, collections: Mapping[str, Collection]) -> Changed:
+    return Changed(new, await _advice([new], {**collections, new.name: new}))
+
+
+async def _advice(wanted: Sequence[Collection], collections: Mapping[str, Collection]) -> Sequence[Advice]:
+    # Hundreds of collections take a second; others are served meanwhile.
+    return await asyncio.to_thread(advise, wanted, collections)
 
 
 def _refuse_new(new: Collection, collections: Mapping[str, Collection]) -> None:

@@ -1,10 +1,10 @@
 """Buckets and files over HTTP."""
 
-import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from hashlib import sha256
 from typing import cast
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object, stream_body
 from baas.infra.http.content import Content
 from baas.infra.http.context import Context
+from baas.infra.http.once import Once, Streamed, key_of
 from baas.infra.http.page import decode_cursor, encode_cursor
 from baas.infra.http.params import boolean, integer, one_of, query, text
 from baas.infra.http.routes import ANYONE, Body, Endpoint, scope
@@ -45,9 +46,10 @@ _QUERY_DIGEST_CHARS = 12
 class FilesApi:
     """Uploads and downloads are streamed; everything else is JSON."""
 
-    def __init__(self, files: Files, blobs: BlobStore) -> None:
+    def __init__(self, files: Files, blobs: BlobStore, once: Once) -> None:
         self._files = files
         self._blobs = blobs
+        self._once = once
 
     def routes(self) -> tuple[Endpoint, ...]:
         download = {"download": {"type": "boolean", "description": "Save the file instead of showing it."}}
@@ -62,13 +64,39 @@ class FilesApi:
         made, changed, described = {201: _BUCKET_BODY}, {200: _BUCKET_BODY}, {200: _FILE_BODY}
         return (
             Endpoint("GET", _BUCKETS, _ADMIN, "List buckets", self.buckets, tag=_TAG, responses={200: _list_of(_BUCKET_SCHEMA)}),
-            Endpoint("POST", _BUCKETS, _ADMIN, "Create a bucket", self.create_bucket, tag=_TAG, request=_NEW, responses=made),
+            Endpoint(
+                "POST",
+                _BUCKETS,
+                _ADMIN,
+                "Create a bucket",
+                self.create_bucket,
+                tag=_TAG,
+                request=_NEW,
+                responses=made,
+                once=True,
+            ),
             Endpoint("GET", _BUCKET, _ADMIN, "Get a bucket", self.bucket, tag=_TAG, responses=changed),
             Endpoint(
-                "PATCH", _BUCKET, _ADMIN, "Change a bucket", self.change_bucket, tag=_TAG, request=_CHANGED, responses=changed
+                "PATCH",
+                _BUCKET,
+                _ADMIN,
+                "Change a bucket",
+                self.change_bucket,
+                tag=_TAG,
+                request=_CHANGED,
+                responses=changed,
+                once=True,
             ),
             Endpoint(
-                "DELETE", _BUCKET, _ADMIN, "Delete a bucket", self.delete_bucket, tag=_TAG, query=confirm, responses={204: None}
+                "DELETE",
+                _BUCKET,
+                _ADMIN,
+                "Delete a bucket",
+                self.delete_bucket,
+                tag=_TAG,
+                query=confirm,
+                responses={204: None},
+                once=True,
             ),
             Endpoint("GET", _FILES, ANYONE, "List files", self.list, tag=_TAG, query=pages, responses={200: _FILE_PAGE}),
             Endpoint(
@@ -81,6 +109,7 @@ class FilesApi:
                 request=binary,
                 responses={200: _FILE_BODY, 201: _FILE_BODY},
                 streams=True,
+                keyed=True,
             ),
             Endpoint(
                 "GET",
@@ -115,7 +144,7 @@ class FilesApi:
                 responses=described,
                 once=True,
             ),
-            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}),
+            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}, once=True),
         )
 
     # Buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +181,7 @@ class FilesApi:
         context, bucket = Context.of(request), request.path_params["bucket"]
         prefix = text(asked, "prefix", "", max_length=_MAX_PATH)
         folders = one_of(asked, "delimiter", ("/",)) is not None
-        of = hashlib.sha256(json.dumps([bucket, prefix, folders]).encode()).hexdigest()[:_QUERY_DIGEST_CHARS]
+        of = sha256(json.dumps([bucket, prefix, folders]).encode()).hexdigest()[:_QUERY_DIGEST_CHARS]
         page = await self._files.list(
             context.project,
             context.principal,
@@ -177,8 +206,27 @@ class FilesApi:
             if_match=headers.get("if-match"),
             create_only=none_match == "*",
         )
-        bucket, path = request.path_params["bucket"], request.path_params["path"]
-        return _written(context.project, await self._files.put(context.project, context.principal, bucket, path, upload))
+        key = key_of(request.scope)
+        if key is None:
+            return await self._take(request, upload)
+        async with self._once.streamed(request.scope, key) as call:
+            if call.known is None:
+                return await self._take(request, upload, call)
+            # What the first attempt had as its effect would stand against this one: it is compared, and not judged again.
+            whole = sha256()
+            async for piece in stream_body(request, limit=context.project.settings.limits.max_file_bytes):
+                whole.update(piece)
+            return call.again(whole.digest())
+
+    async def _take(self, request: Request, upload: Upload, call: Streamed | None = None) -> Response:
+        context, params = Context.of(request), request.path_params
+        place = context.project, context.principal, params["bucket"], params["path"]
+        async with self._files.taken(*place, upload) as taken:
+
+            async def write() -> Response:
+                return _written(context.project, await taken.write())
+
+            return await (write() if call is None else call.first(bytes.fromhex(taken.sha256), write))
 
     async def download(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD. A file replaced between its row and its bytes is looked up again: nothing has been sent by then."""

@@ -5,7 +5,7 @@ known, and swept after a day where a crash left it.
 """
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -162,11 +162,15 @@ class Files:
 
     # Writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def put(self, project: Project, principal: Principal, bucket: str, path: str, upload: Upload) -> Written:
-        """Create the file or replace its content; durable when it returns.
+    @asynccontextmanager
+    async def taken(
+        self, project: Project, principal: Principal, bucket: str, path: str, upload: Upload
+    ) -> AsyncIterator["Taken"]:
+        """The bytes of an upload, durable and not yet a file: `Taken.write` in the block makes them one.
 
-        What can be judged is judged before a byte is read. Raises Forbidden, NotFound, PreconditionFailed, Conflict,
-        UnsupportedMediaType, TooLarge, Invalid (`digest_mismatch`), OutOfSpace.
+        What can be judged is judged before a byte is read. Where the block ends without a file, or with a refusal, the bytes are
+        removed. Raises Forbidden, NotFound, PreconditionFailed, Conflict, UnsupportedMediaType, TooLarge, Invalid
+        (`digest_mismatch`), OutOfSpace.
         """
         access = await self._access(project, principal, bucket, "create", "update", "view")
         _check_path(path)
@@ -179,15 +183,15 @@ class Files:
             if upload.sha256 not in (None, blob.sha256):
                 raise Invalid("The body's SHA-256 is not the one that Content-Digest states.", code="digest_mismatch")
             whole = replace(draft, size=blob.size, sha256=blob.sha256)
-            written, replaced = await self._store(project, access, whole, blob, upload)
+            taken = Taken(blob.sha256, partial(self._write, project, access, whole, blob, upload))
+            yield taken
         except BaasError as error:
             # Only a refusal is certain: after a lost connection the row may stand, and its bytes with it.
             if error.status < 500:
                 await self._blobs.delete(blob.key)
             raise
-        if replaced is not None:
-            await self._blobs.delete(replaced)
-        return written
+        if not taken.tried:
+            await self._blobs.delete(blob.key)
 
     async def describe(self, project: Project, principal: Principal, bucket: str, path: str, change: Change) -> Written:
         """Change a file's metadata (merge patch, RFC 7396) and content type. Raises as `put` does, NotFound for no file."""
@@ -225,7 +229,7 @@ class Files:
                 blob = await store.delete(tx, project.schema, access, path)
                 if blob is None:
                     raise await self._why_not(tx, project, access, path, "delete")
-        await self._blobs.delete(blob)
+        await self._db.when_committed(partial(self._blobs.delete, blob))
 
     # Explaining ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -334,6 +338,12 @@ class Files:
         with noted(access, "create", draft.path, said_of(draft)):
             _refuse(found, access, upload)
 
+    async def _write(self, project: Project, access: Access, draft: Draft, blob: Blob, upload: Upload) -> Written:
+        written, replaced = await self._store(project, access, draft, blob, upload)
+        if replaced is not None:
+            await self._db.when_committed(partial(self._blobs.delete, replaced))
+        return written
+
     async def _store(
         self, project: Project, access: Access, draft: Draft, blob: Blob, upload: Upload
     ) -> tuple[Written, str | None]:
@@ -364,6 +374,20 @@ class Files:
         if await store.seen(tx, project.schema, access, path):
             return _denied(action)
         return _absent()
+
+
+class Taken:
+    """Bytes that are here, with their SHA-256, and how they become a file."""
+
+    def __init__(self, sha256: str, write: Callable[[], Awaitable[Written]]) -> None:
+        self.sha256 = sha256
+        self.tried = False
+        self._write = write
+
+    async def write(self) -> Written:
+        """Create the file or replace its content. Raises as `Files.taken`."""
+        self.tried = True
+        return await self._write()
 
 
 def _described(stored: File, change: Change, now: datetime) -> Draft:

@@ -45,13 +45,29 @@ class HostingApi:
         return (
             Endpoint("GET", _SITES, _ADMIN, "List sites", self.list_sites, tag=_TAG, responses={200: _list_of(_SITE_SCHEMA)}),
             Endpoint(
-                "POST", _SITES, _ADMIN, "Create a site", self.create, tag=_TAG, request=_NEW_SITE, responses={201: _SITE_BODY}
+                "POST",
+                _SITES,
+                _ADMIN,
+                "Create a site",
+                self.create,
+                tag=_TAG,
+                request=_NEW_SITE,
+                responses={201: _SITE_BODY},
+                once=True,
             ),
             Endpoint("GET", _SITE, _ADMIN, "Get a site", self.get, tag=_TAG, responses={200: _SITE_BODY}),
             Endpoint(
-                "PATCH", _SITE, _ADMIN, "Change a site", self.change, tag=_TAG, request=_OPTIONS, responses={200: _SITE_BODY}
+                "PATCH",
+                _SITE,
+                _ADMIN,
+                "Change a site",
+                self.change,
+                tag=_TAG,
+                request=_OPTIONS,
+                responses={200: _SITE_BODY},
+                once=True,
             ),
-            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}),
+            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}, once=True),
             Endpoint(
                 "GET",
                 _RELEASES,
@@ -97,8 +113,12 @@ class HostingApi:
                 streams=True,
             ),
             Endpoint("GET", _RELEASE, _ADMIN, "Get a release", self.release, tag=_TAG, responses={200: _RELEASE_BODY}),
-            Endpoint("POST", _FINALIZE, _ADMIN, "Finish a release", self.finalize, tag=_TAG, responses={200: _RELEASE_BODY}),
-            Endpoint("POST", _ACTIVATE, _ADMIN, "Show a release", self.activate, tag=_TAG, responses={200: _RELEASE_BODY}),
+            Endpoint(
+                "POST", _FINALIZE, _ADMIN, "Finish a release", self.finalize, tag=_TAG, responses={200: _RELEASE_BODY}, once=True
+            ),
+            Endpoint(
+                "POST", _ACTIVATE, _ADMIN, "Show a release", self.activate, tag=_TAG, responses={200: _RELEASE_BODY}, once=True
+            ),
         )
 
     async def list_sites(self, request: Request) -> Response:

@@ -118,7 +118,7 @@ class ProjectsApi:
             Endpoint("GET", f"{one}/settings", scope("settings"), "Get a project's settings", self.settings, tag=tag,
                      responses={200: _SETTINGS}),
             Endpoint("PATCH", f"{one}/settings", scope("settings"), "Change a project's settings (merge patch)",
-                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}),
+                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}, once=True),
         )  # fmt: skip
 
     async def list(self, request: Request) -> Response:
@@ -173,7 +173,8 @@ class KeysApi:
             Endpoint("GET", base, policy, "List API keys", self.list, tag=tag, responses={200: _items(_KEY)}),
             Endpoint("POST", base, policy, "Make an API key; its secret is in this answer only", self.create, tag=tag,
                      request=_KEY_REQUEST, responses={201: _NEW_KEY}),
-            Endpoint("DELETE", f"{base}/{{key}}", policy, "Revoke an API key", self.revoke, tag=tag, responses={204: None}),
+            Endpoint("DELETE", f"{base}/{{key}}", policy, "Revoke an API key", self.revoke, tag=tag, responses={204: None},
+                     once=True),
         )  # fmt: skip
 
     async def list(self, request: Request) -> Response:

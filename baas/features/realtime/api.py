@@ -67,6 +67,7 @@ class RealtimeApi:
                 responses={200: _EVENTS},
                 streams=True,
                 lasting=True,
+                asks=True,
             ),
             Endpoint(
                 "POST",
@@ -99,6 +100,7 @@ class RealtimeApi:
                 tag="realtime",
                 request=_RULES,
                 responses={200: _CHANNEL},
+                once=True,
             ),
             Endpoint(
                 "DELETE",
@@ -108,6 +110,7 @@ class RealtimeApi:
                 self.undefine,
                 tag="realtime",
                 responses={204: None},
+                once=True,
             ),
         )
 

@@ -109,6 +109,7 @@ class ImportApi:
                 request=_FILE,
                 responses={200: _REPORT},
                 streams=True,
+                keyed=True,
             ),
         )
 

@@ -98,9 +98,9 @@ class RulesApi:
         tag = "rules"
         return (
             Endpoint("POST", f"{_BASE}/explain", _POLICY, "Explain what a rule says", self.explain, tag=tag, request=_EXPLAIN,
-                     responses={200: _EXPLANATION}),
+                     responses={200: _EXPLANATION}, asks=True),
             Endpoint("POST", f"{_BASE}/test", _POLICY, "Run cases against the rules", self.test, tag=tag, request=_TEST,
-                     responses={200: _REPORT}),
+                     responses={200: _REPORT}, asks=True),
             Endpoint("GET", f"{_BASE}/lint", _POLICY, "Lint every rule", self.lint, tag=tag, query={"collection": _TEXT},
                      responses={200: _LINTS}),
         )  # fmt: skip

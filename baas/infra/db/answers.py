@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from baas.infra.db.pool import Database, Queries
+from baas.infra.db.pool import Database, Queries, Row
 from baas.infra.db.sql import ident, sql
 
 _AT_ONCE = 10_000
@@ -46,8 +46,21 @@ async def claim(tx: Queries, schema: str, principal: str, key: str, fingerprint:
     )
     if row is None:
         raise AssertionError("the row that stood in the way is locked")
-    headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(row["headers"]))
-    return Kept(row["fingerprint"], row["status"], headers, row["body"])
+    return _kept(row)
+
+
+async def known(db: Queries, schema: str, principal: str, key: str) -> Kept | None:
+    """What was answered to the key within a day, without claiming it."""
+    row = await db.fetch_row(
+        sql(
+            "select fingerprint, status, headers, body from {} where principal = {} and key = {} and created_at >= now() - {}",
+            ident(schema, "_idempotency"),
+            principal,
+            key,
+            _LIFE,
+        )
+    )
+    return None if row is None else _kept(row)
 
 
 async def keep(tx: Queries, schema: str, principal: str, key: str, kept: Kept) -> None:
@@ -83,3 +96,8 @@ async def sweep(db: Database, schema: str) -> int:
         removed += gone
         if gone < _AT_ONCE:
             return removed
+
+
+def _kept(row: Row) -> Kept:
+    headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(row["headers"]))
+    return Kept(row["fingerprint"], row["status"], headers, row["body"])

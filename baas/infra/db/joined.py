@@ -16,18 +16,21 @@ from baas.infra.db.errors import StatementTimedOut, raise_ours
 from baas.infra.db.sql import Statement
 
 Ask = Callable[..., Awaitable[Any]]
+Then = Callable[[], Awaitable[object]]
+"""What is to be done once a change is certain."""
 
 
 class Joined:
     """The transaction of the task that made it; other tasks, its own children too, stay outside."""
 
-    __slots__ = ("_connection", "_marked", "_task", "_until")
+    __slots__ = ("_connection", "_marked", "_task", "_until", "afterwards")
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._task = asyncio.current_task()
         self._marked = [False]  # whether there is a mark: in the transaction, in the one within it, and so on
         self._until: float | None = None
+        self.afterwards: list[Then] = []
 
     @staticmethod
     def here() -> "Joined | None":

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 
@@ -59,8 +60,11 @@ class Invalidations:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def catch_up(self) -> None:
-        """Read the announcements now; a server does so after its own change, so that its next request sees it."""
-        await self._read(self._db)
+        """Read the announcements now; a server does so after its own change, so that its next request sees it.
+
+        Within a joined transaction that is when it has committed: read before, an announcement would never be seen again.
+        """
+        await self._db.when_committed(partial(self._read, self._db))
 
     async def _read(self, db: Queries) -> None:
         rows = await db.fetch(

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from baas.base.errors import BaasError
 from baas.infra.db import restricted
 from baas.infra.db.errors import LOST, StatementTimedOut, raise_ours
-from baas.infra.db.joined import Joined
+from baas.infra.db.joined import Joined, Then
 from baas.infra.db.lending import Lending
 from baas.infra.db.pipeline.link import Spilled
 from baas.infra.db.pipeline.pipeline import LIMIT_S, LOCK_LIMIT_S, Pipeline
@@ -209,6 +210,20 @@ class Database:
             joined = Joined(connection)
             async with _committed(connection), joined.entered():
                 yield Transaction(connection), joined
+        for then in joined.afterwards:
+            # Committed is committed: what goes wrong here is for the polls and the sweeps.
+            with suppress(BaasError):
+                await then()
+
+    async def when_committed(self, then: Then) -> None:
+        """Do this once what the task has written is committed: now, or at the end of the transaction it is in (`joined`).
+
+        For caches and for files: what they forget or lose may not depend on a transaction that is still undone.
+        """
+        if (joined := Joined.here()) is None:
+            await then()
+        else:
+            joined.afterwards.append(then)
 
     @asynccontextmanager
     async def text_rows(self, query: Sql | Statement, *, total_s: float, idle_s: float) -> AsyncIterator[TextRows]:

@@ -7,18 +7,20 @@ the row of the key.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from hmac import HMAC
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from baas.base.errors import BaasError, BadRequest, Conflict, Invalid, TooLarge, Unavailable
 from baas.base.project import Project
 from baas.infra.db import answers
 from baas.infra.db.answers import Kept
-from baas.infra.db.pool import Database
+from baas.infra.db.pool import Database, Transaction
 from baas.infra.http.body import read_bytes
 from baas.infra.http.context import Context
 from baas.infra.http.problem import parts, shown_path
@@ -66,12 +68,7 @@ class Once:
         fingerprint, caller = self._fingerprint(scope, project, body), who(context)
         failure: BaasError | None = None
         async with self._turn((project.schema, caller, key)), self._db.joined() as (tx, joined):
-            try:
-                known = await answers.claim(tx, project.schema, caller, key, fingerprint)
-            except Unavailable as error:
-                if error.code == "busy":
-                    raise in_progress() from None
-                raise
+            known = await _claim(tx, project.schema, caller, key, fingerprint)
             if known is not None:
                 answer = _same(known, fingerprint)
             else:
@@ -92,6 +89,15 @@ class Once:
         length = () if answer.status == 204 else ((b"content-length", b"%d" % len(answer.body)),)
         await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *length, *extra]})
         await send({"type": "http.response.body", "body": answer.body})
+
+    @asynccontextmanager
+    async def streamed(self, scope: Scope, key: str) -> AsyncIterator["Streamed"]:
+        """The turn of a call with this key whose body is too large to be held. Raises Conflict (`idempotency_in_progress`)."""
+        context = Context.of(scope)
+        schema, caller = context.project.schema, who(context)
+        async with self._turn((schema, caller, key)):
+            known = await answers.known(self._db, schema, caller, key)
+            yield Streamed(self._db, (schema, caller, key), partial(self._fingerprint, scope, context.project), known)
 
     async def sweep(self, project: Project) -> int:
         """Forget the answers that are older than a day; their number."""
@@ -123,6 +129,37 @@ class Once:
         finally:
             del self._running[place]
             done.set()
+
+
+class Streamed:
+    """A call whose body goes somewhere while it is read. Its content is told by a digest; only its effect is kept."""
+
+    def __init__(
+        self, db: Database, place: tuple[str, str, str], fingerprint: Callable[[bytes], bytes], known: Kept | None
+    ) -> None:
+        self.known = known
+        self._db = db
+        self._place = place
+        self._fingerprint = fingerprint
+
+    def again(self, digest: bytes) -> Response:
+        """The answer that was given, to whoever sends the same body. Raises Invalid (`idempotency_mismatch`)."""
+        assert self.known is not None  # noqa: S101  who asks for it has looked
+        return _replay(self.known, self._fingerprint(digest))
+
+    async def first(self, digest: bytes, write: Callable[[], Awaitable[Response]]) -> Response:
+        """Run `write` in one transaction with the key and its answer; where another server has done so meanwhile, that answer.
+
+        Raises what `write` raises, and then nothing is kept: a refusal is judged anew.
+        """
+        fingerprint = self._fingerprint(digest)
+        async with self._db.joined() as (tx, _):
+            if (known := await _claim(tx, *self._place, fingerprint)) is not None:
+                return _replay(known, fingerprint)
+            response = await write()
+            headers = tuple((name, value) for name, value in response.raw_headers if name != b"content-length")
+            await answers.keep(tx, *self._place, Kept(fingerprint, response.status_code, headers, bytes(response.body)))
+        return response
 
 
 class _Recorded:
@@ -160,6 +197,22 @@ class _Recorded:
         return Kept(fingerprint, self._status, self._headers, body)
 
 
+async def _claim(tx: Transaction, schema: str, caller: str, key: str, fingerprint: bytes) -> Kept | None:
+    try:
+        return await answers.claim(tx, schema, caller, key, fingerprint)
+    except Unavailable as error:
+        if error.code == "busy":
+            raise in_progress() from None
+        raise
+
+
+def _replay(known: Kept, fingerprint: bytes) -> Response:
+    answer = _same(known, fingerprint)
+    response = Response(answer.body, answer.status)
+    response.raw_headers += [pair for pair in (*answer.headers, _REPLAYED) if pair[0] != b"content-length"]
+    return response
+
+
 def who(context: Context) -> str:
     """To whom a key belongs."""
     principal = context.principal
@@ -181,6 +234,16 @@ def _same(known: Kept, fingerprint: bytes) -> Kept:
     if known.fingerprint != fingerprint:
         raise mismatch()
     return known
+
+
+def unsupported() -> BadRequest:
+    """Of a route that cannot promise one effect: better told than thought."""
+    return BadRequest(
+        "This call takes no Idempotency-Key.",
+        code="idempotency_unsupported",
+        parameter="Idempotency-Key",
+        hint="Its answer holds secrets that are not kept, or its effect is outside of the project. Send it without the header.",
+    )
 
 
 def mismatch() -> Invalid:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baas.base.errors import MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
-from baas.infra.http.once import Once, key_of
+from baas.infra.http.once import Once, key_of, unsupported
 from baas.infra.http.params import Query, read_query
 from baas.infra.http.routes import Endpoint, Handler
 
@@ -25,6 +25,7 @@ _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
 _ANY = "{}"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 
 
@@ -137,8 +138,11 @@ class Router:
         found.endpoint.policy.admit(Context.of(scope).principal)
         asked: bytes = scope["query_string"]
         scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
-        if found.endpoint.once and self._once is not None and (key := key_of(scope)) is not None:
-            return self._once.run(key, found.app, scope, receive, send)
+        if found.endpoint.method in _UNSAFE and self._once is not None and (key := key_of(scope)) is not None:
+            if found.endpoint.once:
+                return self._once.run(key, found.app, scope, receive, send)
+            if not found.endpoint.keyed and not found.endpoint.asks:
+                raise unsupported()
         return found.app(scope, receive, _without_body(send) if found.bare else send)
 
     def _candidates(self, path: str) -> Sequence[_Path]:

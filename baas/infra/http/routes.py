@@ -101,6 +101,8 @@ class Endpoint:
     """Served even when the server is full: health, sign-out, refresh."""
     once: bool = False
     """Its whole effect is one transaction in the project, so it answers a repeated Idempotency-Key as it did the first time."""
+    keyed: bool = False
+    """It honours an Idempotency-Key by itself. Where neither this nor `once` nor `asks` holds, a call with one is refused."""
     asks: bool = False
     """Changes nothing, whatever its method says: a question that is too long for a URL."""
 

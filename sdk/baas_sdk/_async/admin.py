@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from baas_sdk._async.paging import gone, id_of, page_of
+from baas_sdk._async.paging import id_of, page_of
 from baas_sdk._async.transport import AsyncTransport
 from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
 from baas_sdk.retry import Repeat
@@ -81,7 +81,7 @@ class AsyncProjects:
         Raises:
             Conflict: the name is taken. Invalid: it is no name for a project.
         """
-        return Project(await self._transport.json("POST", "/v1/projects", {"name": name}))
+        return Project(await self._transport.json("POST", "/v1/projects", {"name": name}, repeat=Repeat.UNSENT))
 
     async def rename(self, name: str, to: str) -> Project:
         """Gives a project another name; its addresses change with it.
@@ -89,7 +89,7 @@ class AsyncProjects:
         Raises:
             NotFound, Conflict, Invalid: as `get` and `create`.
         """
-        return Project(await self._transport.json("PATCH", _project(name), {"name": to}))
+        return Project(await self._transport.json("PATCH", _project(name), {"name": to}, repeat=Repeat.UNSENT))
 
     async def delete(self, name: str) -> None:
         """Deletes a project with everything in it, for good.
@@ -97,7 +97,7 @@ class AsyncProjects:
         Raises:
             NotFound: there is none of this name.
         """
-        await self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.UNSENT)
 
 
 class AsyncKeys:
@@ -117,7 +117,8 @@ class AsyncKeys:
         Raises:
             Invalid: a scope is unknown. Forbidden: a key cannot give what it lacks.
         """
-        return Key(await self._transport.json("POST", self._path(), {"name": name, "scopes": list(scopes)}))
+        body = {"name": name, "scopes": list(scopes)}
+        return Key(await self._transport.json("POST", self._path(), body, repeat=Repeat.UNSENT))
 
     async def revoke(self, key: Key | str) -> None:
         """Ends a key, everywhere within two seconds.
@@ -126,7 +127,7 @@ class AsyncKeys:
             NotFound: there is none with this id.
         """
         path = f"{self._path()}/{segment(id_of(key))}"
-        await self._transport.json("DELETE", path, repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", path)
 
     def _path(self) -> str:
         return self._transport.options.path_of("keys")
@@ -178,7 +179,7 @@ class AsyncCollections:
             NotFound: there is none of this name. Conflict: it holds records, or others refer to it.
         """
         params = _confirm(confirm)
-        await self._transport.json("DELETE", self._path(name), params=params, repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", self._path(name), params=params)
 
     async def schema(self) -> dict[str, Any]:
         """The manifest of the whole project."""
@@ -231,7 +232,7 @@ class AsyncBuckets:
             NotFound: there is none of this name. Conflict: it holds files.
         """
         params = _confirm(confirm)
-        await self._transport.json("DELETE", self._path(name), params=params, repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", self._path(name), params=params)
 
     def _path(self, name: str | None = None) -> str:
         return self._transport.options.path_of("buckets" if name is None else f"buckets/{segment(name)}")
@@ -255,7 +256,7 @@ class AsyncSettings:
             Invalid: every unknown name and wrong value, with its place.
         """
         path = self._transport.options.path_of("settings")
-        answer: dict[str, Any] = await self._transport.json("PATCH", path, changes, repeat=Repeat.SAFE)
+        answer: dict[str, Any] = await self._transport.json("PATCH", path, changes)
         return answer
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from baas_sdk._async.paging import gone, id_of, page_of
+from baas_sdk._async.paging import id_of, page_of
 from baas_sdk._async.transport import AsyncTransport
 from baas_sdk.errors import NotAuthenticated
 from baas_sdk.models import AuthSession, Page, Session, User, utc_now
@@ -34,7 +34,7 @@ class AsyncAuth:
             RateLimited: too many from here.
         """
         body = {"email": email, "password": password, **fields}
-        return await self._begin(await self._post("sign-up", body, anonymous=True))
+        return await self._begin(await self._post("sign-up", body, anonymous=True, repeat=Repeat.UNSENT))
 
     async def sign_in(self, email: str, password: str) -> Session:
         """Signs in.
@@ -100,11 +100,11 @@ class AsyncAuth:
         Raises:
             Invalid, Forbidden, NotAuthenticated: the current password is wrong, or the new one will not do.
         """
-        await self._post("password-change", {"current": current, "password": password})
+        await self._post("password-change", {"current": current, "password": password}, repeat=Repeat.UNSENT)
 
     async def delete_me(self) -> None:
         """Deletes the signed-in user's account, and with it the session."""
-        await self._transport.json("DELETE", self._path("me"))
+        await self._transport.json("DELETE", self._path("me"), repeat=Repeat.UNSENT)
         if self._credentials.fixed is None:
             await self._credentials.forget()
 
@@ -120,11 +120,11 @@ class AsyncAuth:
             NotFound: there is no such session of this user.
         """
         path = self._path(f"sessions/{segment(session_id)}")
-        await self._transport.json("DELETE", path, repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", path)
 
     async def end_other_sessions(self) -> None:
         """Signs the user out everywhere but here."""
-        await self._transport.json("DELETE", self._path("sessions"), params={"except": "current"}, repeat=Repeat.SAFE)
+        await self._transport.json("DELETE", self._path("sessions"), params={"except": "current"})
 
     async def _begin(self, answer: Mapping[str, Any]) -> Session:
         session = Session.of_answer(answer, now=utc_now())
@@ -192,7 +192,7 @@ class AsyncUsers:
         Raises:
             NotFound: there is none with this id. Conflict: records refer to it.
         """
-        await self._transport.json("DELETE", self._path(id_of(user)), repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", self._path(id_of(user)))
 
     def _path(self, user_id: str | None = None) -> str:
         return self._transport.options.path_of("users" if user_id is None else f"users/{segment(user_id)}")

@@ -16,10 +16,11 @@ from baas_sdk._async.files import AsyncBucket
 from baas_sdk._async.records import AsyncCollection
 from baas_sdk._async.rules import AsyncRules
 from baas_sdk._async.sites import AsyncSites
-from baas_sdk._async.transport import AsyncTransport, Call
+from baas_sdk._async.transport import AsyncTransport, Call, has_key
 from baas_sdk.errors import ConfigError
 from baas_sdk.models import Record, TModel
 from baas_sdk.options import Options, credential_of, options_of
+from baas_sdk.retry import Repeat
 from baas_sdk.stores import MemoryStore, Store
 from baas_sdk.typed import named_reader
 from baas_sdk.wire import encode
@@ -113,6 +114,8 @@ class AsyncClient:
     ) -> httpx2.Response:
         """Any call of the API, with this client's credential, time-outs and errors; `path` is from the root: `/v1/…`.
 
+        A write is repeated only when it did not arrive, unless `headers` give it an Idempotency-Key.
+
         Raises: as every call.
         """
         if not path.startswith("/") or path.startswith("//"):
@@ -125,6 +128,7 @@ class AsyncClient:
                 params=params or {},
                 content=content,
                 headers={**kind, **(headers or {})},
+                repeat=Repeat.KEYED if has_key(headers or {}) else Repeat.UNSENT,
             )
         )
 

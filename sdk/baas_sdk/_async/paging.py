@@ -1,12 +1,10 @@
-"""What lists and deletes have in common."""
+"""What lists have in common, and calls about one thing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import httpx2
-
 from baas_sdk._async.transport import AsyncTransport
-from baas_sdk.errors import APIError, ConfigError, NotFound
+from baas_sdk.errors import ConfigError
 from baas_sdk.models import Page, Resource
 
 T = TypeVar("T")
@@ -19,11 +17,6 @@ async def page_of(
     params = {name: str(value) for name, value in query.items() if value not in (None, "")}
     answer = await transport.json("GET", path, params=params)
     return Page([read(item) for item in answer["items"]], answer.get("next_cursor"), answer.get("total"))
-
-
-async def gone(refusal: APIError) -> httpx2.Response | None:
-    """A repeated delete that finds nothing has been done by the attempt before."""
-    return httpx2.Response(204) if isinstance(refusal, NotFound) else None
 
 
 def id_of(given: Resource | str, name: str = "id") -> str:

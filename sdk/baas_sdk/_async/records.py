@@ -1,23 +1,16 @@
 """Records of one collection: what changes them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
-
-import httpx2
 
 from baas_sdk._async.compat import blocking
 from baas_sdk._async.files import pieces_of
-from baas_sdk._async.paging import gone
 from baas_sdk._async.reading import AsyncReading, Format
 from baas_sdk._async.transport import Call, parsed
 from baas_sdk.changes import condition, identity, merged
-from baas_sdk.errors import APIError, Conflict, NotFound, PreconditionFailed
 from baas_sdk.filters import Filter, compile_filters
 from baas_sdk.ids import uuid7
 from baas_sdk.models import ImportReport, M, Progress, Upserted
-from baas_sdk.retry import Repeat
 from baas_sdk.sources import Source, examine
-from baas_sdk.wire import encode
 
 _IMPORT_S = 600.0
 """How long a server may take for a file after all of it was sent."""
@@ -29,22 +22,14 @@ class AsyncCollection(AsyncReading[M]):
     async def create(self, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Creates a record from a mapping, keywords, or both, and gives it back; `{"id"}` alone when the caller may not view it.
 
-        Without an `id` among the values one is made here, so that a repeated request is known to be the same record.
+        Without an `id` among the values one is made here.
 
         Raises:
             Invalid: values that do not fit; every fault is in `.fields`.
             Conflict: a unique value, or the id, is taken.
             Forbidden, NotAuthenticated: the create rule says no.
         """
-        body = merged(values, fields)
-        if "id" in body:
-            return self._read(await self._transport.json("POST", self._path, body, repeat=Repeat.SAFE))
-        body = {"id": uuid7(), **body}
-
-        async def settle(refusal: APIError) -> httpx2.Response | None:
-            return await self._made(cast(str, body["id"]), refusal)
-
-        return self._read(await self._transport.json("POST", self._path, body, repeat=Repeat.SAFE, settle=settle))
+        return self._read(await self._transport.json("POST", self._path, {"id": uuid7(), **merged(values, fields)}))
 
     async def create_many(self, items: Iterable[Mapping[str, object]]) -> list[M]:
         """Creates up to 1,000 records in one transaction: all or none. The answer has their order.
@@ -56,15 +41,7 @@ class AsyncCollection(AsyncReading[M]):
         bodies = [{"id": made, **item} for made, item in zip(ids, values, strict=True)]
         if not bodies:
             return []
-
-        async def settle(refusal: APIError) -> httpx2.Response | None:
-            """All or none: when the first is there, all are."""
-            if await self._made(str(bodies[0]["id"]), refusal) is None:
-                return None
-            found = [await self._made(str(body["id"]), refusal) for body in bodies]
-            return httpx2.Response(200, content=encode({"items": [parsed(one) for one in found if one is not None]}))
-
-        answer = await self._transport.json("POST", self._path, bodies, repeat=Repeat.SAFE, settle=settle)
+        answer = await self._transport.json("POST", self._path, bodies)
         return [self._read(item) for item in answer["items"]]
 
     async def update(
@@ -88,17 +65,8 @@ class AsyncCollection(AsyncReading[M]):
         """
         body = merged(values, fields)
         record_id, rev = identity(record)
-        path, params = self._item(record_id), condition(where, vars)
-        if rev is None:
-            return self._read(await self._transport.json("PATCH", path, body, params=params, repeat=Repeat.SAFE))
-
-        async def settle(refusal: APIError) -> httpx2.Response | None:
-            return await self._changed(path, rev, body) if isinstance(refusal, PreconditionFailed) else None
-
-        match = {"If-Match": f'"{rev}"'}
-        return self._read(
-            await self._transport.json("PATCH", path, body, params=params, headers=match, repeat=Repeat.SAFE, settle=settle)
-        )
+        params = condition(where, vars)
+        return self._read(await self._transport.json("PATCH", self._item(record_id), body, params=params, headers=_match(rev)))
 
     async def put(self, record: M | str, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Makes the record exactly this: created when absent, replaced when there; a record only in its revision.
@@ -107,15 +75,7 @@ class AsyncCollection(AsyncReading[M]):
         """
         body = merged(values, fields)
         record_id, rev = identity(record)
-        path = self._item(record_id)
-        if rev is None:
-            return self._read(await self._transport.json("PUT", path, body, repeat=Repeat.SAFE))
-
-        async def settle(refusal: APIError) -> httpx2.Response | None:
-            return await self._changed(path, rev, body) if isinstance(refusal, PreconditionFailed) else None
-
-        match = {"If-Match": f'"{rev}"'}
-        return self._read(await self._transport.json("PUT", path, body, headers=match, repeat=Repeat.SAFE, settle=settle))
+        return self._read(await self._transport.json("PUT", self._item(record_id), body, headers=_match(rev)))
 
     async def delete(
         self,
@@ -131,10 +91,8 @@ class AsyncCollection(AsyncReading[M]):
             PreconditionFailed: the record changed since it was read, or `where` does not hold. Conflict: others refer to it.
         """
         record_id, rev = identity(record)
-        headers = {} if rev is None else {"If-Match": f'"{rev}"'}
-        await self._transport.json(
-            "DELETE", self._item(record_id), params=condition(where, vars), headers=headers, repeat=Repeat.SAFE, settle=gone
-        )
+        params = condition(where, vars)
+        await self._transport.json("DELETE", self._item(record_id), params=params, headers=_match(rev))
 
     async def update_many(
         self,
@@ -150,7 +108,7 @@ class AsyncCollection(AsyncReading[M]):
             Conflict: they are more than `max_affected`, and nothing was written. Others: as `update`.
         """
         body = {**compile_filters({"filter": filter}, vars), "patch": values, "max_affected": max_affected}
-        answer = await self._transport.json("POST", f"{self._path}/bulk-update", body, repeat=Repeat.SAFE)
+        answer = await self._transport.json("POST", f"{self._path}/bulk-update", body)
         return int(answer["affected"])
 
     async def delete_many(
@@ -166,7 +124,7 @@ class AsyncCollection(AsyncReading[M]):
             Conflict: they are more than `max_affected`, and nothing was deleted. Others: as `delete`.
         """
         body = {**compile_filters({"filter": filter}, vars), "max_affected": max_affected}
-        answer = await self._transport.json("POST", f"{self._path}/bulk-delete", body, repeat=Repeat.SAFE)
+        answer = await self._transport.json("POST", f"{self._path}/bulk-delete", body)
         return int(answer["affected"])
 
     async def upsert(self, items: Iterable[Mapping[str, object]], *, key: str | Sequence[str]) -> Upserted[M]:
@@ -176,7 +134,7 @@ class AsyncCollection(AsyncReading[M]):
             Invalid: there is no such unique index, or values do not fit; nothing was written. Forbidden, Conflict: as `create`.
         """
         body = {"key": [key] if isinstance(key, str) else list(key), "items": list(items)}
-        answer = await self._transport.json("POST", f"{self._path}/upsert", body, repeat=Repeat.SAFE)
+        answer = await self._transport.json("POST", f"{self._path}/upsert", body)
         return Upserted([self._read(item) for item in answer["items"]], answer["created"], answer["updated"])
 
     async def import_(
@@ -208,27 +166,11 @@ class AsyncCollection(AsyncReading[M]):
             params={**params, "dry_run": "true" if dry_run else "false", "from_line": str(from_line)},
             content=lambda: pieces_of(upload, on_progress),
             headers={"Content-Type": "text/csv" if csv else "application/x-ndjson", **length},
-            repeat=Repeat.SAFE,
             replays=upload.replays,
             silence_s=_IMPORT_S,
         )
         return ImportReport(parsed(await self._transport.send(call)))
 
-    async def _made(self, record_id: str, refusal: APIError) -> httpx2.Response | None:
-        """The record, if the attempt whose answer was lost made it; its id alone when the caller may not view it."""
-        try:
-            return await self._transport.send(Call("GET", self._item(record_id)))
-        except NotFound:
-            taken = isinstance(refusal, Conflict) and any(error.pointer.endswith("/id") for error in refusal.errors)
-            return httpx2.Response(200, content=encode({"id": record_id})) if taken else None
 
-    async def _changed(self, path: str, rev: int, body: Mapping[str, object]) -> httpx2.Response | None:
-        """Whether the attempt whose answer was lost made the change: the next revision, with what was sent in it."""
-        try:
-            response = await self._transport.send(Call("GET", path))
-        except NotFound:
-            return None
-        stored = parsed(response)
-        sent = parsed(httpx2.Response(200, content=encode(body)))
-        same = all(name in stored and stored[name] == value for name, value in sent.items())
-        return response if same and stored.get("rev") == rev + 1 else None
+def _match(rev: int | None) -> dict[str, str]:
+    return {} if rev is None else {"If-Match": f'"{rev}"'}

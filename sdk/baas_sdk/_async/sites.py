@@ -7,7 +7,7 @@ from typing import Any
 
 from baas_sdk._async.compat import blocking
 from baas_sdk._async.files import pieces_of
-from baas_sdk._async.paging import gone, id_of
+from baas_sdk._async.paging import id_of
 from baas_sdk._async.transport import AsyncTransport, Call, parsed
 from baas_sdk.archive import pack
 from baas_sdk.models import Release, Site
@@ -60,7 +60,7 @@ class AsyncSites:
         Raises:
             NotFound: there is none of this name.
         """
-        await self._transport.json("DELETE", self._path(name), repeat=Repeat.SAFE, settle=gone)
+        await self._transport.json("DELETE", self._path(name))
 
     async def deploy(self, folder: Path, *, site: str = DEFAULT_SITE, message: str | None = None) -> Release:
         """Uploads a folder as a new release and makes it the live one, all at once. The answer's `url` is where it is.
@@ -80,6 +80,7 @@ class AsyncSites:
                 params={} if message is None else {"message": message},
                 content=lambda: pieces_of(upload),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
+                repeat=Repeat.UNSENT,
             )
             return Release(parsed(await self._transport.send(call)))
 
@@ -99,7 +100,7 @@ class AsyncSites:
             NotFound: there is no such site or release.
         """
         path = self._path(site, "releases", id_of(release), "activate")
-        answer: Any = await self._transport.json("POST", path, repeat=Repeat.SAFE)
+        answer: Any = await self._transport.json("POST", path)
         return Release(answer)
 
     def _path(self, *parts: str) -> str:

@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from baas_sdk._sync.paging import gone, id_of, page_of
+from baas_sdk._sync.paging import id_of, page_of
 from baas_sdk._sync.transport import Transport
 from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
 from baas_sdk.retry import Repeat
@@ -82,7 +82,7 @@ class Projects:
         Raises:
             Conflict: the name is taken. Invalid: it is no name for a project.
         """
-        return Project(self._transport.json("POST", "/v1/projects", {"name": name}))
+        return Project(self._transport.json("POST", "/v1/projects", {"name": name}, repeat=Repeat.UNSENT))
 
     def rename(self, name: str, to: str) -> Project:
         """Gives a project another name; its addresses change with it.
@@ -90,7 +90,7 @@ class Projects:
         Raises:
             NotFound, Conflict, Invalid: as `get` and `create`.
         """
-        return Project(self._transport.json("PATCH", _project(name), {"name": to}))
+        return Project(self._transport.json("PATCH", _project(name), {"name": to}, repeat=Repeat.UNSENT))
 
     def delete(self, name: str) -> None:
         """Deletes a project with everything in it, for good.
@@ -98,7 +98,7 @@ class Projects:
         Raises:
             NotFound: there is none of this name.
         """
-        self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.UNSENT)
 
 
 class Keys:
@@ -118,7 +118,8 @@ class Keys:
         Raises:
             Invalid: a scope is unknown. Forbidden: a key cannot give what it lacks.
         """
-        return Key(self._transport.json("POST", self._path(), {"name": name, "scopes": list(scopes)}))
+        body = {"name": name, "scopes": list(scopes)}
+        return Key(self._transport.json("POST", self._path(), body, repeat=Repeat.UNSENT))
 
     def revoke(self, key: Key | str) -> None:
         """Ends a key, everywhere within two seconds.
@@ -127,7 +128,7 @@ class Keys:
             NotFound: there is none with this id.
         """
         path = f"{self._path()}/{segment(id_of(key))}"
-        self._transport.json("DELETE", path, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", path)
 
     def _path(self) -> str:
         return self._transport.options.path_of("keys")
@@ -179,7 +180,7 @@ class Collections:
             NotFound: there is none of this name. Conflict: it holds records, or others refer to it.
         """
         params = _confirm(confirm)
-        self._transport.json("DELETE", self._path(name), params=params, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", self._path(name), params=params)
 
     def schema(self) -> dict[str, Any]:
         """The manifest of the whole project."""
@@ -232,7 +233,7 @@ class Buckets:
             NotFound: there is none of this name. Conflict: it holds files.
         """
         params = _confirm(confirm)
-        self._transport.json("DELETE", self._path(name), params=params, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", self._path(name), params=params)
 
     def _path(self, name: str | None = None) -> str:
         return self._transport.options.path_of("buckets" if name is None else f"buckets/{segment(name)}")
@@ -256,7 +257,7 @@ class Settings:
             Invalid: every unknown name and wrong value, with its place.
         """
         path = self._transport.options.path_of("settings")
-        answer: dict[str, Any] = self._transport.json("PATCH", path, changes, repeat=Repeat.SAFE)
+        answer: dict[str, Any] = self._transport.json("PATCH", path, changes)
         return answer
 
 

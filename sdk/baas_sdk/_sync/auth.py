@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Callable, Mapping
 from typing import Any
 
-from baas_sdk._sync.paging import gone, id_of, page_of
+from baas_sdk._sync.paging import id_of, page_of
 from baas_sdk._sync.transport import Transport
 from baas_sdk.errors import NotAuthenticated
 from baas_sdk.models import AuthSession, Page, Session, User, utc_now
@@ -35,7 +35,7 @@ class Auth:
             RateLimited: too many from here.
         """
         body = {"email": email, "password": password, **fields}
-        return self._begin(self._post("sign-up", body, anonymous=True))
+        return self._begin(self._post("sign-up", body, anonymous=True, repeat=Repeat.UNSENT))
 
     def sign_in(self, email: str, password: str) -> Session:
         """Signs in.
@@ -101,11 +101,11 @@ class Auth:
         Raises:
             Invalid, Forbidden, NotAuthenticated: the current password is wrong, or the new one will not do.
         """
-        self._post("password-change", {"current": current, "password": password})
+        self._post("password-change", {"current": current, "password": password}, repeat=Repeat.UNSENT)
 
     def delete_me(self) -> None:
         """Deletes the signed-in user's account, and with it the session."""
-        self._transport.json("DELETE", self._path("me"))
+        self._transport.json("DELETE", self._path("me"), repeat=Repeat.UNSENT)
         if self._credentials.fixed is None:
             self._credentials.forget()
 
@@ -121,11 +121,11 @@ class Auth:
             NotFound: there is no such session of this user.
         """
         path = self._path(f"sessions/{segment(session_id)}")
-        self._transport.json("DELETE", path, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", path)
 
     def end_other_sessions(self) -> None:
         """Signs the user out everywhere but here."""
-        self._transport.json("DELETE", self._path("sessions"), params={"except": "current"}, repeat=Repeat.SAFE)
+        self._transport.json("DELETE", self._path("sessions"), params={"except": "current"})
 
     def _begin(self, answer: Mapping[str, Any]) -> Session:
         session = Session.of_answer(answer, now=utc_now())
@@ -193,7 +193,7 @@ class Users:
         Raises:
             NotFound: there is none with this id. Conflict: records refer to it.
         """
-        self._transport.json("DELETE", self._path(id_of(user)), repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", self._path(id_of(user)))
 
     def _path(self, user_id: str | None = None) -> str:
         return self._transport.options.path_of("users" if user_id is None else f"users/{segment(user_id)}")

@@ -7,7 +7,6 @@ from typing import Any, Self, overload
 from baas_sdk._sync.transport import Transport
 from baas_sdk.models import Model, Record, TModel
 from baas_sdk.planned import Plan, PlannedCollection
-from baas_sdk.retry import Repeat
 from baas_sdk.typed import named_reader
 
 
@@ -44,5 +43,5 @@ class Batch:
         """
         if kind is None and self._plan.operations:
             path = self._transport.options.path_of("batch")
-            answer = self._transport.json("POST", path, {"operations": self._plan.operations}, repeat=Repeat.SAFE)
+            answer = self._transport.json("POST", path, {"operations": self._plan.operations})
             self._plan.settle(answer["results"])

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from baas_sdk._sync.compat import blocking
-from baas_sdk._sync.paging import gone, id_of, page_of
+from baas_sdk._sync.paging import id_of, page_of
 from baas_sdk._sync.transport import Transport, Call, parsed
 from baas_sdk.errors import ConfigError, ConnectionFailed
 from baas_sdk.landing import Landing
 from baas_sdk.models import File, Page, Progress
-from baas_sdk.retry import Repeat
 from baas_sdk.sources import PIECE_BYTES, Source, Upload, examine, guessed_type
 from baas_sdk.wire import path_of, segment
 
@@ -159,7 +158,7 @@ class Bucket:
             NotFound: there is no such file, or it is hidden. Forbidden: the delete rule says no.
         """
         path = self._item(id_of(file, "path"))
-        self._transport.json("DELETE", path, repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", path)
 
     def _item(self, key: str) -> str:
         return f"{self._path}/{path_of(key)}"
@@ -178,7 +177,6 @@ class Bucket:
             self._item(key),
             content=lambda: pieces_of(upload, on_progress),
             headers={"Content-Type": content_type, **length, **headers},
-            repeat=Repeat.UNSENT if "If-None-Match" in headers else Repeat.SAFE,
             replays=upload.replays,
         )
         answer: Mapping[str, object] = parsed(self._transport.send(call))

@@ -2,23 +2,16 @@
 """Records of one collection: what changes them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
-
-import httpx2
 
 from baas_sdk._sync.compat import blocking
 from baas_sdk._sync.files import pieces_of
-from baas_sdk._sync.paging import gone
 from baas_sdk._sync.reading import Reading, Format
 from baas_sdk._sync.transport import Call, parsed
 from baas_sdk.changes import condition, identity, merged
-from baas_sdk.errors import APIError, Conflict, NotFound, PreconditionFailed
 from baas_sdk.filters import Filter, compile_filters
 from baas_sdk.ids import uuid7
 from baas_sdk.models import ImportReport, M, Progress, Upserted
-from baas_sdk.retry import Repeat
 from baas_sdk.sources import Source, examine
-from baas_sdk.wire import encode
 
 _IMPORT_S = 600.0
 """How long a server may take for a file after all of it was sent."""
@@ -30,22 +23,14 @@ class Collection(Reading[M]):
     def create(self, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Creates a record from a mapping, keywords, or both, and gives it back; `{"id"}` alone when the caller may not view it.
 
-        Without an `id` among the values one is made here, so that a repeated request is known to be the same record.
+        Without an `id` among the values one is made here.
 
         Raises:
             Invalid: values that do not fit; every fault is in `.fields`.
             Conflict: a unique value, or the id, is taken.
             Forbidden, NotAuthenticated: the create rule says no.
         """
-        body = merged(values, fields)
-        if "id" in body:
-            return self._read(self._transport.json("POST", self._path, body, repeat=Repeat.SAFE))
-        body = {"id": uuid7(), **body}
-
-        def settle(refusal: APIError) -> httpx2.Response | None:
-            return self._made(cast(str, body["id"]), refusal)
-
-        return self._read(self._transport.json("POST", self._path, body, repeat=Repeat.SAFE, settle=settle))
+        return self._read(self._transport.json("POST", self._path, {"id": uuid7(), **merged(values, fields)}))
 
     def create_many(self, items: Iterable[Mapping[str, object]]) -> list[M]:
         """Creates up to 1,000 records in one transaction: all or none. The answer has their order.
@@ -57,15 +42,7 @@ class Collection(Reading[M]):
         bodies = [{"id": made, **item} for made, item in zip(ids, values, strict=True)]
         if not bodies:
             return []
-
-        def settle(refusal: APIError) -> httpx2.Response | None:
-            """All or none: when the first is there, all are."""
-            if self._made(str(bodies[0]["id"]), refusal) is None:
-                return None
-            found = [self._made(str(body["id"]), refusal) for body in bodies]
-            return httpx2.Response(200, content=encode({"items": [parsed(one) for one in found if one is not None]}))
-
-        answer = self._transport.json("POST", self._path, bodies, repeat=Repeat.SAFE, settle=settle)
+        answer = self._transport.json("POST", self._path, bodies)
         return [self._read(item) for item in answer["items"]]
 
     def update(
@@ -89,17 +66,8 @@ class Collection(Reading[M]):
         """
         body = merged(values, fields)
         record_id, rev = identity(record)
-        path, params = self._item(record_id), condition(where, vars)
-        if rev is None:
-            return self._read(self._transport.json("PATCH", path, body, params=params, repeat=Repeat.SAFE))
-
-        def settle(refusal: APIError) -> httpx2.Response | None:
-            return self._changed(path, rev, body) if isinstance(refusal, PreconditionFailed) else None
-
-        match = {"If-Match": f'"{rev}"'}
-        return self._read(
-            self._transport.json("PATCH", path, body, params=params, headers=match, repeat=Repeat.SAFE, settle=settle)
-        )
+        params = condition(where, vars)
+        return self._read(self._transport.json("PATCH", self._item(record_id), body, params=params, headers=_match(rev)))
 
     def put(self, record: M | str, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Makes the record exactly this: created when absent, replaced when there; a record only in its revision.
@@ -108,15 +76,7 @@ class Collection(Reading[M]):
         """
         body = merged(values, fields)
         record_id, rev = identity(record)
-        path = self._item(record_id)
-        if rev is None:
-            return self._read(self._transport.json("PUT", path, body, repeat=Repeat.SAFE))
-
-        def settle(refusal: APIError) -> httpx2.Response | None:
-            return self._changed(path, rev, body) if isinstance(refusal, PreconditionFailed) else None
-
-        match = {"If-Match": f'"{rev}"'}
-        return self._read(self._transport.json("PUT", path, body, headers=match, repeat=Repeat.SAFE, settle=settle))
+        return self._read(self._transport.json("PUT", self._item(record_id), body, headers=_match(rev)))
 
     def delete(
         self,
@@ -132,10 +92,8 @@ class Collection(Reading[M]):
             PreconditionFailed: the record changed since it was read, or `where` does not hold. Conflict: others refer to it.
         """
         record_id, rev = identity(record)
-        headers = {} if rev is None else {"If-Match": f'"{rev}"'}
-        self._transport.json(
-            "DELETE", self._item(record_id), params=condition(where, vars), headers=headers, repeat=Repeat.SAFE, settle=gone
-        )
+        params = condition(where, vars)
+        self._transport.json("DELETE", self._item(record_id), params=params, headers=_match(rev))
 
     def update_many(
         self,
@@ -151,7 +109,7 @@ class Collection(Reading[M]):
             Conflict: they are more than `max_affected`, and nothing was written. Others: as `update`.
         """
         body = {**compile_filters({"filter": filter}, vars), "patch": values, "max_affected": max_affected}
-        answer = self._transport.json("POST", f"{self._path}/bulk-update", body, repeat=Repeat.SAFE)
+        answer = self._transport.json("POST", f"{self._path}/bulk-update", body)
         return int(answer["affected"])
 
     def delete_many(
@@ -167,7 +125,7 @@ class Collection(Reading[M]):
             Conflict: they are more than `max_affected`, and nothing was deleted. Others: as `delete`.
         """
         body = {**compile_filters({"filter": filter}, vars), "max_affected": max_affected}
-        answer = self._transport.json("POST", f"{self._path}/bulk-delete", body, repeat=Repeat.SAFE)
+        answer = self._transport.json("POST", f"{self._path}/bulk-delete", body)
         return int(answer["affected"])
 
     def upsert(self, items: Iterable[Mapping[str, object]], *, key: str | Sequence[str]) -> Upserted[M]:
@@ -177,7 +135,7 @@ class Collection(Reading[M]):
             Invalid: there is no such unique index, or values do not fit; nothing was written. Forbidden, Conflict: as `create`.
         """
         body = {"key": [key] if isinstance(key, str) else list(key), "items": list(items)}
-        answer = self._transport.json("POST", f"{self._path}/upsert", body, repeat=Repeat.SAFE)
+        answer = self._transport.json("POST", f"{self._path}/upsert", body)
         return Upserted([self._read(item) for item in answer["items"]], answer["created"], answer["updated"])
 
     def import_(
@@ -209,27 +167,11 @@ class Collection(Reading[M]):
             params={**params, "dry_run": "true" if dry_run else "false", "from_line": str(from_line)},
             content=lambda: pieces_of(upload, on_progress),
             headers={"Content-Type": "text/csv" if csv else "application/x-ndjson", **length},
-            repeat=Repeat.SAFE,
             replays=upload.replays,
             silence_s=_IMPORT_S,
         )
         return ImportReport(parsed(self._transport.send(call)))
 
-    def _made(self, record_id: str, refusal: APIError) -> httpx2.Response | None:
-        """The record, if the attempt whose answer was lost made it; its id alone when the caller may not view it."""
-        try:
-            return self._transport.send(Call("GET", self._item(record_id)))
-        except NotFound:
-            taken = isinstance(refusal, Conflict) and any(error.pointer.endswith("/id") for error in refusal.errors)
-            return httpx2.Response(200, content=encode({"id": record_id})) if taken else None
 
-    def _changed(self, path: str, rev: int, body: Mapping[str, object]) -> httpx2.Response | None:
-        """Whether the attempt whose answer was lost made the change: the next revision, with what was sent in it."""
-        try:
-            response = self._transport.send(Call("GET", path))
-        except NotFound:
-            return None
-        stored = parsed(response)
-        sent = parsed(httpx2.Response(200, content=encode(body)))
-        same = all(name in stored and stored[name] == value for name, value in sent.items())
-        return response if same and stored.get("rev") == rev + 1 else None
+def _match(rev: int | None) -> dict[str, str]:
+    return {} if rev is None else {"If-Match": f'"{rev}"'}

@@ -8,7 +8,7 @@ from typing import Any
 
 from baas_sdk._sync.compat import blocking
 from baas_sdk._sync.files import pieces_of
-from baas_sdk._sync.paging import gone, id_of
+from baas_sdk._sync.paging import id_of
 from baas_sdk._sync.transport import Transport, Call, parsed
 from baas_sdk.archive import pack
 from baas_sdk.models import Release, Site
@@ -61,7 +61,7 @@ class Sites:
         Raises:
             NotFound: there is none of this name.
         """
-        self._transport.json("DELETE", self._path(name), repeat=Repeat.SAFE, settle=gone)
+        self._transport.json("DELETE", self._path(name))
 
     def deploy(self, folder: Path, *, site: str = DEFAULT_SITE, message: str | None = None) -> Release:
         """Uploads a folder as a new release and makes it the live one, all at once. The answer's `url` is where it is.
@@ -81,6 +81,7 @@ class Sites:
                 params={} if message is None else {"message": message},
                 content=lambda: pieces_of(upload),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
+                repeat=Repeat.UNSENT,
             )
             return Release(parsed(self._transport.send(call)))
 
@@ -100,7 +101,7 @@ class Sites:
             NotFound: there is no such site or release.
         """
         path = self._path(site, "releases", id_of(release), "activate")
-        answer: Any = self._transport.json("POST", path, repeat=Repeat.SAFE)
+        answer: Any = self._transport.json("POST", path)
         return Release(answer)
 
     def _path(self, *parts: str) -> str:

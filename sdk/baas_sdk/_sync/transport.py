@@ -17,7 +17,7 @@ from baas_sdk.errors import APIError, BaasError, ConfigError, ConnectionFailed, 
 from baas_sdk.ids import uuid7
 from baas_sdk.models import Session, utc_now
 from baas_sdk.options import CONNECT_TIMEOUT_S, Options
-from baas_sdk.retry import Repeat, uncertain, wait_s
+from baas_sdk.retry import Repeat, wait_s
 from baas_sdk.wire import encode
 
 _log = logging.getLogger("baas_sdk")
@@ -26,16 +26,14 @@ _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, h
 
 Content = bytes | Callable[[], Iterable[bytes]]
 """A body: bytes, or a function that gives the stream from its start."""
-Settle = Callable[[APIError], httpx2.Response | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request as the caller means it, however often it is sent.
 
-    `path` starts with a slash. `settle` is asked when a refusal follows an attempt that may have arrived: the answer that
-    attempt should have had, or None when the refusal stands. `replays` is False for a stream that can be read once only.
-    `silence_s` is how long an answer may say nothing, where that is not the client's time-out.
+    `path` starts with a slash. `replays` is False for a stream that can be read once only. `silence_s` is how long an answer
+    may say nothing, where that is not the client's time-out.
     """
 
     method: str
@@ -43,8 +41,7 @@ class Call:
     params: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     content: Content = b""
     headers: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
-    repeat: Repeat = Repeat.UNSENT
-    settle: Settle | None = None
+    repeat: Repeat = Repeat.KEYED
     replays: bool = True
     anonymous: bool = False
     silence_s: float | None = None
@@ -102,7 +99,7 @@ class Transport:
         return self.credentials.renew(stale, self._exchange)
 
     def _answered(self, call: Call) -> httpx2.Response:
-        attempt, doubt, renewed = 0, False, False
+        attempt, renewed = 0, False
         while True:
             token = None if call.anonymous else self.credentials.token(self._exchange)
             try:
@@ -112,14 +109,9 @@ class Transport:
                     renewed = True
                     if self.renew(token):
                         continue
-                if doubt and isinstance(error, APIError) and not uncertain(error) and call.settle is not None:
-                    settled = call.settle(error)
-                    if settled is not None:
-                        return settled
                 pause = wait_s(error, attempt=attempt, repeat=call.repeat, dice=random.random)
                 if pause is None or attempt >= self.options.max_retries or not call.replays:
                     raise
-                doubt = doubt or uncertain(error)
                 attempt += 1
                 _log.debug("%s %s again in %.2f s: %s", call.method, call.path, pause, error)
                 sleep(pause)
@@ -203,8 +195,15 @@ class translated:  # noqa: N801  # reads as the word it is, like contextlib.supp
             raise ConnectionFailed(f"{self._url} cannot be reached: {reason}", sent=not isinstance(error, _NEVER_SENT)) from error
 
 
+def has_key(headers: Mapping[str, str]) -> bool:
+    """Whether the caller gives an Idempotency-Key himself."""
+    return any(name.lower() == "idempotency-key" for name in headers)
+
+
 def _prepared(call: Call) -> Call:
-    """Reads may always be repeated. A write has an Idempotency-Key, the same on each attempt; repetition never relies on it."""
+    """Reads may always be repeated; a write has the same Idempotency-Key on each attempt."""
     if call.method in ("GET", "HEAD"):
         return replace(call, repeat=Repeat.SAFE)
+    if call.repeat is not Repeat.KEYED or has_key(call.headers):
+        return call
     return replace(call, headers={"Idempotency-Key": uuid7(), **call.headers})
