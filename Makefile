@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: dev test test-long bench lint format lock dist clean
+.PHONY: dev test test-engines test-long bench lint format lock dist clean
 
 dev: $(VENV)/.ready  ## Install into .venv and start everything with the demo apps.
 	@$(BIN)/baas dev --demo
 
 test: $(VENV)/.ready  ## Install into .venv and pass the tests, lint and types included.
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+test-engines: $(VENV)/.ready  ## Every test on every PostgreSQL here, also those that `make test` runs on one.
+	@BAAS_TEST_ENGINES=embedded,system $(BIN)/pytest -n $(JOBS) $(ARGS)
 
 test-long: $(VENV)/.ready  ## The fault and load tests that take minutes.
 	@$(BIN)/pytest -m long $(ARGS)

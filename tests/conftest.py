@@ -22,7 +22,7 @@ from baas.infra.db.pool import Database
 from baas.infra.db.sql import sql
 from baas.server import Server, open_server
 from tests.support.callers import Caller, ProjectUnderTest
-from tests.support.engines import ENGINES, Engine, start_engines
+from tests.support.engines import Engine, engines_of, start_engines
 from tests.support.settings import settings_for_tests
 
 STRICT = bool(os.environ.get("BAAS_TEST_STRICT"))
@@ -53,9 +53,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.running.close()
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        module = metafunc.definition.path.relative_to(Path(__file__).parents[1]).as_posix()
+        metafunc.parametrize("engine", engines_of(module), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """Each engine of the run in turn: the embedded one, and the system's PostgreSQL where there is one."""
+    """The engine in turn, of those that the module runs on: the embedded one, and the system's PostgreSQL where there is one."""
     return request.config.engines[request.param]
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from baas.infra.db.pool import Database
+from baas.infra.db.sql import ident
 from tests.support.callers import Caller, ProjectUnderTest
 
 OPEN = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
@@ -128,11 +129,13 @@ async def test_an_answer_with_expansions_is_one_round_trip(project: ProjectUnder
     for number in range(12):
         person = await make(project, "people", name=str(number))
         await make(project, "comments", post=await make(project, "posts", title=str(number), author=person), author=person)
+    posts = ident(project.schema, "posts").render().text
     asked: list[str] = []
     fetch_row = Database.fetch_row
 
     async def counted(self: Database, statement: Any, *more: Any, **options: Any) -> Any:
-        asked.append(statement.text)
+        if posts in statement.text:  # this project's table: other work of the server goes on meanwhile
+            asked.append(statement.text)
         return await fetch_row(self, statement, *more, **options)
 
     monkeypatch.setattr(Database, "fetch_row", counted)

@@ -1,4 +1,7 @@
-"""The PostgreSQL servers a run is tested on: the embedded one, and the system's where it is installed."""
+"""The PostgreSQL servers a run is tested on: the embedded one, and the system's where it is installed; which test on which.
+
+A module's database tests run on every engine unless `ONE_ENGINE` names it: who forgets it loses time, not coverage.
+"""
 
 import os
 import tempfile
@@ -11,7 +14,46 @@ from baas.infra.db.embedded.cluster import Cluster
 
 _SYSTEM = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 _GIVEN = os.environ.get("BAAS_TEST_DATABASE_URL")
+_ALL = bool(os.environ.get("BAAS_TEST_ENGINES"))
 _DATABASE = "DATABASE"
+
+ONE_ENGINE = frozenset(
+    f"tests/{module}.py"
+    for module in (
+        # Cut lines, the client's patience and the commands: what PostgreSQL answers is the same and asked elsewhere.
+        "faults/test_cuts",
+        "faults/test_keys_over_cuts",
+        "features/test_cli",
+        "features/test_cli_records",
+        "features/test_rules_cli",
+        "features/test_sdk",
+        "features/test_sdk_channels",
+        "features/test_sdk_reading",
+        "features/test_sdk_subscribe",
+        "features/test_sdk_writing",
+        # The edge of HTTP, its documents, and pages in a browser.
+        "features/test_console",
+        "features/test_debian_example",
+        "features/test_demo",
+        "features/test_edge",
+        "features/test_files_browser",
+        "features/test_hosting",
+        "features/test_kanban",
+        "features/test_openapi",
+        # Accounts, files and settings: plain rows by key. The statements of records, rules and changes are not among them.
+        "features/test_auth",
+        "features/test_auth_sessions",
+        "features/test_auth_tokens",
+        "features/test_files",
+        "features/test_operators",
+        "features/test_projects",
+        # What the server remembers and passes on; what a stream may show is held against lists in test_realtime_parity.
+        "features/test_coherence",
+        "features/test_realtime",
+        "features/test_realtime_socket",
+    )
+)
+"""Whose results do not depend on the SQL we send. With `BAAS_TEST_ENGINES` set they run on every engine that it names."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +80,11 @@ def engine_names() -> tuple[str, ...]:
 ENGINES = engine_names()
 
 
+def engines_of(module: str) -> tuple[str, ...]:
+    """The engines for the database tests of a module, given by its path in the checkout."""
+    return ENGINES[:1] if module in ONE_ENGINE and not _ALL else ENGINES
+
+
 @contextmanager
 def start_engines() -> Iterator[dict[str, Engine]]:
     """Run the engines of this run."""
@@ -56,6 +103,8 @@ def start_engines() -> Iterator[dict[str, Engine]]:
                     folder,
                     pg_bin=_SYSTEM[-1].parent if name == "system" else None,
                     connections=200,
+                    # A third of the time. Nobody pulls the plug here; tests of loss start servers of their own, as shipped.
+                    settings={"fsync": "off"},
                 )
             )
             engines[name] = Engine(cluster.superuser_url(), cluster.url(_DATABASE))
