@@ -3,16 +3,12 @@
 An image is a row as JSON. In SQL it becomes a row of its table's type again, so rules, filters and answers take it as any other.
 """
 
-import json
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import NamedTuple
-from uuid import UUID
 
 import msgspec
 
-from baas.base.places import Geo
-from baas.engines.query.table import Column, Table
+from baas.engines.query.table import Table
 from baas.engines.query.text import Slot, Template
 from baas.infra.db.pool import Row
 from baas.infra.db.sql import Sql, ident, join, sql
@@ -60,18 +56,5 @@ def pictures(table: Table) -> Template:
 
 def picture(table: Table, row: Row) -> Picture:
     """What one row of `pictures` says."""
-    values = {name: rule_value(column, row[f"c{at}"]) for at, (name, column) in enumerate(table.columns.items())}
+    values = {name: column.in_memory(row[f"c{at}"]) for at, (name, column) in enumerate(table.columns.items())}
     return Picture(values, _decode(row["body"]))
-
-
-def rule_value(column: Column, value: object) -> object:
-    """What the driver gives, as rules compute with it in memory."""
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    if column.cast == "geo_point" and value is not None:
-        return Geo(value["lat"], value["lon"])  # type: ignore[index]
-    if column.cast == "jsonb" and isinstance(value, str):
-        return json.loads(value, parse_float=Decimal)
-    return value

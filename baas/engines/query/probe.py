@@ -4,13 +4,10 @@ It only reads. Where the rows are found is the business of those who know the st
 `query/places.py`, of files their own room.
 """
 
-import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Literal
 
-from baas.base.places import Geo
 from baas.engines.query.rows import RowsOf
 from baas.engines.query.table import Column, Table
 from baas.engines.query.text import Template
@@ -131,7 +128,7 @@ class Probe:
 
     def _row(self, row: Mapping[str, Any], root: str) -> Mapping[str, object]:
         names = self._names[root]
-        return {name: in_rules(self._place.columns[name], row[f"{root[0]}_{at}"]) for at, name in enumerate(names)}
+        return {name: self._place.columns[name].in_memory(row[f"{root[0]}_{at}"]) for at, name in enumerate(names)}
 
 
 def _verdict(row: Mapping[str, Any], number: int) -> bool | None:
@@ -171,19 +168,4 @@ def neighbours(table: Table, wanted: Wanted, names: Iterable[str]) -> Sql:
 
 def neighbour(table: Table, row: Mapping[str, Any]) -> Mapping[str, object]:
     """One of them, as memory takes it."""
-    return {name: in_rules(table.columns[name], value) for name, value in row.items() if name != "beyond"}
-
-
-def in_rules(column: Column, value: object) -> object:
-    """What the driver read of a column, as the evaluator in memory takes it."""
-    if value is None:
-        return None
-    if column.cast == "uuid":
-        return str(value)
-    if column.cast == "uuid[]" and isinstance(value, list):
-        return [str(item) for item in value]
-    if column.cast == "geo_point":
-        return Geo(value["lat"], value["lon"])  # type: ignore[index]  # the driver's record
-    if column.cast == "jsonb":
-        return json.loads(str(value), parse_float=Decimal)
-    return value
+    return {name: table.columns[name].in_memory(value) for name, value in row.items() if name != "beyond"}

@@ -1,10 +1,13 @@
 """A collection as the compiler sees it: columns with their SQL, what rules may name, and the checked rules. One per version."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal
 
+from baas.base.places import Geo
 from baas.engines.rules.locks import counted
 from baas.engines.rules.rule import Env, RowField, RowType, Rule, check
 from baas.engines.rules.tree import Constant, walk
@@ -71,6 +74,20 @@ class Column:
     def in_rules(self, column: Sql) -> Sql:
         """The column as a rule computes with it."""
         return self.kind.rule_column(column, self.field) if self.kind and self.field else column
+
+    def in_memory(self, value: object) -> object:
+        """What the driver read of the column, as rules compute with it in memory."""
+        if value is None:
+            return None
+        if self.cast == "uuid":
+            return str(value)
+        if self.cast == "uuid[]" and isinstance(value, list):
+            return [str(item) for item in value]
+        if self.cast == "geo_point":
+            return Geo(value["lat"], value["lon"])  # type: ignore[index]  # the driver's record
+        if self.cast == "jsonb":
+            return json.loads(str(value), parse_float=Decimal)
+        return value
 
 
 FOUND = {name: Column(name, "float8", None, None) for name in ("_rank", "_similarity", "_distance")}

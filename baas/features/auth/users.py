@@ -12,7 +12,6 @@ from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
-from baas.engines.query.probe import in_rules
 from baas.engines.query.table import USERS, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
 from baas.engines.query.written import Demanded
@@ -175,7 +174,7 @@ class UserRows:
         row = await store.enabled_user(self._db, table, user_id)
         if row is None:
             return None
-        values = {name: in_rules(column, row[name]) for name, column in table.columns.items()}
+        values = {name: column.in_memory(row[name]) for name, column in table.columns.items()}
         return {**values, "collection": USERS, "claims": {}}
 
     async def _table(self, project: Project) -> Table:
