@@ -149,35 +149,38 @@ class Compiler:
 
         text = self._texts.get(key, make) if not tree.expand else self._expanded.get(key, lambda: bounded(make()))
         slots = {} if tree.after is None else page.slots(tree.after)
-        for one in found:
-            slots.update(one.slots())
-        return text.bind({**slots, **history.slots(tree.as_of)}, asking.leaves)
+        return text.bind({**slots, **_slots_of(found), **history.slots(tree.as_of)}, asking.leaves)
 
     def aggregate(self, table: Table, grouping: Grouping, asking: Asking) -> Statement:
         """One row: `items` (JSON texts of groups with commas between, null for none) and `more`. Raises RuleError."""
         rule, wanted = asking.judge(table, "list"), self._wanted(table, grouping.filter, asking)
         having = ALWAYS if grouping.having is None else asking.condition(grouping.having, grouping.vars, "having")
-        made = Aggregate(table, grouping, asking, having)
+        made, found = Aggregate(table, grouping, asking, having), _found(table, grouping)
 
         def make() -> Template:
-            return Template(made.sql(all_hold([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))))
+            conditions = [one.condition("r") for one in found]
+            return Template(
+                made.sql(all_hold(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking))))
+            )
 
-        text = self._texts.get(("aggregate", table.key, rule.key, wanted.key, made.key), make)
-        return text.bind(made.slots, asking.leaves)
+        key = ("aggregate", table.key, rule.key, wanted.key, tuple(one.key for one in found), made.key)
+        return self._texts.get(key, make).bind({**made.slots, **_slots_of(found)}, asking.leaves)
 
     def export(self, table: Table, tree: Export, asking: Asking) -> tuple[Statement, str]:
         """The statement of one text column, a record a row, and what stands before the first. Raises RuleError."""
         rule, wanted = asking.judge(table, "list"), self._wanted(table, tree.filter, asking)
-        show = shown(table, tree.fields, asking)
+        show, found = shown(table, tree.fields, asking), _found(table, tree)
 
         def make() -> Template:
-            visible = all_hold([], (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
+            conditions = [one.condition("r") for one in found]
+            visible = all_hold(conditions, (rule, rows(table, record="r")), (wanted, clients_rows(table, "r", asking)))
             order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
             text = line(show, tree.format, "r")
             return Template(sql("select {} as line from {} r where {} order by {}", text, table.sql, visible, order.by("r")))
 
-        key = ("export", tree.format, table.key, rule.key, wanted.key, show.key, shape_of(table, tree.sort, asking))
-        return self._texts.get(key, make).bind({}, asking.leaves), header(show, tree.format)
+        sought = tuple(one.key for one in found)
+        key = ("export", tree.format, table.key, rule.key, wanted.key, sought, show.key, shape_of(table, tree.sort, asking))
+        return self._texts.get(key, make).bind(_slots_of(found), asking.leaves), header(show, tree.format)
 
     def pictures(self, table: Table, images: Sequence[str]) -> Statement:
         """What was and became of records, for everybody's eyes at once: see `query/images.py`. Never to be sent as it is."""
@@ -467,10 +470,14 @@ class Compiler:
 Sought = tuple[Found | Nearness, ...]
 
 
-def _found(table: Table, tree: List) -> Sought:
+def _found(table: Table, tree: List | Grouping | Export) -> Sought:
     """What the query computes beside the columns, and the conditions that go with it."""
     search = () if tree.search is None else (Found(table, tree.search),)
     return search if tree.near is None else (*search, Nearness(table, tree.near))
+
+
+def _slots_of(found: Sought) -> dict[Hashable, object]:
+    return {name: value for one in found for name, value in one.slots().items()}
 
 
 def _with_found(table: Table, found: Sought) -> Sql:

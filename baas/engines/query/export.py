@@ -10,7 +10,7 @@ from typing import Literal
 from baas.engines.query.answer import Shown
 from baas.engines.query.rows import rows
 from baas.engines.query.table import Column
-from baas.engines.query.tree import Filter, SortKey
+from baas.engines.query.tree import Filter, Near, Search, SortKey
 from baas.infra.db.sql import Sql, join, sql
 
 Format = Literal["ndjson", "csv"]
@@ -26,6 +26,8 @@ class Export:
     sort: tuple[SortKey, ...]
     filter: Filter | None = None
     fields: tuple[str, ...] | None = None
+    search: Search | None = None
+    near: Near | None = None
 
 
 def line(shown: Shown, form: Format, alias: str) -> Sql:

@@ -13,7 +13,7 @@ from baas.base.errors import Fault, did_you_mean
 from baas.engines.query.asking import Asking
 from baas.engines.query.reach import BadName, Way, find_way
 from baas.engines.query.table import Column, Table, auth_type
-from baas.engines.query.tree import Filter
+from baas.engines.query.tree import Filter, Near, Search
 from baas.engines.rules.rule import Env, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema.collection import Field
 from baas.engines.schema.fields import kind_of
@@ -67,6 +67,8 @@ class Asked:
     filter: str | None = None
     vars: Mapping[str, object] = field(default_factory=dict)
     time_zone: str | None = None
+    search: str | None = None
+    near: Mapping[str, object] | None = None
 
 
 class Shape(NamedTuple):
@@ -133,6 +135,8 @@ class Grouping:
     having: Rule | None = None
     vars: Mapping[str, object] = field(default_factory=dict)
     zone: str | None = None
+    search: Search | None = None
+    near: Near | None = None
 
     @property
     def columns(self) -> tuple[Key | Figure, ...]:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from baas.base.errors import BadRequest, Fault, Invalid
 from baas.engines.query.grouping import BUCKETS, DEFAULT_GROUPS, FUNCTIONS, MAX_FIGURES, MAX_GROUPS, MAX_KEYS, Asked
 from baas.engines.rules.values import zone
-from baas.features.records.model import MAX_FILTER_LENGTH, Groups
+from baas.features.records.model import MAX_FILTER_LENGTH, MAX_SEARCH_LENGTH, Groups
+from baas.features.records.query import checked_search
 from baas.infra.http.routes import Body
 
 NO_ZONE = Fault("/time_zone", "not_allowed", "There is no such time zone; name one such as Europe/Berlin.")
-_TEXTS = ("filter", "having", "time_zone")
-_KEYS = (*_TEXTS, "vars", "group_by", "select", "sort", "limit")
+_TEXTS = ("filter", "having", "time_zone", "search")
+_KEYS = (*_TEXTS, "vars", "near", "group_by", "select", "sort", "limit")
 
 
 def asked_by_body(body: Mapping[str, object]) -> Asked:
@@ -31,8 +32,10 @@ def asked_by_body(body: Mapping[str, object]) -> Asked:
         sort=_sort(given.get("sort", ()), faults),
         limit=_limit(given.get("limit", DEFAULT_GROUPS), faults),
         filter=texts.get("filter"),
-        vars=_vars(given.get("vars", {}), faults),
+        vars=_members("vars", given.get("vars", {}), faults),
         time_zone=texts.get("time_zone"),
+        search=texts.get("search"),
+        near=None if "near" not in given else _members("near", given["near"], faults),
     )
     if made.time_zone is not None and (not made.time_zone[:1].isalpha() or zone(made.time_zone) is None):
         faults.append(NO_ZONE)
@@ -40,6 +43,7 @@ def asked_by_body(body: Mapping[str, object]) -> Asked:
         raise Invalid("The aggregate is wrong.", errors=faults)
     _check_expression("filter", made.filter)
     _check_expression("having", made.having)
+    checked_search(made.search)
     return made
 
 
@@ -86,10 +90,10 @@ def _limit(value: object, faults: list[Fault]) -> int:
     return DEFAULT_GROUPS
 
 
-def _vars(value: object, faults: list[Fault]) -> Mapping[str, object]:
+def _members(name: str, value: object, faults: list[Fault]) -> Mapping[str, object]:
     if isinstance(value, Mapping):
         return value
-    faults.append(Fault("/vars", "wrong_type", "Must be an object."))
+    faults.append(Fault(f"/{name}", "wrong_type", "Must be an object."))
     return {}
 
 
@@ -143,6 +147,8 @@ REQUEST = Body(
                 "examples": [{"n": "count()", "total": "sum(price)"}],
             },
             "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH},
+            "search": {"type": "string", "maxLength": MAX_SEARCH_LENGTH, "description": "As of a list; no typo is forgiven."},
+            "near": {"type": "object", "description": 'A place: {"field", "lat", "lon", "within": metres}.'},
             "having": {
                 "type": "string",
                 "maxLength": MAX_FILTER_LENGTH,

@@ -14,7 +14,7 @@ from baas.base.denial import Denial
 from baas.base.errors import BadRequest, Forbidden, Unauthenticated, Unavailable
 from baas.base.settings import Settings
 from baas.engines.query.export import Format
-from baas.features.records.model import MAX_FILTER_LENGTH
+from baas.features.records.model import MAX_FILTER_LENGTH, MAX_SEARCH_LENGTH
 from baas.features.records.query import wanted_by_query
 from baas.features.records.service import Records
 from baas.infra.http import params
@@ -137,6 +137,8 @@ _PARAMETERS: Mapping[str, Mapping[str, object]] = {
     "format": {"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"},
     "filter": {"type": "string", "maxLength": MAX_FILTER_LENGTH, "description": "As of a list."},
     "vars": {"type": "string", "description": "A JSON object with the values of the $names in the filter."},
+    "search": {"type": "string", "maxLength": MAX_SEARCH_LENGTH, "description": "As of a list; no typo is forgiven."},
+    "near": {"type": "string", "description": 'A place as JSON: {"field", "lat", "lon", "within": metres}.'},
     "sort": {"type": "string", "description": "As of a list; by id, which is by age, when left out."},
     "fields": {"type": "string", "description": "Names with commas between them; everything readable when left out."},
 }

@@ -74,7 +74,7 @@ def wanted_by_query(values: params.Query) -> Wanted:
         expand=expand,
         expand_text=values.get("expand"),
         count=count,
-        search=_search(values.get("search")),
+        search=checked_search(values.get("search")),
         near=None if (around := values.get("near")) is None else _object(around, "near"),
         as_of=params.moment(values, "as_of"),
     )
@@ -113,7 +113,7 @@ def wanted_by_body(body: dict[str, object]) -> Wanted:
         expand=expand,
         expand_text=body["expand"] if isinstance(body.get("expand"), str) else None,  # type: ignore[arg-type]
         count=body.get("count") or "none",  # type: ignore[arg-type]
-        search=_search(body.get("search")),  # type: ignore[arg-type]
+        search=checked_search(body.get("search")),  # type: ignore[arg-type]
         near=body.get("near"),  # type: ignore[arg-type]
         as_of=None if body.get("as_of") is None else params.moment({"as_of": str(body["as_of"])}, "as_of"),
     )
@@ -333,7 +333,7 @@ def _json(text: str, parameter: Literal["vars", "expand", "near"]) -> object:
         raise BadRequest(detail, code="bad_parameter", parameter=parameter) from None
 
 
-def _search(text: str | None) -> str | None:
+def checked_search(text: str | None) -> str | None:
     """Raises Invalid over the limit, BadRequest for a search without text, as for a filter."""
     if text is None:
         return None

@@ -6,6 +6,7 @@ the refusals apart (`refusals.py`).
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from uuid import UUID
 
 from baas.base.clock import Clock
@@ -147,7 +148,7 @@ class Records:
             raise refusals.bad_filter(error) from None
         await self._store.refuse_above(most_cost(project, principal), statement)
         limit_s = list_limit_s(project, asking)
-        with too_slow(limit_s, asked=bool(wanted.filter or wanted.sort or wanted.expand or wanted.count != "none")):
+        with too_slow(limit_s, asked=_asks_for_more(wanted)):
             page, last = await self._store.page(statement, len(keys), limit_s)
         return page if last is None else page._replace(next_cursor=self._cursors.seal(last, query))
 
@@ -186,9 +187,11 @@ class Records:
         if asked.time_zone is not None and not await self._store.knows_zone(asked.time_zone):
             raise Invalid("The aggregate is wrong.", errors=[NO_ZONE])
         try:
-            grouping = read_grouping(asked, table, asking)
+            read = read_grouping(asked, table, asking)
         except BadAggregate as error:
             raise refusals.bad_aggregate(error) from None
+        search, near = _sought_alone(table, asking, asked)
+        grouping = replace(read, search=search, near=near)
         asking = await self._with_filter(project, table, asking, asked, beside=grouping)
         try:
             statement = self._compiler.aggregate(table, grouping, asking)
@@ -211,7 +214,7 @@ class Records:
             found = self._compiler.ways(table, keys, asking)
         asking = await self._with_records_beside(project, asking, (), (), found, around=0)
         where = None if wanted.filter is None else Filter(wanted.filter, wanted.vars)
-        tree = Export(form, keys, where, _projection(table, asking, wanted.fields))
+        tree = Export(form, keys, where, _projection(table, asking, wanted.fields), *_sought_alone(table, asking, wanted))
         try:
             statement, header = self._compiler.export(table, tree, asking)
         except RuleError as error:
@@ -592,6 +595,21 @@ def _check_values(nodes: tuple[Node, ...], expand: tuple[Expand, ...]) -> None:
         if node.filter is not None and one.filter is not None:
             refusals.check_vars(node.filter.names, one.filter.vars)
         _check_values(node.nodes, one.expand)
+
+
+def _asks_for_more(wanted: Wanted) -> bool:
+    """More than a plain page, which takes as long as it takes by no fault of the caller's."""
+    asks = wanted.filter or wanted.sort or wanted.expand or wanted.search is not None or wanted.near is not None
+    return bool(asks or wanted.count != "none")
+
+
+def _sought_alone(table: Table, asking: Asking, asked: Wanted | Asked) -> tuple[Search | None, Near | None]:
+    """What is searched where only which records count: the words as they were typed, and places within a distance."""
+    near = None if asked.near is None else nearness.read(table, _open_names(table, asking), asked.near)
+    if near is not None and near.within is None:
+        detail = "Here near says only which records are meant, not their order: it needs a place and `within`."
+        raise BadRequest(detail, code="bad_near", parameter="near")
+    return sought(table, asked.search)[0], near
 
 
 def _open_names(table: Table, asking: Asking) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ Count = Literal["exact", "estimate"]
 Format = Literal["ndjson", "csv"]
 Filter = Annotated[str | None, typer.Option(help="A condition, like 'done == $d'.")]
 Var = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A value of the filter; repeatable.")]
+Search = Annotated[str | None, typer.Option(metavar="WORDS", help="Words in searched fields.")]
+Within = Annotated[str | None, typer.Option(metavar="JSON", help='Around a place: {"field", "lat", "lon", "within": metres}.')]
 Sort = Annotated[str, typer.Option(help="Fields, like '-created_at,author.name'.")]
 Fields = Annotated[str, typer.Option(help="Fields to show, like 'id,title,author.name'.")]
 Expand = Annotated[
@@ -38,7 +40,7 @@ def list_(  # noqa: PLR0917  # Typer makes an option of each
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     fields: Fields = "",
     expand: Expand = "",
-    search: Annotated[str | None, typer.Option(metavar="WORDS", help="Words in searched fields.")] = None,
+    search: Search = None,
     near: Annotated[
         str | None, typer.Option(metavar="JSON", help='A place or vector: {"field": "place", "lat": 52.5, "lon": 13.4}.')
     ] = None,
@@ -89,6 +91,8 @@ def aggregate(  # noqa: PLR0917  # Typer makes an option of each
     sort: Annotated[str, typer.Option(help="Names shown, like '-n'.")] = "",
     limit: Annotated[int | None, typer.Option(help="How many groups at most.")] = None,
     time_zone: Annotated[str | None, typer.Option(metavar="ZONE", help="Where days begin, like Europe/Berlin.")] = None,
+    search: Search = None,
+    near: Within = None,
 ) -> None:
     """Count and sum up records, in groups; counts them without --select."""
     asked = Invocation.of(ctx)
@@ -103,6 +107,8 @@ def aggregate(  # noqa: PLR0917  # Typer makes an option of each
             sort=sort,
             limit=limit,
             time_zone=time_zone,
+            search=search,
+            near=None if near is None else read_object(near),
         )
     asked.output.show_list(groups.items, tuple(groups.items[0]) if groups.items else ())
     if groups.more:
@@ -121,10 +127,13 @@ def export(  # noqa: PLR0917  # Typer makes an option of each
     var: Var = None,
     sort: Sort = "",
     fields: Annotated[str, typer.Option(help="Fields to write, like 'id,title'.")] = "",
+    search: Search = None,
+    near: Within = None,
 ) -> None:
     """Write every record to a file, as of one moment."""
     asked = Invocation.of(ctx)
     wishes: Any = {"filter": filter, "vars": read_pairs(var or ()), "sort": sort, "fields": _names(fields)}
+    wishes |= {"search": search, "near": None if near is None else read_object(near)}
     with asked.project_client() as client:
         records = client.collection(collection)
         if file == "-":

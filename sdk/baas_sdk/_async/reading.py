@@ -227,11 +227,14 @@ class AsyncReading(Generic[M]):
         sort: str | Sequence[str] = (),
         limit: int | None = None,
         time_zone: str | None = None,
+        search: str | None = None,
+        near: Mapping[str, object] | None = None,
     ) -> Groups:
         """Figures of groups, or of all records: `aggregate({"n": "count()", "total": "sum(price)"}, group_by=["status"])`.
 
         `group_by` names fields, also through relations and as parts of time (`"created_at:month"`). `having` is a condition on
-        the names of the answer, `F.n > 1` or a text, which shares `vars` with `filter`.
+        the names of the answer, `F.n > 1` or a text, which shares `vars` with `filter`. `search` and `near` (a place with
+        `within`) say which records count.
 
         Raises:
             BadRequest: what does not fit, each with its pointer. Forbidden, NotAuthenticated: as `list`.
@@ -243,6 +246,8 @@ class AsyncReading(Generic[M]):
             "sort": sort if isinstance(sort, str) else ",".join(sort),
             "limit": limit,
             "time_zone": time_zone,
+            "search": search,
+            "near": near,
         }
         given = {name: value for name, value in body.items() if value not in (None, "", [])}
         answer = await self._transport.json("POST", f"{self._path}/aggregate", given, repeat=Repeat.SAFE)
@@ -257,8 +262,11 @@ class AsyncReading(Generic[M]):
         vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
         sort: str | Sequence[str] = (),
         fields: Sequence[str] = (),
+        search: str | None = None,
+        near: Mapping[str, object] | None = None,
     ) -> AsyncIterator[AsyncExport[M]]:
-        """Every record that `list` would give, as of one moment and in one answer, read while it arrives.
+        """Every record that `list` would give, as of one moment and in one answer, read while it arrives. `near` needs `within`;
+        `search` and `near` say which records are meant, and change neither their order nor what is told of them.
 
         `async with todos.export() as records: async for record in records: …`; `iter_bytes()` gives the file as it is.
 
@@ -269,6 +277,8 @@ class AsyncReading(Generic[M]):
             "format": format,
             "sort": sort if isinstance(sort, str) else ",".join(sort),
             "fields": ",".join(fields),
+            "search": search,
+            "near": near,
         }
         call = Call("GET", f"{self._path}/export", params=_texts(query), headers={"Accept": "*/*"})
         async with self._transport.stream(call) as response:
@@ -282,6 +292,8 @@ class AsyncReading(Generic[M]):
         vars: Mapping[str, object] | None = None,  # noqa: A002  # likewise
         sort: str | Sequence[str] = (),
         fields: Sequence[str] = (),
+        search: str | None = None,
+        near: Mapping[str, object] | None = None,
         format: Format | None = None,  # noqa: A002  # the server's own word
     ) -> Path:
         """Writes an export to a file, beside it first and renamed at the end, so that `to` is whole or not there.
@@ -293,7 +305,7 @@ class AsyncReading(Generic[M]):
         form: Format = format or ("csv" if to.suffix.lower() == ".csv" else "ndjson")
         landing = await blocking(Landing, to)
         try:
-            async with self.export(form, filter=filter, vars=vars, sort=sort, fields=fields) as export:
+            async with self.export(form, filter=filter, vars=vars, sort=sort, fields=fields, search=search, near=near) as export:
                 async for piece in export.iter_bytes():
                     await blocking(landing.file.write, piece)
             await blocking(landing.commit)
