@@ -73,7 +73,9 @@ class _Stop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end or to a signal. Raises _Stopped."""
-        self.check()
+        if self.requested:
+            work.close()  # never begun: Python would complain of that, with a traceback
+            raise _Stopped
         with asyncio.Runner() as runner:
             task = runner.get_loop().create_task(work)
             self.interrupt = partial(runner.get_loop().call_soon_threadsafe, task.cancel)

@@ -1,6 +1,7 @@
 """The command in processes of its own: started, killed, drained, refused."""
 
 import asyncio
+import inspect
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import asyncpg
 import pytest
 
 from baas.infra.db.embedded.cluster import Cluster
+from baas.process import signals_while_starting
 from tests.support.process import ROOT, ServerProcess, free_port, get, post, postgres_of, run, running, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -213,6 +215,20 @@ def test_a_signal_while_starting_is_heard(folder: Path) -> None:
             assert code in (0, -signal.SIGTERM), server.output
             assert "Traceback" not in server.output
     assert postgres_of(folder) == postgres_of(folder / "given")
+
+
+def test_a_signal_between_two_steps_of_the_start_is_heard() -> None:
+    """The next step is not begun, and nothing of it is left for Python to complain of."""
+
+    async def step() -> None: ...
+
+    with signals_while_starting() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        work = step()
+        with pytest.raises(Exception, match=r"^$"):
+            stop.run(work)
+
+    assert inspect.CORO_CLOSED == inspect.getcoroutinestate(work)
 
 
 def test_several_workers_share_the_port_and_are_replaced(folder: Path, data: Path) -> None:
