@@ -26,8 +26,9 @@ _MIB = 1024**2
 class Rig:
     """`baas serve` in a folder of its own; `prepare` makes the project, the rest looks at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 1) -> None:
         self.folder = folder
+        self._workers = workers
         folder.chmod(0o755)
         self.data = folder / "data"
         self._baas = Path(sys.executable).with_name("baas")
@@ -38,10 +39,10 @@ class Rig:
         self.url = f"http://127.0.0.1:{port}"
         environment = {**os.environ, "BAAS_API_PER_ADDRESS": "1000000000", "BAAS_ACCESS_LOG_SAMPLE": "0"}
         self._make_operator(environment)
-        command = [self._baas, "serve", "--port", str(port), "--data-dir", self.data]
+        command = [self._baas, "serve", "--port", str(port), "--data-dir", self.data, "--workers", str(self._workers)]
         self._server = subprocess.Popen(command, env=environment, stderr=(self.folder / "stderr").open("w"))
         self._wait_until_ready()
-        self.idle_memory = f"server {_memory(self.server_pid):.0f} MiB, PostgreSQL {_memory(*self.database_pids()):.0f} MiB"
+        self.idle_memory = f"server {_memory(*self.server_pids()):.0f} MiB, PostgreSQL {_memory(*self.database_pids()):.0f} MiB"
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -92,8 +93,15 @@ class Rig:
         own = sorted(self.data.glob("engine/*/**/bin/pgbench"))
         return str(own[-1]) if own else tool("pgbench")
 
+    def server_pids(self) -> list[int]:
+        """The server's first process and its workers."""
+        return [self.server_pid, *(pid for pid in self._descendants() if not _is_postgres(pid))]
+
     def database_pids(self) -> list[int]:
         """The postmaster and all its children."""
+        return [pid for pid in self._descendants() if _is_postgres(pid)]
+
+    def _descendants(self) -> list[int]:
         children: dict[int, list[int]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -166,7 +174,12 @@ _NOTES: dict[str, Any] = {
         {"name": "done", "type": "bool"},
     ],
     "indexes": [{"fields": ["owner", "-created_at", "-id"]}],
-    "rules": {"list": "record.owner == auth.id", "view": "record.owner == auth.id", "create": "next.owner == auth.id"},
+    "rules": {
+        "list": "record.owner == auth.id",
+        "view": "record.owner == auth.id",
+        "create": "next.owner == auth.id",
+        "update": "record.owner == auth.id",
+    },
 }
 
 
@@ -193,7 +206,7 @@ def _as_script(text: str, parameters: str, name: str, rows: int) -> str:
     lines = []
     for number, value in sorted(values, key=lambda one: -int(one[0])):
         bare = value.strip("'")
-        if name == "get" and bare.startswith("00000000-0000-7000-8000-"):
+        if name in ("get", "update") and bare.startswith("00000000-0000-7000-8000-"):
             value = "('00000000-0000-7000-8000-' || lpad(to_hex(:bench_n::bigint), 12, '0'))"  # noqa: PLW2901
             lines.append(f"\\set bench_n random(1, {rows})")
         elif name == "list" and bare.isdigit() and 500 <= int(bare) <= 1000:
@@ -210,6 +223,13 @@ def _as_script(text: str, parameters: str, name: str, rows: int) -> str:
 def _newest(values: list[tuple[str, str]]) -> str:
     """Of the ids among the parameters the one made last: ids are ordered by time, so it is the new record's."""
     return max(bare for _, value in values if _ID.fullmatch(bare := value.strip("'")))
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        return "postgres" in Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return False
 
 
 def tool(name: str) -> str:
