@@ -18,6 +18,7 @@ from typing import NamedTuple
 from baas.base.errors import BaasError, Gone
 from baas.base.ids import short_id
 from baas.base.project import Project
+from baas.base.tasks import end
 from baas.engines.changes import sequencer
 from baas.engines.changes.log import Change, Cursor
 from baas.infra.db.pool import Database, Row
@@ -95,9 +96,7 @@ class Feed:
         self._settling = asyncio.create_task(self._settle())
 
     async def stop(self) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
-            await asyncio.gather(self._settling, return_exceptions=True)
+        await end(self._settling)
 
     async def head(self, project: Project) -> Cursor:
         """Behind every change that was committed before this call."""
@@ -151,9 +150,7 @@ class Feed:
             self._waiters[key].remove(waiter)
             if not self._waiters[key]:
                 del self._waiters[key]
-            if announcing is not None:
-                announcing.cancel()
-                await asyncio.gather(announcing, return_exceptions=True)
+            await end(announcing)
 
     def written(self, project: Project) -> None:
         """Changes of this project have just been committed. Cheap, waits for nothing; may be forgotten, because of the poll."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from baas.base.errors import BaasError
 from baas.base.project import Project
+from baas.base.tasks import end
 from baas.features.projects.service import Projects
 from baas.infra.blobs.base import BlobStore
 
@@ -32,9 +33,7 @@ class Sweeper:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def sweep(self) -> int:
         """One round; the number of things removed. A project that cannot be swept now is swept in the next one."""

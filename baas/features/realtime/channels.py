@@ -18,6 +18,7 @@ from baas.base.clock import Clock
 from baas.base.errors import BaasError, Fault, Forbidden, Invalid, NotFound, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
+from baas.base.tasks import end
 from baas.engines.query.table import USERS, auth_type
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
@@ -104,9 +105,7 @@ class Channels:
         self._task = asyncio.create_task(self._watch_over())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _forget(self, key: str) -> None:
         self._rules.pop(key, None)

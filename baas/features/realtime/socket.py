@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from baas.base.errors import BaasError, BadRequest, Fault, Forbidden, Invalid, RequestTimeout, TooManyRequests
 from baas.base.principal import ANONYMOUS
 from baas.base.strict_json import loads
+from baas.base.tasks import end
 from baas.features.realtime.asked import subscriptions
 from baas.features.realtime.channels import Channels, Member
 from baas.features.realtime.model import MAX_SUBSCRIPTIONS
@@ -80,9 +81,7 @@ class _Talk:
                 for task in done:
                     task.result()
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await end(*tasks)
                 await self._channels.leave_all(member)
 
     # Out.

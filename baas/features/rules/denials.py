@@ -12,6 +12,7 @@ from baas.base.denial import MAX_DENIED_BYTES, Denial
 from baas.base.errors import BaasError
 from baas.base.principal import Principal
 from baas.base.project import Project
+from baas.base.tasks import end
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import Collection
 from baas.features.rules import store
@@ -65,9 +66,7 @@ class Denials:
 
     async def stop(self) -> None:
         """Write what is left."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         await self.flush()
 
     async def flush(self) -> None:

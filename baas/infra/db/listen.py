@@ -10,6 +10,7 @@ from functools import partial
 import asyncpg
 
 from baas.base.errors import BaasError
+from baas.base.tasks import end
 from baas.infra.db.pool import Database, Queries, Transaction
 from baas.infra.db.sql import sql
 
@@ -55,9 +56,7 @@ class Invalidations:
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def catch_up(self) -> None:
         """Read the announcements now; a server does so after its own change, so that its next request sees it.

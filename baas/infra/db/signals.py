@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 
+from baas.base.tasks import end
+
 _CHANNEL = "baas_signals"
 _EVERY_S = 0.02
 _RETRY_S = 0.5
@@ -44,9 +46,7 @@ class Signals:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

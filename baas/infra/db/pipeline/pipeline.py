@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from baas.base.errors import BaasError, Unavailable
+from baas.base.tasks import end
 from baas.infra.db.errors import ConnectionLost
 from baas.infra.db.pipeline.link import Link, Question, Row, Spilled, Unit
 from baas.infra.db.pipeline.values import Unfit, encode
@@ -110,9 +111,7 @@ class Pipeline:
     async def close(self) -> None:
         """Take no more; give what is under way five seconds."""
         self._off = True
-        for task in self._opening:
-            task.cancel()
-        await asyncio.gather(*self._opening, return_exceptions=True)
+        await end(*self._opening)
         links = [place.link for place in self._places() if place.link is not None]
         waiting = [question.answer for queue in self._queues.values() for question in queue]
         waiting += [question.answer for link in links for question in link.waiting()]
