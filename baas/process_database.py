@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 from baas.base.settings import Settings
+from baas.features.projects.installation import renew_feeds
 from baas.infra.db.embedded import upgrade as embedded
 from baas.infra.db.embedded.upgrade import Interrupted, OldDatabase, Upgraded
+from baas.infra.db.migrate import migrate
+from baas.infra.db.pool import Database
 from baas.process import INTERRUPTED, USAGE, CannotStart, signals_while_starting
 
 
@@ -30,6 +33,16 @@ def old_databases(settings: Settings) -> list[OldDatabase]:
 def remove_old(settings: Settings, old: OldDatabase) -> None:
     """Remove one of them for good; a server may run meanwhile. Raises ClusterFault."""
     embedded.remove_old(settings.data_dir, old)
+
+
+async def new_epoch(url: str) -> int:
+    """Have everybody who follows changes read his lists again; how many projects. Raises SchemaTooNew, ConnectionLost."""
+    db = await Database.connect(url, size=1)
+    try:
+        await migrate(db)
+        return await renew_feeds(db)
+    finally:
+        await db.close()
 
 
 def _refuse_given(settings: Settings) -> None:

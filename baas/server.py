@@ -26,7 +26,7 @@ from baas.features.hosting.api import HostingApi
 from baas.features.hosting.serve import SiteApp
 from baas.features.hosting.service import Hosting
 from baas.features.projects.api import KeysApi, OperatorsApi, ProjectsApi
-from baas.features.projects.installation import verify_secret_key
+from baas.features.projects.installation import renew_feeds_if_restored, verify_secret_key
 from baas.features.projects.keys import PREFIX as KEY_PREFIX
 from baas.features.projects.keys import Keys
 from baas.features.projects.operators import PREFIX as OPERATOR_PREFIX
@@ -126,6 +126,8 @@ async def open_server(
         closing.push_async_callback(db.close)
         await migrate(db)
         await verify_secret_key(db, settings.secret_key.reveal().encode())
+        if renewed := await renew_feeds_if_restored(db):
+            log.warning("feeds_renewed", projects=renewed, reason="This database is a restored or promoted one.")
         invalidations = Invalidations(db, database_url)
         passwords = _passwords(settings)
         closing.callback(passwords.close)

@@ -18,14 +18,17 @@ import pytest
 
 from baas.base.errors import Gone
 from baas.base.project import Project, ProjectSettings
-from baas.engines.changes.log import Cursor, new_epoch
+from baas.base.settings import Settings
+from baas.engines.changes.log import Cursor
 from baas.engines.changes.reader import Feed
 from baas.infra.db.pool import Database
+from baas.server import open_server
 from tests.conftest import empty_database, missing
 from tests.support.callers import ProjectUnderTest
 from tests.support.engines import Engine
 from tests.support.feeds import Rows, beginning, follow_through_faults, replay, stored
 from tests.support.rig import Client, Crowd, Record, Rig, report
+from tests.support.settings import settings_for_tests
 
 names = itertools.count()
 
@@ -92,7 +95,13 @@ def test_sixteen_writers_a_long_transaction_and_a_slow_reader(
 
 @pytest.mark.timeout(300)
 async def test_a_dump_restored_elsewhere_goes_on(
-    project: ProjectUnderTest, engine: Engine, database_url: str, db: Database, seed: int, record_property: Record
+    project: ProjectUnderTest,
+    engine: Engine,
+    database_url: str,
+    db: Database,
+    seed: int,
+    record_property: Record,
+    tmp_path: Path,
 ) -> None:
     """Dumped while it is written to, restored into an empty database: the tables are those of the log up to one moment, what was
     pending is not lost, old cursors are gone, and from the fresh one nothing is missed though transaction ids began anew.
@@ -126,22 +135,30 @@ async def test_a_dump_restored_elsewhere_goes_on(
         await asyncio.to_thread(_restore, dump, engine.admin_url, url)
         other = await Database.connect(url, size=4)
         try:
-            counts = await _go_on(other, here, start, base, ids[0])
+            counts = await _go_on(other, here, start, base, ids[0], url, settings_for_tests(tmp_path))
         finally:
             await other.close()
     report(record_property, "dump and restore", seed=seed, **counts)
 
 
-async def _go_on(db: Database, project: Project, start: Cursor, base: Rows, record: str) -> dict[str, Any]:
+async def _go_on(
+    db: Database, project: Project, start: Cursor, base: Rows, record: str, url: str, settings: Settings
+) -> dict[str, Any]:
+    """By itself, when a server first finds itself on the restored database."""
     feed = Feed(db)
     before = [one async for one in _all(feed, project, start)]
     assert before
     assert replay(before, base) == await stored(db, project, "hot")
 
-    await new_epoch(db, project.schema)
+    old = Cursor(start.epoch, before[-1].pos)
+    async with open_server(settings, url):
+        pass
     with pytest.raises(Gone) as caught:
-        await feed.read(project, Cursor(start.epoch, before[-1].pos))
+        await feed.read(project, old)
     fresh = Cursor.parse(str(caught.value.facts["cursor"]))
+    async with open_server(settings, url):
+        pass
+    assert await feed.head(project) == fresh, "only a restore begins a new epoch, and not a start"
     rows = await stored(db, project, "hot")
     async with db.transaction() as tx:
         for _ in range(5):

@@ -189,6 +189,7 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, databas
     await step("config show")
     await step("operators list")
     await step("operators create", "second@example.com", "--password-stdin", stdin="operator password\n")
+    assert (await step("db new-epoch"))["projects"] > 0
 
     assert leaves() - walked == {("dev",), ("serve",), ("db", "upgrade"), ("db", "prune")}, (
         "servers, and what needs their data folder for itself, are run by the tests of processes"

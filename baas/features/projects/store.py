@@ -238,6 +238,37 @@ async def installation_id(db: Queries) -> UUID:
     return found
 
 
+async def place(db: Queries) -> str | None:
+    """The cluster, the timeline of its log, and the database in it. A restored dump is in another database or cluster; a cluster
+    that was restored to a moment, or promoted from a standby, has begun another timeline. None where PostgreSQL does not say.
+    """
+    if not await db.fetch_value(sql("select has_function_privilege('pg_control_system()', 'execute')")):
+        return None
+    found: str = await db.fetch_value(
+        sql(
+            "select concat_ws(' ', (select system_identifier from pg_control_system()),"
+            " left(pg_walfile_name(pg_current_wal_lsn()), 8),"
+            " (select oid from pg_database where datname = current_database()))"
+        )
+    )
+    return found
+
+
+async def lock_place(tx: Queries) -> str | None:
+    """Where the last server found itself, None before the first one. Others wait here until this transaction ends."""
+    found: str | None = await tx.fetch_value(sql("select place from baas.installation for update"))
+    return found
+
+
+async def save_place(tx: Queries, found: str) -> None:
+    await tx.execute(sql("update baas.installation set place = {}", found))
+
+
+async def schemas(db: Queries) -> list[str]:
+    """Of every project."""
+    return [row["schema"] for row in await db.fetch(sql("select schema from baas.projects order by schema"))]
+
+
 async def first_key_check(tx: Queries, check: bytes) -> bytes:
     """The digest of the secret key that this database was first used with; `check` becomes it when there is none."""
     await tx.execute(sql("update baas.installation set secret_key_check = {} where secret_key_check is null", check))

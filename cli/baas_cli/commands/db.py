@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[Path | None, typer.Option(help="The server's data folder, as for `baas serve`.")]
 
-app = noun("The embedded PostgreSQL of a server on this machine.")
+DatabaseUrl = Annotated[str | None, typer.Option(help="The server's database, as for `baas serve`.")]
+
+app = noun("The database of a server on this machine.")
 
 
 @app.command()
@@ -58,6 +60,23 @@ def prune(ctx: typer.Context, data_dir: DataDir = None) -> None:
             output.confirm(f"Delete the database of PostgreSQL {old.major} in {old.folder} ({old.size >> 20} MB) for good?")
             remove_old(settings, old)
     output.done(f"{len(found)} deleted.", {"deleted": [_facts(old) for old in found]})
+
+
+@app.command("new-epoch")
+def new_epoch(ctx: typer.Context, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """After a restore of files: have all who follow changes read their lists again. A restored dump does so by itself."""
+    output = Invocation.of(ctx).output
+
+    async def renew(_: "Settings", url: str) -> int:
+        from baas.process_database import new_epoch as begin
+
+        return await begin(url)
+
+    with _told():
+        from baas.process import load, run_with_database
+
+        projects = run_with_database(load({"data_dir": data_dir, "database_url": database_url}).settings, renew)
+    output.done(f"The feeds of {projects} projects have begun anew.", {"projects": projects})
 
 
 def _facts(old: "OldDatabase") -> Mapping[str, object]:
