@@ -387,7 +387,7 @@ async def test_many_idle_clients_and_some_writers(
 ) -> None:
     """The short form of 2,000 and 50: the log is read once for all of them."""
     await project.collection("notes", NOTES, OPEN)
-    clients, writers, each = 300, 10, 5
+    clients, writers, each = 150, 10, 5
     reads, read = 0, Feed.read
 
     async def counted(self: Feed, of: Project, *more: Any) -> Any:

@@ -45,7 +45,7 @@ def test_an_empty_environment_gets_a_working_command(wheels: list[Path], tmp_pat
     """`pip install` of the two wheels, then the command answers with its version and its help."""
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     python = tmp_path / "empty" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wheels)
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *wheels)
     baas = python.with_name("baas")
 
     assert "0.1.0" in run(baas, "version", cwd=tmp_path)
