@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from baas.base.errors import BaasError, Fault, Invalid, MethodNotAllowed, NotFound
+from baas.base.errors import BaasError, Fault, Invalid, MethodNotAllowed, NotFound, Unavailable
 from baas.features.records.api import RecordsApi
 from baas.features.records.service import Records
 from baas.features.records.store import take_turns
@@ -99,18 +99,29 @@ class BatchApi:
         await send_json(send, b'{"results":[' + b",".join(results) + b"]}", 200, ((b"cache-control", b"no-store"),))
 
     async def _run(self, scope: Scope, context: Context, operations: Sequence[Operation]) -> list[bytes]:
+        try:
+            return await self._together(scope, context, operations, in_parts=False)
+        except _Broken:
+            # A room may ask on after a statement that failed, to say why. Rare enough to do it all again for.
+            return await self._together(scope, context, operations, in_parts=True)
+
+    async def _together(self, scope: Scope, context: Context, operations: Sequence[Operation], *, in_parts: bool) -> list[bytes]:
         used = {one for operation in operations for one in _used(operation)}
         known: dict[str, Any] = {}
         results = []
-        async with self._db.joined() as (tx, joined):
+        async with self._db.joined(in_parts=in_parts) as (tx, joined):
             with joined.within(LONGEST_S):
                 changed = {one.path.partition("?")[0].lower() for one in operations if one.method in _CHANGES}
                 await take_turns(tx, context.project.schema, changed)
                 for operation in operations:
                     try:
                         status, body = await self._do(scope, context, _filled(operation, known))
-                    except BaasError as error:
-                        raise _of_operation(error, operation) from None
+                    except Exception as error:
+                        if joined.broken and not isinstance(error, Unavailable):
+                            raise _Broken from None
+                        if isinstance(error, BaasError):
+                            raise _of_operation(error, operation) from None
+                        raise
                     if operation.id in used:
                         known[str(operation.id)] = json.loads(body, parse_float=Decimal) if body else None
                     results.append(_result(operation, status, body))
@@ -144,6 +155,10 @@ class BatchApi:
         if not found.endpoint.once and not (method == "GET" and "id" in found.path_params):
             raise NotFound("A batch writes records, and reads single ones.", code="no_route")
         return found
+
+
+class _Broken(Exception):
+    """A statement failed, and the transaction with it."""
 
 
 class _Answer:

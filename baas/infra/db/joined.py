@@ -23,14 +23,17 @@ Then = Callable[[], Awaitable[object]]
 class Joined:
     """The transaction of the task that made it; other tasks, its own children too, stay outside."""
 
-    __slots__ = ("_connection", "_marked", "_task", "_until", "afterwards")
+    __slots__ = ("_connection", "_in_parts", "_marked", "_task", "_until", "afterwards", "broken")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, *, in_parts: bool = True) -> None:
         self._connection = connection
+        self._in_parts = in_parts
         self._task = asyncio.current_task()
         self._marked = [False]  # whether there is a mark: in the transaction, in the one within it, and so on
         self._until: float | None = None
         self.afterwards: list[Then] = []
+        self.broken = False
+        """A statement failed, and with it everything. What a room says after that is worth nothing."""
 
     @staticmethod
     def here() -> "Joined | None":
@@ -77,8 +80,10 @@ class Joined:
         except asyncio.CancelledError:
             raise  # the connection is closed by its lender
         except BaseException as error:
-            with suppress(BaasError):
-                await self._say(f"rollback to savepoint part{len(self._marked)}")
+            self.broken = not self._in_parts
+            if self._in_parts:
+                with suppress(BaasError):
+                    await self._say(f"rollback to savepoint part{len(self._marked)}")
             if isinstance(error, TimeoutError):
                 raise StatementTimedOut("The query took too long.") from None
             raise_ours(error)
@@ -98,6 +103,8 @@ class Joined:
         return left if limit_s is None else min(left, limit_s)
 
     async def _mark(self) -> None:
+        if not self._in_parts:
+            return
         # One mark at a time: PostgreSQL slows down for everybody when a transaction holds more than 64.
         depth = len(self._marked)
         if self._marked[-1]:

@@ -197,17 +197,18 @@ class Database:
             yield Transaction(connection)
 
     @asynccontextmanager
-    async def joined(self) -> AsyncIterator[tuple[Transaction, Joined]]:
+    async def joined(self, *, in_parts: bool = True) -> AsyncIterator[tuple[Transaction, Joined]]:
         """Whatever this task asks of the database until the block ends is one transaction, transactions of its own included.
 
-        The first of the two asks without a mark of its own: when that fails, so does the whole.
+        The first of the two asks without a mark of its own: when that fails, so does the whole. Not `in_parts` nothing has one,
+        which saves a round trip for each statement: what fails leaves the whole `broken`, to be done again in parts.
         """
         if (around := Joined.here()) is not None:
             async with self.transaction() as tx:
                 yield tx, around
             return
         async with self._acquire() as connection:
-            joined = Joined(connection)
+            joined = Joined(connection, in_parts=in_parts)
             async with _committed(connection), joined.entered():
                 yield Transaction(connection), joined
         for then in joined.afterwards:
