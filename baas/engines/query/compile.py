@@ -16,7 +16,7 @@ from baas.engines.query.expand import Node, bounded, expanded, find_nodes
 from baas.engines.query.export import Export, header, line
 from baas.engines.query.grouping import Grouping
 from baas.engines.query.images import pictures
-from baas.engines.query.nearness import Nearness, Told
+from baas.engines.query.nearness import DISTANCE, Nearness, Told
 from baas.engines.query.order import Key, Order, order_of, shape_of, ways
 from baas.engines.query.reach import Way
 from baas.engines.query.references import Reference, references
@@ -150,6 +150,33 @@ class Compiler:
         text = self._texts.get(key, make) if not tree.expand else self._expanded.get(key, lambda: bounded(make()))
         slots = {} if tree.after is None else page.slots(tree.after)
         return text.bind({**slots, **_slots_of(found), **history.slots(tree.as_of)}, asking.leaves)
+
+    def ring(self, table: Table, tree: List, asking: Asking) -> Statement:
+        """One row: `metres`, the distance within which the page and one record more are, null when there are fewer records.
+
+        Of as many records as that, which an index finds first, the farthest: the nearest are not farther. For what
+        `nearness.has_ring` admits. Raises RuleError.
+        """
+        rule, wanted = asking.judge(table, "list"), self._wanted(table, tree.filter, asking)
+        nulls = None if tree.after is None else tuple(value is None for value in tree.after)
+        if tree.near is None:
+            raise ValueError("a ring is around something")
+        near, order = Nearness(table, tree.near), shape_of(table, tree.sort, asking)
+        key = ("ring", table.key, rule.key, wanted.key, near.key, order, tree.limit, nulls)
+
+        def make() -> Template:
+            clients = (wanted, clients_rows(table, "r", asking))
+            visible = all_hold([near.condition("r")], (rule, rows(table, record="r")), clients)
+            order = order_of(tree.sort, ways(table, tree.sort, asking), asking)
+            here = visible if nulls is None else sql("{} and {}", visible, page.after(order, nulls, "r"))
+            most, source = literal(tree.limit + 1), _with_found(table, (near,))
+            found = sql("select {} as d from {} r where {} order by {}", DISTANCE.of("r"), source, here, near.about("r"))
+            return Template(
+                sql("select case when count(*) = {} then max(c.d) end as metres from ({} limit {}) c", most, found, most)
+            )
+
+        slots = {} if tree.after is None else page.slots(tree.after)
+        return self._texts.get(key, make).bind({**slots, **near.slots()}, asking.leaves)
 
     def aggregate(self, table: Table, grouping: Grouping, asking: Asking) -> Statement:
         """One row: `items` (JSON texts of groups with commas between, null for none) and `more`. Raises RuleError."""

@@ -9,7 +9,7 @@ from baas.base.places import RADIUS
 from baas.engines.query.answer import Beside
 from baas.engines.query.table import FOUND, Column, Table
 from baas.engines.query.text import Slot
-from baas.engines.query.tree import Near
+from baas.engines.query.tree import List, Near
 from baas.engines.schema.collection import Field
 from baas.engines.schema.fields import FieldFault, kind_of
 from baas.engines.schema.fields.geo_point import as_point
@@ -40,6 +40,21 @@ def read(table: Table, names: Iterable[str], value: Mapping[str, object]) -> Nea
     except FieldFault as fault:
         raise _bad(f"near{fault.at}: {fault.message}") from None
     return Near(field.name, str(target), _within(value.get("within")), _centre(value) if field.type == "geo_point" else None)
+
+
+def has_ring(table: Table, tree: List) -> bool:
+    """Whether the page is the nearest places of all, and an index can say about which: then it lies within a circle that is known
+    before anything is measured.
+    """
+    near = tree.near
+    if near is None or near.centre is None or near.within is not None or not _nearest_first(tree):
+        return False
+    return any(one.using == "gist" and one.fields == (near.field,) and one.where is None for one in table.collection.indexes)
+
+
+def _nearest_first(tree: List) -> bool:
+    """Nothing but the order by distance decides what stands on the page, and nothing beside it is counted."""
+    return tree.sort[0].field == DISTANCE.name and tree.search is None and tree.as_of is None and tree.count == "none"
 
 
 def _field(table: Table, names: Iterable[str], name: object) -> Field:
@@ -109,6 +124,10 @@ class Nearness:
         if self._near.within is not None:
             conditions.append(sql("{} <= {}::float8", self.expression(alias), Slot("within")))
         return join(" and ", conditions)
+
+    def about(self, alias: str) -> Sql:
+        """An order of places that the index has: by the distance on a map of degrees, which is not the distance."""
+        return sql("{} <-> point({}::float8, {}::float8)", as_point(ident(alias, self._near.field)), Slot("lon"), Slot("lat"))
 
     def slots(self) -> Mapping[Hashable, object]:
         boxes: dict[Hashable, object] = {}

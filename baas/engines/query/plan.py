@@ -20,6 +20,7 @@ _KEEP_MOST = 2000
 _EQUAL = re.compile(r'(?:\b\w+\.)?"?\b([a-z][a-z0-9_]*)"? = (?!ANY)')
 _RANGE = re.compile(r'(?:\b\w+\.)?"?\b([a-z][a-z0-9_]*)"? (?:<|>|<=|>=|~>=~|~<~) ')
 _SORT = re.compile(r'^(?:\w+\.)?"?([a-z][a-z0-9_]*)"?( DESC)?( NULLS (?:FIRST|LAST))?$')
+_PLACE = re.compile(r'\((?:\w+\.)?"?([a-z][a-z0-9_]*)"?\)\.lat')
 _MOST_FIELDS = 3
 
 
@@ -65,7 +66,7 @@ def suggestion(plan: str, table: Table) -> dict[str, object] | None:
     order = [] if len(scans) > 1 else list(_order(nodes, table))
     ranged = [name for name in _fields(_RANGE, conditions, table) if name not in equal]
     fields = [*equal, *(one for one in order if one.removeprefix("-") not in equal)] or ranged[:1]
-    fields = list(dict.fromkeys(fields or ranged[:1]))[:_MOST_FIELDS]
+    fields = list(dict.fromkeys(fields or ranged[:1] or _places(nodes, table)))[:_MOST_FIELDS]
     if not fields or fields == ["id"] or any(list(one.fields[: len(fields)]) == fields for one in table.collection.indexes):
         return None
     return {"fields": fields}
@@ -86,6 +87,13 @@ def _fields(pattern: re.Pattern[str], conditions: str, table: Table) -> list[str
     """The columns of the table that stand before an operator, each once, and only such as an index can hold."""
     names = dict.fromkeys(match[1] for match in pattern.finditer(conditions))
     return [name for name in names if name in table.columns and table.columns[name].sortable]
+
+
+def _places(nodes: list[Mapping[str, Any]], table: Table) -> list[str]:
+    """A place that is measured from: an index over it alone finds what is near."""
+    said = " ".join(str(one.get(name, "")) for one in nodes for name in ("Filter", "Sort Key", "Output"))
+    names = dict.fromkeys(match[1] for match in _PLACE.finditer(said))
+    return [name for name in names if name in table.columns and table.columns[name].cast == "geo_point"][:1]
 
 
 def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

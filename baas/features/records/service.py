@@ -67,6 +67,9 @@ Body = Mapping[str, object]
 _TRIES = 3
 
 
+LastKey = tuple[str | None, ...]
+
+
 class Records:
     """Reads and writes records as the principal's rules allow."""
 
@@ -142,15 +145,39 @@ class Records:
             near=near,
             as_of=None if wanted.as_of is None else AsOf(wanted.as_of),
         )
+        with too_slow(list_limit_s(project, asking), asked=_asks_for_more(wanted)):
+            page, last = await self._nearest_page(project, table, asking, tree) or await self._ask(project, table, asking, tree)
+        return page if last is None else page._replace(next_cursor=self._cursors.seal(last, query))
+
+    async def _ask(self, project: Project, table: Table, asking: Asking, tree: List) -> tuple[Page, LastKey | None]:
+        """A page without its cursor, and the sort keys of its last record when there are more."""
         try:
             statement = self._compiler.list(table, tree, asking)
         except RuleError as error:  # of the filter: with these values it would be too large a statement
             raise refusals.bad_filter(error) from None
-        await self._store.refuse_above(most_cost(project, principal), statement)
-        limit_s = list_limit_s(project, asking)
-        with too_slow(limit_s, asked=_asks_for_more(wanted)):
-            page, last = await self._store.page(statement, len(keys), limit_s)
-        return page if last is None else page._replace(next_cursor=self._cursors.seal(last, query))
+        await self._store.refuse_above(most_cost(project, asking.principal), statement)
+        return await self._store.page(statement, len(tree.sort), list_limit_s(project, asking))
+
+    async def _nearest_page(
+        self, project: Project, table: Table, asking: Asking, tree: List
+    ) -> tuple[Page, LastKey | None] | None:
+        """The same of the nearest places, without measuring all of them; None where it cannot be had so.
+
+        An index finds enough records to know a circle that holds the page; what is in the circle is then put in order. A page
+        that is not full, since records have gone meanwhile, is asked for once more, without the circle.
+        """
+        if tree.near is None or not nearness.has_ring(table, tree):
+            return None
+        try:
+            statement = self._compiler.ring(table, tree, asking)
+        except RuleError as error:
+            raise refusals.bad_filter(error) from None
+        await self._store.refuse_above(most_cost(project, asking.principal), statement)
+        metres = await self._store.ring(statement, list_limit_s(project, asking))
+        if metres is None:
+            return None
+        page, last = await self._ask(project, table, asking, replace(tree, near=replace(tree.near, within=metres)))
+        return None if last is None else (page, last)
 
     async def followed(self, project: Project, principal: Principal, collection: str, wanted: Wanted) -> Followed:
         """A list that is not read but followed: whether it may be asked for, and of what. Raises as `list` does, and Invalid

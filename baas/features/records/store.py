@@ -104,6 +104,11 @@ class RecordStore:
         last = tuple(row[f"key{at}"] for at in range(keys)) if row["more"] else None
         return Page(row["items"] or "", None, row.get("total"), row.get("feed")), last
 
+    async def ring(self, statement: Statement, limit_s: float | None = None) -> float | None:
+        """The metres within which a page of the nearest lies; None when nothing is gained by knowing."""
+        row = await self._db.fetch_row(statement, limit_s=limit_s)
+        return None if row is None else row["metres"]
+
     async def groups(self, statement: Statement, limit_s: float | None = None) -> Groups:
         """What an aggregate answers."""
         row = await self._db.fetch_row(statement, limit_s=limit_s)
