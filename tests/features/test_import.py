@@ -294,3 +294,79 @@ async def test_how_fast(project: ProjectUnderTest) -> None:
     print(f"imported {report['created'] / seconds:,.0f} records/s")
     assert report["created"] == 20_000
     assert seconds < 20
+
+
+KEYED: dict[str, Any] = {"key": "slug"}
+
+
+@pytest.mark.parametrize("form", [NDJSON, CSV], ids=["ndjson", "csv"])
+async def test_a_line_with_a_known_key_changes_its_record(project: ProjectUnderTest, form: dict[str, str]) -> None:
+    """Under the update rule, a thousand lines a transaction; what a line does not name stays."""
+    await things(project)
+    ada = await project.user()
+    kept = await ada.create("things", {"title": "old", "slug": "s1", "n": 7})
+    rows = [{"title": f"t{at}", "slug": f"s{at}"} for at in range(1200)]
+    data = lines(*rows) if form is NDJSON else "title,slug\n" + "".join(f"{one['title']},{one['slug']}\n" for one in rows)
+
+    dry = await load(ada, "things", data, form, **KEYED, dry_run="true")
+    first = await load(ada, "things", data, form, **KEYED)
+    again = await load(ada, "things", data, form, **KEYED)
+
+    assert [one.status_code for one in (dry, first, again)] == [200] * 3, first.text
+    assert [(one.json()["created"], one.json()["updated"]) for one in (dry, first, again)] == [(1199, 1), (1199, 1), (0, 1200)]
+    now = (await ada.get(f"collections/things/records/{kept['id']}")).json()
+    assert (now["title"], now["n"], now["rev"]) == ("t1", 7, 3)
+
+
+async def test_of_two_lines_with_one_key_the_later_one_stays(project: ProjectUnderTest) -> None:
+    await things(project)
+    rows = [{"title": str(at), "slug": "same" if at % 2 else f"s{at}"} for at in range(20)]
+
+    report = (await load(project.operator, "things", lines(*rows), **KEYED)).json()
+
+    assert (report["created"], report["updated"], report["failed"]) == (11, 9, 0)
+    assert {one["title"] for one in await project.operator.list("things") if one["slug"] == "same"} == {"19"}
+
+
+async def test_an_import_with_a_key_needs_a_unique_one_and_both_rules(project: ProjectUnderTest) -> None:
+    await things(project)
+    await project.collection("closed", [{"name": "slug", "type": "text", "unique": True}], {**OPEN, "update": None})
+    fields = [{"name": "slug", "type": "text", "unique": True}, {"name": "owner", "type": "text"}]
+    await project.collection("owned", fields, {**OPEN, "update": 'record.owner == "all"'})
+    ada = await project.user()
+
+    bad = await load(ada, "things", lines({"title": "a", "n": 1}), key="n")
+    locked = await load(ada, "closed", lines({"slug": "a"}), **KEYED)
+    await project.operator.create("owned", {"slug": "a", "owner": "eve"})
+    mixed = await load(ada, "owned", lines({"slug": "a"}, {"slug": "b"}), **KEYED, on_error="skip")
+
+    assert (bad.status_code, bad.json()["errors"][0]["code"]) == (422, "no_unique_key")
+    assert (locked.status_code, locked.json()["code"]) == (403, "rule_denied")
+    assert {name: mixed.json()[name] for name in ("created", "updated", "failed")} == {"created": 1, "updated": 0, "failed": 1}
+    assert [(one["line"], one["code"]) for one in mixed.json()["errors"]] == [(1, "rule_denied")]
+
+
+async def test_faults_of_an_import_with_a_key_name_their_lines(project: ProjectUnderTest) -> None:
+    await things(project)
+    rows = [{"title": "a", "slug": "a"}, {"title": "b", "slug": None}, {"title": 3, "slug": "c"}]
+
+    report = (await load(project.operator, "things", lines(*rows), **KEYED, on_error="skip")).json()
+
+    assert (report["created"], report["failed"]) == (1, 2), report
+    assert [(one["line"], one["pointer"]) for one in report["errors"]] == [(2, "/slug"), (3, "/title")]
+
+
+async def test_an_import_with_a_key_is_repeatable(project: ProjectUnderTest) -> None:
+    """The two keys are two things: of the records, and of the call."""
+    await things(project)
+    data, sent = lines({"title": "a", "slug": "a", "n": 1}), {"headers": {"idempotency-key": "k"}}
+    first = await load(project.operator, "things", data, **KEYED, **sent)
+    later = await load(project.operator, "things", lines({"title": "b", "slug": "a", "n": 2}), **KEYED)
+
+    again = await load(project.operator, "things", data, **KEYED, headers={"idempotency-key": "k"})
+    other = await load(project.operator, "things", data, headers={"idempotency-key": "k"})
+
+    assert first.json() == again.json() == {"read": 1, "created": 1, "updated": 0, "failed": 0, "errors": []}
+    assert later.json()["updated"] == 1
+    assert [one["title"] for one in await project.operator.list("things")] == ["b"]
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")

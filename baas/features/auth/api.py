@@ -11,8 +11,10 @@ from baas.features.auth.model import Device
 from baas.features.auth.service import Auth
 from baas.features.auth.users import UserJson
 from baas.infra.http import params
-from baas.infra.http.answers import json_response, no_content
+from baas.infra.http.answers import json_response, no_content, not_modified
 from baas.infra.http.body import read_object
+from baas.infra.http.conditions import Condition
+from baas.infra.http.content import matches
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
 from baas.infra.http.routes import ANYONE, USER, Body, Endpoint, scope
@@ -139,18 +141,18 @@ class AuthApi:
     async def me(self, request: Request) -> Response:
         """The own record."""
         context = Context.of(request)
-        return _user_response(await self._auth.me(context.project, context.principal))
+        return _shown_user(request, await self._auth.me(context.project, context.principal))
 
     async def change_me(self, request: Request) -> Response:
         """Change the own record."""
         context = Context.of(request)
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
-        return _user_response(await self._auth.change_me(context.project, context.principal, body))
+        return _user_response(await self._auth.change_me(context.project, context.principal, body, Condition.of(request)))
 
     async def delete_me(self, request: Request) -> Response:
         """Delete the own account."""
         context = Context.of(request)
-        await self._auth.delete_me(context.project, context.principal)
+        await self._auth.delete_me(context.project, context.principal, Condition.of(request))
         return no_content()
 
     async def change_password(self, request: Request) -> Response:
@@ -233,18 +235,20 @@ class UsersApi:
     async def get(self, request: Request) -> Response:
         """One user."""
         context = Context.of(request)
-        return _user_response(await self._auth.user(context.project, context.principal, _path_id(request, "user")))
+        return _shown_user(request, await self._auth.user(context.project, context.principal, _path_id(request, "user")))
 
     async def change(self, request: Request) -> Response:
         """Change a user."""
         context, user_id = Context.of(request), _path_id(request, "user")
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
-        return _user_response(await self._auth.change_user(context.project, context.principal, user_id, body))
+        only = Condition.of(request)
+        return _user_response(await self._auth.change_user(context.project, context.principal, user_id, body, only))
 
     async def delete(self, request: Request) -> Response:
         """Delete a user."""
         context = Context.of(request)
-        await self._auth.delete_user(context.project, context.principal, _path_id(request, "user"))
+        user_id, only = _path_id(request, "user"), Condition.of(request)
+        await self._auth.delete_user(context.project, context.principal, user_id, only)
         return no_content()
 
     async def sessions(self, request: Request) -> Response:
@@ -261,6 +265,14 @@ class UsersApi:
 def _user_response(user: UserJson, status: int = 200, *, location: str | None = None) -> Response:
     headers = {"ETag": f'"{user.rev}"', **({"Location": location} if location else {})}
     return json_response(user.body, status, headers)
+
+
+def _shown_user(request: Request, user: UserJson) -> Response:
+    """The answer to a GET; 304 for whoever has this revision."""
+    known = Condition.of(request).if_none_match
+    if known is not None and matches(known, str(user.rev), weak=True):
+        return not_modified({"ETag": f'"{user.rev}"'})
+    return _user_response(user)
 
 
 def _device(request: Request) -> Device:

@@ -24,6 +24,7 @@ from baas.infra.crypto.passwords import Passwords, fault_of
 from baas.infra.crypto.secretbox import SecretBox
 from baas.infra.db.pool import Database, Transaction
 from baas.infra.db.throttle import Limit, account_key, address_key, give_back, sweep, take
+from baas.infra.http.conditions import ANY, Condition
 
 _SWEEP_EVERY_S = 60.0
 
@@ -154,20 +155,24 @@ class Auth:
         return await self._users.show(project, UUID(principal.id))
 
     @on_fresh_definitions
-    async def change_me(self, project: Project, principal: Principal, body: Mapping[str, object]) -> UserJson:
+    async def change_me(
+        self, project: Project, principal: Principal, body: Mapping[str, object], only: Condition = ANY
+    ) -> UserJson:
         """Change the own record by merge patch; the address and the flags of the account are not changed this way.
 
-        Raises Invalid with every fault, Conflict (`already_exists`), NotFound.
+        Raises Invalid with every fault, Conflict (`already_exists`), PreconditionFailed, NotFound.
         """
         faults = [Fault("/email", "readonly", "The address is not changed this way.")] if "email" in body else []
         draft = await self._read_change(project, {key: body[key] for key in body if key != "email"}, None, faults)
-        if draft.values:
-            await self._users.update(self._db, project, UUID(principal.id), draft)
+        async with self._db.transaction() as tx:
+            await self._users.demand(tx, project, UUID(principal.id), only)
+            if draft.values:
+                await self._users.update(tx, project, UUID(principal.id), draft)
         return await self.me(project, principal)
 
-    async def delete_me(self, project: Project, principal: Principal) -> None:
-        """Delete the own account and end its sessions. Raises Conflict (`reference_violated`), NotFound."""
-        await self.delete_user(project, principal, UUID(principal.id))
+    async def delete_me(self, project: Project, principal: Principal, only: Condition = ANY) -> None:
+        """Delete the own account and end its sessions. Raises as `delete_user`."""
+        await self.delete_user(project, principal, UUID(principal.id), only)
 
     async def change_password(self, project: Project, principal: Principal, current: str, new: str) -> None:
         """Set another password and end all other sessions.
@@ -227,15 +232,18 @@ class Auth:
         return user_id, await self.user(project, by, user_id)
 
     @on_fresh_definitions
-    async def change_user(self, project: Project, by: Principal, user_id: UUID, body: Mapping[str, object]) -> UserJson:
+    async def change_user(
+        self, project: Project, by: Principal, user_id: UUID, body: Mapping[str, object], only: Condition = ANY
+    ) -> UserJson:
         """Change an account by merge patch, its address, flags and password included. A new password, another address and
-        disabling end all its sessions. Raises Invalid with every fault, Conflict (`already_exists`), NotFound.
+        disabling end all its sessions. Raises Invalid with all faults, Conflict (`already_exists`), NotFound, PreconditionFailed.
         """
         faults: list[Fault] = []
         password = _password_of(body, faults)
         draft = await self._read_change(project, {key: body[key] for key in body if key != "password"}, by, faults)
         digest = await self._passwords.hash(password) if password is not None else None
         async with self._db.transaction() as tx:
+            await self._users.demand(tx, project, user_id, only)
             if draft.values:
                 await self._users.update(tx, project, user_id, draft, by=by)
             elif await store.account_by_id(tx, project.schema, user_id) is None:
@@ -254,9 +262,11 @@ class Auth:
         return await self._sessions.list(project, user_id)
 
     @on_fresh_definitions
-    async def delete_user(self, project: Project, by: Principal, user_id: UUID) -> None:
-        """Delete an account and end its sessions. Raises Conflict (`reference_violated`), NotFound."""
-        await self._users.delete(self._db, project, user_id, by=by)
+    async def delete_user(self, project: Project, by: Principal, user_id: UUID, only: Condition = ANY) -> None:
+        """Delete an account and end its sessions. Raises Conflict (`reference_violated`), PreconditionFailed, NotFound."""
+        async with self._db.transaction() as tx:
+            await self._users.demand(tx, project, user_id, only)
+            await self._users.delete(tx, project, user_id, by=by)
         await self._sessions.have_ended(project)
 
     # Within.

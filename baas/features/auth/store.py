@@ -234,3 +234,9 @@ async def sweep_sessions(db: Queries, schema: str) -> int:
 def _family(row: Row) -> Family:
     fields: tuple[Any, ...] = (row["id"], row["user"], row["salt"], row["generation"])
     return Family(*fields)
+
+
+async def lock_user(tx: Queries, schema: str, user_id: UUID) -> int | None:
+    """The revision of a user, who stays so until the transaction ends; None when there is none of this id."""
+    rev: int | None = await tx.fetch_value(sql("select rev from {} where id = {} for update", ident(schema, "users"), user_id))
+    return rev

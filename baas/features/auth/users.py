@@ -22,6 +22,7 @@ from baas.engines.schema.validate import Values, clean_create, clean_patch
 from baas.features.auth import store
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database, Queries
+from baas.infra.http.conditions import ANY, Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,15 @@ class UserRows:
             demands = self._compiler.demands(table, asking, "update", values)
             names = self._compiler.reference_names(table, values, asking)
             raise _bad_values(names, why["targets"], demands, why["valid"], asking)
+
+    async def demand(self, tx: Queries, project: Project, user_id: UUID, only: Condition) -> None:
+        """Keep the user as he is until the transaction ends. Raises NotFound, and PreconditionFailed unless that is demanded."""
+        if only == ANY:
+            return
+        rev = await store.lock_user(tx, project.schema, user_id)
+        if rev is None:
+            raise NotFound("No such user.")
+        only.check(str(rev))
 
     async def delete(self, tx: Queries, project: Project, user_id: UUID, *, by: Principal) -> None:
         """Delete a user. Raises NotFound, and Conflict (`reference_violated`) when records still need the user."""

@@ -24,6 +24,7 @@ from baas.features.files.service import Files
 from baas.infra.blobs.base import BlobMissing, BlobStore
 from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object, stream_body
+from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.content import Content
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
@@ -157,20 +158,23 @@ class FilesApi:
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
         bucket = await self._files.create_bucket(project, body)
-        return created(bucket.as_json(), location=f"/v1/projects/{project.name}/buckets/{bucket.name}")
+        location = f"/v1/projects/{project.name}/buckets/{bucket.name}"
+        return created(bucket.as_json(), location=location, headers=tagged(bucket.as_json()))
 
     async def bucket(self, request: Request) -> Response:
-        return json_response((await self._files.bucket(Context.of(request).project, request.path_params["bucket"])).as_json())
+        found = await self._files.bucket(Context.of(request).project, request.path_params["bucket"])
+        return shown(request, found.as_json())
 
     async def change_bucket(self, request: Request) -> Response:
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
-        changed = await self._files.change_bucket(project, request.path_params["bucket"], body)
-        return json_response(changed.as_json())
+        changed = await self._files.change_bucket(project, request.path_params["bucket"], body, Condition.of(request))
+        return json_response(changed.as_json(), headers=tagged(changed.as_json()))
 
     async def delete_bucket(self, request: Request) -> Response:
         agreed = one_of(query(request), "confirm", ("data-loss",)) is not None
-        await self._files.delete_bucket(Context.of(request).project, request.path_params["bucket"], may_lose_data=agreed)
+        project, name = Context.of(request).project, request.path_params["bucket"]
+        await self._files.delete_bucket(project, name, may_lose_data=agreed, only=Condition.of(request))
         return no_content()
 
     # Files ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -49,6 +49,7 @@ from baas.infra.blobs.base import Blob, BlobStore
 from baas.infra.db.errors import ReferenceViolated, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Transaction
+from baas.infra.http.conditions import Condition, etag_of
 from baas.infra.http.content import check_if_match
 
 _SCOPE = "files"
@@ -109,20 +110,25 @@ class Files:
         except UniqueViolated:
             raise Conflict(f"There is a bucket named {new.name!r}.", code="already_exists") from None
 
-    async def change_bucket(self, project: Project, name: str, body: Mapping[str, object]) -> Bucket:
-        """Change what the body names; stored files stay as they are. Raises NotFound, Invalid with every fault."""
+    async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Bucket:
+        """Change what the body names; stored files stay as they are. Raises NotFound, PreconditionFailed, Invalid."""
         collections = await self._catalog.collections(project)
         async with self._change(project) as tx:
             current = await store.lock_bucket(tx, project.schema, name)
             if current is None:
                 raise _no_bucket()
+            only.check(etag_of(current.as_json()))
             return await store.change_bucket(tx, project.schema, manifest.changed_bucket(body, current, collections))
 
-    async def delete_bucket(self, project: Project, name: str, *, may_lose_data: bool) -> None:
-        """Delete the bucket with its files. Raises NotFound, Conflict `confirm_required` when it has some that may not go."""
+    async def delete_bucket(self, project: Project, name: str, *, may_lose_data: bool, only: Condition) -> None:
+        """Delete the bucket with its files. Raises NotFound, PreconditionFailed, and Conflict (`confirm_required`) when it has
+        some that may not go.
+        """
         async with self._change(project) as tx:
-            if await store.lock_bucket(tx, project.schema, name) is None:
+            current = await store.lock_bucket(tx, project.schema, name)
+            if current is None:
                 raise _no_bucket()
+            only.check(etag_of(current.as_json()))
             if not may_lose_data and (files := await store.count_files(tx, project.schema, name)):
                 detail = f"Bucket {name!r} holds {files} files. Confirm their loss with ?confirm=data-loss."
                 raise Conflict(detail, code="confirm_required", files=files)
@@ -442,7 +448,7 @@ def _refuse(found: Prospects, access: Access, upload: Upload) -> None:
     elif upload.create_only:
         raise PreconditionFailed("There is a file of this path already.")
     elif upload.if_match is not None:
-        check_if_match(upload.if_match, found.etag)
+        check_if_match(upload.if_match, found.etag, seen=bool(found.seen))
 
 
 async def _at_most(body: AsyncIterable[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from baas.features.projects.service import Projects
 from baas.infra.http import params
 from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object
+from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
 from baas.infra.http.routes import ANYONE, OPERATOR, Body, Endpoint, scope
@@ -152,13 +153,14 @@ class ProjectsApi:
 
     async def settings(self, request: Request) -> Response:
         """The settings in force."""
-        return json_response(project_settings.as_json(Context.of(request).project.settings))
+        return shown(request, project_settings.as_json(Context.of(request).project.settings))
 
     async def change_settings(self, request: Request) -> Response:
         """Change what the merge patch names."""
         patch = await read_object(request, limit=_MAX_BODY_BYTES)
-        changed = await self._projects.change_settings(Context.of(request).project, patch)
-        return json_response(project_settings.as_json(changed))
+        changed = await self._projects.change_settings(Context.of(request).project, patch, Condition.of(request))
+        document = project_settings.as_json(changed)
+        return json_response(document, headers=tagged(document))
 
 
 class KeysApi:

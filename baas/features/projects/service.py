@@ -11,10 +11,11 @@ from baas.base.ids import short_id, uuid7
 from baas.base.project import LimitSettings, Project, ProjectSettings
 from baas.features.projects import store
 from baas.features.projects.model import ProjectEntry
-from baas.features.projects.settings import effective, merged
+from baas.features.projects.settings import as_json, effective, merged
 from baas.infra.db.errors import UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Row, Transaction
+from baas.infra.http.conditions import ANY, Condition, etag_of
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,40}")
 # A project's name is a host label below the sites' domain; these would pass for the server itself.
@@ -142,12 +143,15 @@ class Projects:
         for clean_up in self.on_dropped:
             await clean_up(project)
 
-    async def change_settings(self, project: Project, patch: Mapping[str, object]) -> ProjectSettings:
-        """Apply a merge patch (RFC 7396) and return the settings in force. Raises Invalid with every fault, NotFound."""
+    async def change_settings(self, project: Project, patch: Mapping[str, object], only: Condition = ANY) -> ProjectSettings:
+        """Apply a merge patch (RFC 7396) and return the settings in force. Raises Invalid with every fault, NotFound, and
+        PreconditionFailed when those in force before are not what `only` demands.
+        """
         async with self._db.transaction() as tx:
             stored = await store.lock_settings(tx, project.id)
             if stored is None:
                 raise NotFound("No such project.")
+            only.check(etag_of(as_json(effective(stored, self._ceilings))))
             changed = merged(stored, patch, self._ceilings)
             await store.save_settings(tx, project.id, changed)
             await announce(tx, "project", str(project.id))

@@ -8,13 +8,13 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from baas.base.errors import BaasError, Invalid, Unavailable, UnsupportedMediaType
+from baas.base.errors import BaasError, Fault, Invalid, Unavailable, UnsupportedMediaType
 from baas.engines.schema.catalog import Catalog
 from baas.features.records.lines import Csv, Line, json_body, split
 from baas.features.records.model import MAX_ROWS
@@ -33,6 +33,7 @@ from baas.infra.http.routes import ANYONE, Body, Endpoint
 MAX_ERRORS = 100
 _TRIES = 3
 _MOST_BYTES = 4 << 20  # of one transaction's lines
+_MAX_KEY = 1000  # characters
 _AT_ONCE = 100  # lines read without a look at what else is to be done
 _TYPES = {"application/x-ndjson": False, "application/ndjson": False, "application/jsonl": False, "text/csv": True}
 _encode = msgspec.json.Encoder().encode
@@ -46,10 +47,12 @@ class Report:
     created: int = 0
     failed: int = 0
     errors: list[Mapping[str, object]] = field(default_factory=list)
+    updated: int = 0
 
     def add(self, other: "Report") -> None:
         self.read += other.read
         self.created += other.created
+        self.updated += other.updated
         self.failed += other.failed
         self.errors += other.errors[: MAX_ERRORS - len(self.errors)]
 
@@ -65,7 +68,7 @@ class Report:
         body: dict[str, object] = {
             "read": self.read,
             "created": self.created,
-            "updated": 0,
+            "updated": self.updated,
             "failed": self.failed,
             "errors": self.errors,
         }
@@ -79,6 +82,8 @@ class _Wanted:
     skip: bool
     from_line: int
     key: str | None
+    unique: tuple[str, ...]
+    """The fields by which stored records are found and changed; none: every line is a new record."""
 
 
 class _Undone(Exception):
@@ -102,7 +107,7 @@ class ImportApi:
                 "POST",
                 "/v1/projects/{project}/collections/{collection}/records/import",
                 ANYONE,
-                "Create records from a file",
+                "Create records from a file, or change those with the same unique key",
                 app=self.load,
                 tag="records",
                 query=_PARAMETERS,
@@ -116,8 +121,8 @@ class ImportApi:
     async def load(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises what refuses the whole; where part of it is written by then, the problem has the report up to there."""
         context, wanted, is_csv = Context.of(scope), _wanted(scope), _is_csv(scope)
-        # Whoever may create nothing is told before he sends it all.
-        await self._records.create_many(context.project, context.principal, wanted.collection, [])
+        # Whoever may write nothing is told before he sends it all.
+        await self._store(context, wanted, [])
         limits = context.project.settings.limits
         lines = split(stream_pieces(scope, receive, limit=limits.max_file_bytes), quoted=is_csv, longest=limits.max_json_bytes)
         report = Report()
@@ -196,27 +201,36 @@ class ImportApi:
             if wanted.dry_run:
                 raise _Undone(report)
             if key is not None:
-                kept = {"read": report.read, "created": report.created, "failed": report.failed, "errors": report.errors}
+                kept = asdict(report)
                 await answers.keep(tx, schema, principal, key, Kept(fingerprint, 200, (), _encode(kept)))
         return report
 
     async def _create(self, context: Context, wanted: _Wanted, rows: Sequence["_Row"], report: Report) -> None:
-        """Write those that can be written, all in one statement; where that is refused, find out which are not."""
-        if not rows:
-            return
-        bodies = [row.body for row in rows]
+        """Write those that can be written. A key that stands there twice: the later line changes what the one before it wrote."""
+        while rows and (wanted.skip or not report.failed):
+            rows = await self._create_distinct(context, wanted, rows, report)
+
+    async def _create_distinct(
+        self, context: Context, wanted: _Wanted, rows: Sequence["_Row"], report: Report
+    ) -> Sequence["_Row"]:
+        """All in one statement; where that is refused, find out which are not. Those that have to come after the others."""
         try:
-            await self._records.create_many(context.project, context.principal, wanted.collection, bodies)
-            report.created += len(rows)
+            created, updated = await self._store(context, wanted, [row.body for row in rows])
+            report.created += created
+            report.updated += updated
         except Invalid as error:
             wrong = _by_row(error, len(rows))
             if not wrong:
                 await self._create_halves(context, wanted, rows, report, error)
-                return
-            if {fault.code for fault in error.errors} == {"other_keys"} and len(rows) > 1:
+                return ()
+            codes = {fault.code for fault in error.errors}
+            if codes == {"other_keys"} and len(rows) > 1:
                 for alike in _alike(rows):
                     await self._create(context, wanted, alike, report)
-                return
+                return ()
+            if codes == {"duplicate"} and len(rows) > 1:
+                await self._create(context, wanted, [row for at, row in enumerate(rows) if at not in wrong], report)
+                return [row for at, row in enumerate(rows) if at in wrong]
             for at in sorted(wrong):
                 report.refuse(rows[at].line, wrong[at])
             if wanted.skip:
@@ -227,6 +241,20 @@ class ImportApi:
             if error.status >= 500:
                 raise
             await self._create_halves(context, wanted, rows, report, error)
+        return ()
+
+    async def _store(self, context: Context, wanted: _Wanted, bodies: list[dict[str, object]]) -> tuple[int, int]:
+        """How many were created and how many changed: all of them or none. Raises as `create_many` and `upsert`."""
+        place = context.project, context.principal, wanted.collection
+        if not wanted.unique:
+            await self._records.create_many(*place, bodies)
+            return len(bodies), 0
+        try:
+            done = await self._records.upsert(*place, {"key": list(wanted.unique), "items": bodies})
+        except Invalid as error:
+            error.errors = tuple(Fault(one.pointer.removeprefix("/items"), one.code, one.message) for one in error.errors)
+            raise
+        return done.created, done.updated
 
     async def _create_halves(
         self, context: Context, wanted: _Wanted, rows: Sequence["_Row"], report: Report, error: BaasError
@@ -268,7 +296,8 @@ class _Chunk:
         return rows
 
     def fingerprint(self, wanted: _Wanted) -> bytes:
-        whole = sha256(f"{wanted.collection} {wanted.skip} {self._csv is not None}\n".encode())
+        unique = "".join(f" {name}" for name in wanted.unique)
+        whole = sha256(f"{wanted.collection} {wanted.skip} {self._csv is not None}{unique}\n".encode())
         for line in self.lines:
             whole.update(b"%d:" % len(line.raw))
             whole.update(line.raw)
@@ -302,7 +331,8 @@ def _wanted(scope: Scope) -> _Wanted:
     values = params.query(scope)
     skip = params.one_of(values, "on_error", ("stop", "skip"), "stop") == "skip"
     line = params.integer(values, "from_line", 1, minimum=1)
-    return _Wanted(scope["path_params"]["collection"], params.boolean(values, "dry_run"), skip, line, key_of(scope))
+    unique = tuple(name for one in params.text(values, "key", "", max_length=_MAX_KEY).split(",") if (name := one.strip()))
+    return _Wanted(scope["path_params"]["collection"], params.boolean(values, "dry_run"), skip, line, key_of(scope), unique)
 
 
 def _is_csv(scope: Scope) -> bool:
@@ -314,6 +344,11 @@ def _is_csv(scope: Scope) -> bool:
 
 
 _PARAMETERS: Mapping[str, Mapping[str, object]] = {
+    "key": {
+        "type": "string",
+        "maxLength": _MAX_KEY,
+        "description": "Unique fields with commas between them: a line whose record is there changes it, as `upsert` does.",
+    },
     "dry_run": {"type": "boolean", "default": False, "description": "Write nothing, report all the same."},
     "on_error": {
         "type": "string",

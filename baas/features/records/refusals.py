@@ -166,7 +166,7 @@ def of_change(action: Action, why: Row | None, tree: Update | Delete, names: Seq
         raise absent()
     if not why["allowed"]:
         raise denied(action) if why["seen"] else absent()
-    _check_rev(tree.rev, why["rev"])
+    _check_rev(tree.rev, why["rev"], seen=why["seen"])
     if not why["wanted"]:
         raise PreconditionFailed("The record is not one that the condition in where admits.")
     if (wrong := _bad_values(why["targets"], names, unmet)) is not None:
@@ -188,7 +188,7 @@ def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fau
             raise nothing_to_replace()
         raise IdTaken("There is a record with this id already.") if why["may_create"] else denied("create")
     else:
-        _check_rev(tree.rev, why["rev"])
+        _check_rev(tree.rev, why["rev"], seen=why["seen"])
         changed = [name for name, stays in zip(tree.fixed, why["stays"], strict=True) if not stays]
         if changed:
             raise Invalid(
@@ -241,6 +241,10 @@ def _bad_values(targets: Sequence[bool | None], names: Sequence[str], unmet: Seq
     return Invalid("The record does not fit the collection.", errors=faults[:MAX_FAULTS])
 
 
-def _check_rev(wanted: int | None, stored: int) -> None:
+def _check_rev(wanted: int | None, stored: int, *, seen: bool) -> None:
     if wanted is not None and wanted != stored:
-        raise PreconditionFailed("The record has changed since you read it.", hint="Read it again and repeat the change.")
+        raise PreconditionFailed(
+            "The record has changed since you read it.",
+            hint="Read it again and repeat the change.",
+            headers={"ETag": f'"{stored}"'} if seen else None,
+        )

@@ -92,6 +92,8 @@ class Records:
         """The same for another door: what rules read as `request.via`."""
         other = copy(self)
         other._via = via
+        other._bulk = Bulk(self._store, self._compiler, other._ask_for_many)
+        other._upserts = Upserts(self._store, self._compiler, other._ask_to_upsert)
         return other
 
     @on_fresh_definitions

@@ -126,9 +126,9 @@ def _tree(table: Table, asking: Asking, key: tuple[str, ...], bodies: Sequence[B
         error.errors = tuple(Fault(f"/items{one.pointer}", one.code, one.message) for one in error.errors)
         raise
     seen: dict[tuple[str, ...], int] = {}
-    for at, values in enumerate(rows):
-        if seen.setdefault(tuple(str(values[name]) for name in key), at) != at:
-            raise Invalid(_MESSAGE, errors=[Fault(f"/items/{at}", "duplicate", "Another item has the same key.")])
+    again = [at for at, one in enumerate(rows) if seen.setdefault(tuple(str(one[name]) for name in key), at) != at]
+    if again:
+        raise Invalid(_MESSAGE, errors=[Fault(f"/items/{at}", "duplicate", "Another item has the same key.") for at in again])
     immutable = immutable_names(table.collection, privileged=not asking.masked)
     given = [field.name for field in table.collection.fields if field.name in bodies[0] and field.name not in key]
     changes, fixed = ([name for name in given if (name in immutable) is kept] for kept in (False, True))

@@ -93,10 +93,14 @@ def not_modified(asked: Headers, etag: str, modified: datetime) -> bool:
     return since is not None and _seconds(modified) <= since
 
 
-def check_if_match(condition: str, etag: str | None) -> None:
-    """Raises PreconditionFailed unless the condition names this version; None is a thing that does not exist."""
+def check_if_match(condition: str, etag: str | None, *, seen: bool = True) -> None:
+    """Raises PreconditionFailed unless the condition names this version; None is a thing that does not exist.
+
+    The refusal has the version as its ETag for callers who may see it.
+    """
     if etag is None or not matches(condition, etag, weak=False):
-        raise PreconditionFailed("The file is not the version that If-Match names.")
+        headers = {"ETag": f'"{etag}"'} if etag is not None and seen else None
+        raise PreconditionFailed("The file is not the version that If-Match names.", headers=headers)
 
 
 def matches(condition: str, etag: str, *, weak: bool) -> bool:

@@ -184,6 +184,9 @@ def import_(  # noqa: PLR0917  # Typer makes an option of each
     form: Annotated[
         Format | None, typer.Option("--format", help="By the file's ending otherwise: .csv is CSV, any other NDJSON.")
     ] = None,
+    key: Annotated[
+        str, typer.Option(metavar="FIELDS", help="Change the record with the same values in these unique fields, like 'email'.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; tell what would happen.")] = False,
     skip_errors: Annotated[bool, typer.Option("--skip-errors", help="Leave out lines with faults instead of stopping.")] = False,
     from_line: Annotated[int, typer.Option(help="Go on from this line of the file.")] = 1,
@@ -193,7 +196,7 @@ def import_(  # noqa: PLR0917  # Typer makes an option of each
     source = (line.encode() for line in sys.stdin) if file == "-" else Path(file)
     with asked.project_client() as client:
         report = client.collection(collection).import_(
-            source, format=form, dry_run=dry_run, skip_errors=skip_errors, from_line=from_line
+            source, key=_names(key), format=form, dry_run=dry_run, skip_errors=skip_errors, from_line=from_line
         )
     for fault in report.errors:
         asked.output.say(f"line {fault['line']} {fault['pointer'] or '(all of it)'}: {fault['message']} ({fault['code']})")
@@ -201,7 +204,9 @@ def import_(  # noqa: PLR0917  # Typer makes an option of each
         asked.output.say(f"Stopped: nothing from line {report.resume} on is stored. Mend it, then --from-line {report.resume}.")
     made = "Would make" if dry_run else "Made"
     facts = {"collection": collection, "dry_run": dry_run, **report.dict()}
-    asked.output.done(f"{made} {report.created} records in {collection}; {report.failed} lines have faults.", facts)
+    changed = f" and change {report.updated}" if dry_run else f" and changed {report.updated}"
+    done = f"{made} {report.created}{changed if key else ''} records in {collection}; {report.failed} lines have faults."
+    asked.output.done(done, facts)
     if report.failed:
         raise typer.Exit(1)
 

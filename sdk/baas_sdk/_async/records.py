@@ -141,6 +141,7 @@ class AsyncCollection(AsyncReading[M]):
         self,
         source: Source,
         *,
+        key: str | Sequence[str] = (),
         format: Format | None = None,  # noqa: A002  # the server's own word
         dry_run: bool = False,
         skip_errors: bool = False,
@@ -150,7 +151,8 @@ class AsyncCollection(AsyncReading[M]):
         """Creates a record of each line of a file, NDJSON or CSV as `export_to` writes them, a thousand lines a transaction.
 
         A line with a fault stops it before the thousand that it is among, or is left out with `skip_errors`; the report tells
-        each. `dry_run` writes nothing. Repeated after a break when the source can be read again: no line is written twice.
+        each. With a `key`, whose fields a unique index has, a line changes the record with the same values in them, as `upsert`
+        does. `dry_run` writes nothing. Repeated after a break when the source can be read again: no line is written twice.
 
         Raises:
             Forbidden, NotAuthenticated: the create rule can never hold. TooLarge: the file is.
@@ -159,6 +161,8 @@ class AsyncCollection(AsyncReading[M]):
         upload = await blocking(examine, source)
         csv = (format or ("csv" if (upload.name or "").lower().endswith(".csv") else "ndjson")) == "csv"
         params = {"on_error": "skip"} if skip_errors else {}
+        if names := [key] if isinstance(key, str) else list(key):
+            params["key"] = ",".join(names)
         length = {} if upload.size is None else {"Content-Length": str(upload.size)}
         call = Call(
             "POST",
