@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -152,6 +154,16 @@ def post(url: str, body: object, **headers: str) -> tuple[int, dict[str, object]
             return error.code, json.loads(error.read())
     except (OSError, ValueError, HTTPException):
         return 0, {}
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that another user may enter; in the end no database runs in it, and it is gone."""
+    path = Path(tempfile.mkdtemp(prefix="baas-test-"))
+    path.chmod(0o755)
+    yield path
+    assert postgres_of(path) == []
+    shutil.rmtree(path)
 
 
 def postgres_of(folder: Path) -> list[int]:

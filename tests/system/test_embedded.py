@@ -23,7 +23,7 @@ from baas.infra.db.embedded.engine import choose_engine
 from baas.infra.db.embedded.faults import ClusterFault, InUse
 from baas.infra.db.embedded.host import HOST
 from baas.infra.db.embedded.layout import lay_out
-from tests.support.process import free_port, postgres_of, wait_for
+from tests.support.process import free_port, open_folder, postgres_of, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -32,11 +32,8 @@ IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A folder that another user may enter."""
-    path = Path(tempfile.mkdtemp(prefix="baas-test-"))
-    path.chmod(0o755)
-    yield path
-    assert postgres_of(path) == []
-    shutil.rmtree(path)
+    with open_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

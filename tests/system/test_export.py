@@ -1,17 +1,15 @@
 """Exports of a real server that stops: the client can tell a file that was cut from a whole one."""
 
 import http.client
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.process import free_port, post, run, running
+from tests.support.process import free_port, open_folder, post, run, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fills the socket buffers of Linux")
 BATCHES, BATCH, WIDTH = 24, 1000, 900
@@ -21,9 +19,13 @@ QUICK = {"BAAS_DRAIN_TIMEOUT_S": "4", "BAAS_API_PER_ADDRESS": "100000"}
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """A data folder with 22 MB of records that everybody may list."""
-    folder = Path(tempfile.mkdtemp(prefix="baas-test-"))
-    folder.chmod(0o755)
+    with open_folder() as folder:
+        fill(folder)
+        yield folder / "data"
+
+
+def fill(folder: Path) -> None:
+    """22 MB of records that everybody may list, in `data`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(["serve", "--port", str(port), "--data-dir", str(folder / "data")], folder, environ=QUICK) as server:
@@ -38,8 +40,6 @@ def data() -> Iterator[Path]:
         for _ in range(BATCHES):
             assert post(url + PATH, [{"text": "x" * WIDTH}] * BATCH, **bearer)[0] == 201
         assert server.stop() == 0
-    yield folder / "data"
-    shutil.rmtree(folder)
 
 
 def begin(port: int) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:

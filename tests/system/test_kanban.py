@@ -1,10 +1,8 @@
 """The kanban example over the death of its server: two people, two browsers, one `kill -9`, no reload."""
 
 import asyncio
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +12,15 @@ from baas_cli.demo import people
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.support.board import Person
-from tests.support.process import free_port, postgres_of, running, wait_for
+from tests.support.process import free_port, open_folder, running, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="baas-test-"))
-    path.chmod(0o755)
-    yield path
-    assert postgres_of(path) == []
-    shutil.rmtree(path)
+    with open_folder() as path:
+        yield path
 
 
 @pytest.mark.timeout(240)

@@ -2,10 +2,8 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
@@ -13,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.support.process import ROOT, clean_environ, free_port, running, wait_for
+from tests.support.process import ROOT, clean_environ, free_port, open_folder, running, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a POSIX shell")
 BY_HAND = ("make dev", "make dist", "make test")
@@ -23,14 +21,11 @@ BY_HAND = ("make dev", "make dist", "make test")
 @pytest.fixture(scope="module")
 def newcomer() -> Iterator[tuple[Path, int]]:
     """A folder with `baas dev --demo` at work in it, and its port."""
-    folder = Path(tempfile.mkdtemp(prefix="baas-test-"))
-    folder.chmod(0o755)
     port = free_port()
-    with running(["dev", "--demo", "--port", str(port)], folder) as server:
+    with open_folder() as folder, running(["dev", "--demo", "--port", str(port)], folder) as server:
         server.wait_until_ready(f"http://127.0.0.1:{port}")
         wait_for(lambda: "Ctrl-C stops everything" in server.output)
         yield folder, port
-    shutil.rmtree(folder)
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,10 @@
 import asyncio
 import inspect
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 
 from baas.infra.db.embedded.cluster import Cluster
 from baas.process import signals_while_starting
-from tests.support.process import ROOT, ServerProcess, free_port, get, post, postgres_of, run, running, wait_for
+from tests.support.process import ROOT, ServerProcess, free_port, get, open_folder, post, postgres_of, run, running, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 NOBODY = 65_534
@@ -27,11 +25,8 @@ IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="baas-test-"))
-    path.chmod(0o755)
-    yield path
-    assert postgres_of(path) == []
-    shutil.rmtree(path)
+    with open_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from baas.infra.db.embedded.cluster import Cluster
 from baas.infra.db.embedded.engine import Engine, choose_engine, install, newer_engine
 from baas.infra.db.embedded.faults import ClusterFault, InUse
 from baas.infra.db.embedded.upgrade import OldDatabase, remove_old, upgrade
-from tests.support.process import ServerProcess, free_port, get, post, postgres_of, run, running, wait_for
+from tests.support.process import ServerProcess, free_port, get, open_folder, post, postgres_of, run, running, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 KEY = "k7Qm2ZtR9vWx4Lp8Nf3Hs6Jd1Gb5Yc0A"
@@ -36,11 +35,8 @@ ROLES = """
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A folder that another user may enter."""
-    path = Path(tempfile.mkdtemp(prefix="baas-test-"))
-    path.chmod(0o755)
-    yield path
-    assert postgres_of(path) == []
-    shutil.rmtree(path)
+    with open_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
