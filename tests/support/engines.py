@@ -22,7 +22,6 @@ ONE_ENGINE = frozenset(
     for module in (
         # Cut lines, the client's patience and the commands: what PostgreSQL answers is the same and asked elsewhere.
         "faults/test_cuts",
-        "faults/test_keys_over_cuts",
         "features/test_cli",
         "features/test_cli_records",
         "features/test_rules_cli",
