@@ -30,6 +30,7 @@ _TICK_S = 0.5
 _CHECK_S = 2.0  # two more seconds for what the check itself goes by; promised are five
 _WAIT_S = 0.25
 _PAUSE_S = 0.5
+_TAKING_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04)
 
 Authenticate = Callable[[str, Project | None], Awaitable[Principal]]
 
@@ -43,6 +44,9 @@ class Follower(Protocol):
     def wake(self) -> None: ...
     def arrived(self, batch: Batch) -> None:
         """Changes have been read."""
+
+    def takes(self, pos: int) -> bool:
+        """Whether it has yet to take what is before the position, and is not waiting for its client."""
 
     def look(self, now: float) -> None:
         """Called twice a second: what is due?"""
@@ -186,8 +190,18 @@ class Hub:
                     continue
                 if changes:
                     self._keep(Batch(self.cursor.pos, changes))
+                    await self._let_them_take()
                 if len(changes) < READ:
                     await waiter.wait(_WAIT_S)
+
+    async def _let_them_take(self) -> None:
+        """Wait a little until most have taken what was read. What is written meanwhile is read and judged together, so that many
+        followers cost less the more there is to tell them; nobody waits for a client that is slow.
+        """
+        for pause_s in _TAKING_S:
+            if 10 * sum(one.takes(self.cursor.pos) for one in self.followers) <= len(self.followers):
+                return
+            await asyncio.sleep(pause_s)
 
     def _keep(self, batch: Batch) -> None:
         self._kept.append(batch)

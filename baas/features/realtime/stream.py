@@ -120,6 +120,9 @@ class Stream:
         elif self._pos == batch.after and (self._watches or not self._resumed):
             self._pos = batch.last  # nothing in it for this client
 
+    def takes(self, pos: int) -> bool:
+        return self._pos < pos and self._sending_since is None and bool(self.interest)
+
     def look(self, now: float) -> None:
         if self._sending_since is None:
             late = now >= self._compare_at and any(watch.stale for watch in self._watches.values())
