@@ -44,11 +44,14 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def talk(url: str, project: str, caller: Caller | None = None, *, origin: str | None = None) -> AsyncIterator[Talk]:
+async def talk(
+    url: str, project: str, caller: Caller | None = None, *, origin: str | None = None, since: str | None = None
+) -> AsyncIterator[Talk]:
     address = f"{url.replace('http', 'ws', 1)}/v1/projects/{project}/realtime/socket"
     async with connect(address, origin=origin) as socket:  # type: ignore[arg-type]
         made = Talk(socket)
-        answer = await made.say("auth", **({"token": caller.token} if caller and caller.token else {}))
+        token = {"token": caller.token} if caller and caller.token else {}
+        answer = await made.say("auth", **token, **({"since": since} if since else {}))
         assert answer["type"] == "ok", answer
         yield made
 
