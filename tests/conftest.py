@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,14 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The process that starts the run starts the engines; the workers are told of them."""
     if hasattr(config, "workerinput"):
-        config.engines = {name: Engine(*urls) for name, urls in config.workerinput["engines"].items()}
+        config.engines = {name: Engine(*values) for name, values in config.workerinput["engines"].items()}
     elif not config.option.collectonly:
         config.running = contextlib.ExitStack()
         config.engines = config.running.enter_context(start_engines())
 
 
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["engines"] = {name: (one.admin_url, one.server) for name, one in node.config.engines.items()}
+    node.workerinput["engines"] = {name: astuple(one) for name, one in node.config.engines.items()}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -68,16 +69,24 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @contextlib.asynccontextmanager
 async def empty_database(engine: Engine) -> AsyncIterator[str]:
     """A database of its own, for the server's login, dropped at the end."""
+    name = await _make_database(engine)
+    try:
+        yield engine.url(name)
+    finally:
+        await _drop_database(engine, name)
+
+
+async def _make_database(engine: Engine) -> str:
     name = f"test_{short_id()}"
-    url = engine.url(name)
-    login = str(urlsplit(url).username)
+    login = str(urlsplit(engine.url(name)).username)
     await _as_admin(engine, f'create database {name} owner "{login}"')
     if engine.admin_url != engine.server:
         await _settle(engine.admin_url.rpartition("/")[0] + f"/{name}", login)
-    try:
-        yield url
-    finally:
-        await _as_admin(engine, f"drop database {name} with (force)")
+    return name
+
+
+async def _drop_database(engine: Engine, name: str) -> None:
+    await _as_admin(engine, f"drop database {name} with (force)")
 
 
 async def _as_admin(engine: Engine, statement: str) -> None:
@@ -101,9 +110,11 @@ async def _settle(url: str, login: str) -> None:
 
 @pytest.fixture(scope="session")
 async def database_url(engine: Engine) -> AsyncIterator[str]:
-    """The database of this worker."""
-    async with empty_database(engine) as url:
-        yield url
+    """The database of this worker. It goes with its engine: to drop its thousands of tables takes half a minute."""
+    name = await _make_database(engine)
+    yield engine.url(name)
+    if engine.given:
+        await _drop_database(engine, name)
 
 
 @pytest.fixture

@@ -57,10 +57,13 @@ ONE_ENGINE = frozenset(
 
 @dataclass(frozen=True)
 class Engine:
-    """Two logins on one server: `admin_url` may make databases; `server` is the server's own, which is no superuser."""
+    """Two logins on one server: `admin_url` may make databases; `server` is the server's own, which is no superuser. One that was
+    `given` stays when the run is over.
+    """
 
     admin_url: str
     server: str
+    given: bool = False
 
     def url(self, database: str) -> str:
         """The server's URL of a database."""
@@ -88,7 +91,7 @@ def engines_of(module: str) -> tuple[str, ...]:
 def start_engines() -> Iterator[dict[str, Engine]]:
     """Run the engines of this run."""
     if _GIVEN:
-        yield {"given": Engine(_GIVEN, _GIVEN.rpartition("/")[0] + "/" + _DATABASE)}
+        yield {"given": Engine(_GIVEN, _GIVEN.rpartition("/")[0] + "/" + _DATABASE, given=True)}
         return
     with ExitStack() as running:
         engines = {}
