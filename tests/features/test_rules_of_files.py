@@ -1,5 +1,6 @@
 """Refused calls about files, found again by their request id, and the rules of buckets explained part by part."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.features.test_cli import Terminal, baas, here  # noqa: F401  fixtures
-from tests.features.test_files import OWN, bucket, put
+from tests.features.test_files import OWN, bucket, put, sha256
 from tests.features.test_rules import texts
 from tests.support.callers import Caller, ProjectUnderTest
 
@@ -96,6 +97,27 @@ async def test_the_parts_of_a_buckets_rule_have_the_values_of_the_file(files: Pr
     assert (allowed["verdict"], allowed["answer"]) == ("allow", {"status": 204, "code": None})
     assert {"agrees"} == {one["memory"] for one in (viewed, refused, replaced, described, allowed)}
     assert '"r"."owner" = $' in viewed["sql"]["text"]
+
+
+async def test_what_was_said_of_a_file_is_kept_as_far_as_it_was_known(files: ProjectUnderTest) -> None:
+    """Of a body without a length the size is what came, not what was said; long metadata is not kept."""
+    ada = await files.user()
+    await put(ada, "one.txt", b"12345")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"xxxxx"
+
+    text = {"content-type": "text/plain"}
+    streamed = await ada.put("buckets/b/files/two.txt", content=pieces(), headers=text)
+    long = await ada.patch("buckets/b/files/one.txt", json={"metadata": {"k": "y" * 20_000}})
+
+    assert (403, 403) == (streamed.status_code, long.status_code)
+    said = await explained(files.operator, request=streamed.headers["x-request-id"])
+    assert (said["denial"]["input"]["size"], said["memory"]) == (20, "agrees")
+    assert said["denial"]["input"]["sha256"] == sha256(b"x" * 20)
+    said = await explained(files.operator, request=long.headers["x-request-id"])
+    assert said["denial"]["input"] is None
 
 
 async def test_what_needs_no_file_is_said_without_one(files: ProjectUnderTest) -> None:
