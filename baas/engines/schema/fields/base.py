@@ -184,6 +184,25 @@ class Kind(ABC):
         return column
 
 
+class Texts(Kind):
+    """Kinds whose values are texts, ordered by code point; those that have an option `many` hold lists of them as well."""
+
+    def indexable(self, field: Field) -> bool:
+        return not is_many(field)
+
+    def column_type(self, field: Field) -> Sql:
+        return sql('text[] collate pg_catalog."C"') if is_many(field) else sql('text collate pg_catalog."C"')
+
+    def cast(self, field: Field) -> Cast:
+        return "text[]" if is_many(field) else "text"
+
+    def operators(self, field: Field) -> tuple[Operator, ...]:
+        return ("$append", "$add", "$remove") if is_many(field) else ()
+
+    def rule_type(self, field: Field) -> str:
+        return "list(string)" if is_many(field) else "string"
+
+
 def whole(field: Field, option: str) -> int | None:
     """A whole-number option, or None when it is not set."""
     value = field.options.get(option)

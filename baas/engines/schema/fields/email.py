@@ -2,13 +2,12 @@
 
 from baas.base.emails import normal_email
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, clean_text
-from baas.infra.db.sql import Sql, sql
+from baas.engines.schema.fields.base import SEARCH, FieldFault, Texts, clean_text
 
 _MAX_CHARACTERS = 254  # RFC 5321, section 4.5.3.1.3 with its erratum 1690
 
 
-class EmailKind(Kind):
+class EmailKind(Texts):
     """An address by RFC 5321 and 6531, in lower case throughout: two accounts must not differ in letter case alone.
 
     Nobody is asked whether it exists. Domains of private networks (`.local`) are taken: installations live there.
@@ -16,12 +15,6 @@ class EmailKind(Kind):
 
     name = "email"
     options = (SEARCH,)
-
-    def column_type(self, field: Field) -> Sql:
-        return sql('text collate pg_catalog."C"')
-
-    def cast(self, field: Field) -> Cast:
-        return "text"
 
     def clean(self, field: Field, value: object) -> str:
         text = clean_text(value)
@@ -31,9 +24,6 @@ class EmailKind(Kind):
             return normal_email(text)
         except ValueError:
             raise FieldFault("bad_email", "Must be an e-mail address.") from None
-
-    def rule_type(self, field: Field) -> str:
-        return "string"
 
     def json_schema(self, field: Field) -> dict[str, object]:
         return {"type": "string", "format": "email", "maxLength": _MAX_CHARACTERS}

@@ -5,17 +5,14 @@ import re
 from baas.engines.schema.collection import Field
 from baas.engines.schema.fields.base import (
     MAX_ITEMS,
-    Cast,
     FieldFault,
-    Kind,
-    Operator,
     Option,
+    Texts,
     clean_items,
     clean_text,
     is_many,
     whole,
 )
-from baas.infra.db.sql import Sql, sql
 
 _BUCKET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -23,7 +20,7 @@ _MAX_BYTES = 1024
 _DEFAULT_ITEMS = 100
 
 
-class FileKind(Kind):
+class FileKind(Texts):
     """The path of a file in the project's `bucket`; with `many`, a list of paths. The bytes are uploaded to the bucket itself."""
 
     name = "file"
@@ -49,27 +46,12 @@ class FileKind(Kind):
         if field.default is not None:
             raise FieldFault("not_allowed", "A file has no default.", at="/default")
 
-    def indexable(self, field: Field) -> bool:
-        return not is_many(field)
-
     def accepts(self, old: Field, new: Field) -> bool:
         same = old.type == "file" and is_many(old) == is_many(new)
         return same and old.options.get("bucket") == new.options.get("bucket")
 
-    def column_type(self, field: Field) -> Sql:
-        return sql('text[] collate pg_catalog."C"') if is_many(field) else sql('text collate pg_catalog."C"')
-
-    def cast(self, field: Field) -> Cast:
-        return "text[]" if is_many(field) else "text"
-
     def clean(self, field: Field, value: object) -> str | list[str]:
         return clean_items(value, field, clean_path) if is_many(field) else clean_path(value)
-
-    def operators(self, field: Field) -> tuple[Operator, ...]:
-        return ("$append", "$add", "$remove") if is_many(field) else ()
-
-    def rule_type(self, field: Field) -> str:
-        return "list(string)" if is_many(field) else "string"
 
     def json_schema(self, field: Field) -> dict[str, object]:
         one: dict[str, object] = {"type": "string", "description": f"Path of a file in the bucket {field.options['bucket']}."}

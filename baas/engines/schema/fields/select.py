@@ -6,11 +6,9 @@ from baas.engines.schema.collection import Field
 from baas.engines.schema.fields.base import (
     MAX_ITEMS,
     SEARCH,
-    Cast,
     FieldFault,
-    Kind,
-    Operator,
     Option,
+    Texts,
     clean_items,
     clean_text,
     is_many,
@@ -19,7 +17,7 @@ from baas.engines.schema.fields.base import (
 from baas.infra.db.sql import Sql, join, literal, sql
 
 
-class SelectKind(Kind):
+class SelectKind(Texts):
     """One of `values`; with `many`, a list of them, each at most once, in the order sent."""
 
     name = "select"
@@ -48,17 +46,8 @@ class SelectKind(Kind):
             raise FieldFault("not_allowed", "max is for a field with many.", at="/max")
         return {**options, "many": many}
 
-    def indexable(self, field: Field) -> bool:
-        return not is_many(field)
-
     def accepts(self, old: Field, new: Field) -> bool:
         return old.type == "select" and is_many(old) == is_many(new)
-
-    def column_type(self, field: Field) -> Sql:
-        return sql('text[] collate pg_catalog."C"') if is_many(field) else sql('text collate pg_catalog."C"')
-
-    def cast(self, field: Field) -> Cast:
-        return "text[]" if is_many(field) else "text"
 
     def fits(self, column: Sql, field: Field) -> Sql | None:
         values = join(", ", [literal(value) for value in _values(field.options["values"])])
@@ -77,12 +66,6 @@ class SelectKind(Kind):
             return item
 
         return clean_items(value, field, one) if is_many(field) else one(value)
-
-    def operators(self, field: Field) -> tuple[Operator, ...]:
-        return ("$append", "$add", "$remove") if is_many(field) else ()
-
-    def rule_type(self, field: Field) -> str:
-        return "list(string)" if is_many(field) else "string"
 
     def json_schema(self, field: Field) -> dict[str, object]:
         one: dict[str, object] = {"type": "string", "enum": list(_values(field.options["values"]))}

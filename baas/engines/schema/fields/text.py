@@ -1,11 +1,11 @@
 """Text of any language, ordered by code point."""
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, Option, clean_text, whole
+from baas.engines.schema.fields.base import SEARCH, FieldFault, Option, Texts, clean_text, whole
 from baas.infra.db.sql import Sql, join, literal, sql
 
 
-class TextKind(Kind):
+class TextKind(Texts):
     """Unicode text as it was sent: no trimming, no normalisation. Lengths count code points."""
 
     name = "text"
@@ -24,12 +24,6 @@ class TextKind(Kind):
     def accepts(self, old: Field, new: Field) -> bool:
         return old.type in ("text", "email", "url")
 
-    def column_type(self, field: Field) -> Sql:
-        return sql('text collate pg_catalog."C"')
-
-    def cast(self, field: Field) -> Cast:
-        return "text"
-
     def fits(self, column: Sql, field: Field) -> Sql | None:
         low, high = whole(field, "min"), whole(field, "max")
         bounds = []
@@ -47,9 +41,6 @@ class TextKind(Kind):
         if high is not None and len(text) > high:
             raise FieldFault("too_long", f"Must have at most {high} characters.")
         return text
-
-    def rule_type(self, field: Field) -> str:
-        return "string"
 
     def json_schema(self, field: Field) -> dict[str, object]:
         schema: dict[str, object] = {"type": "string"}

@@ -4,24 +4,17 @@ import re
 from urllib.parse import urlsplit
 
 from baas.engines.schema.collection import Field
-from baas.engines.schema.fields.base import SEARCH, Cast, FieldFault, Kind, clean_text
-from baas.infra.db.sql import Sql, sql
+from baas.engines.schema.fields.base import SEARCH, FieldFault, Texts, clean_text
 
 _MAX_BYTES = 2048
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029<>\"\\^`{|}]")
 
 
-class UrlKind(Kind):
+class UrlKind(Texts):
     """An absolute `http` or `https` address, kept as it was sent. Other schemes (`javascript:`) never pass."""
 
     name = "url"
     options = (SEARCH,)
-
-    def column_type(self, field: Field) -> Sql:
-        return sql('text collate pg_catalog."C"')
-
-    def cast(self, field: Field) -> Cast:
-        return "text"
 
     def clean(self, field: Field, value: object) -> str:
         text = clean_text(value)
@@ -35,9 +28,6 @@ class UrlKind(Kind):
         if not good or _NOT_IN_A_URL.search(text):
             raise FieldFault("bad_url", "Must be an absolute http or https address.")
         return text
-
-    def rule_type(self, field: Field) -> str:
-        return "string"
 
     def json_schema(self, field: Field) -> dict[str, object]:
         return {"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://", "maxLength": _MAX_BYTES}
