@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from starlette.types import ASGIApp
 
@@ -133,7 +134,7 @@ async def open_server(
         closing.callback(passwords.close)
         blobs = DiskStore(settings.data_dir / "files")
         signals = Signals(database_url)
-        rooms = _rooms(settings, db, invalidations, passwords, blobs, Feed(db, signals))
+        rooms = _rooms(settings, db, invalidations, passwords, blobs, _feed(settings, db, signals))
         await invalidations.start()
         closing.push_async_callback(invalidations.stop)
         await signals.start()
@@ -164,6 +165,12 @@ async def open_server(
         closing.push_async_callback(channels.stop)
         app = _app(settings, db, rooms, blobs, RealtimeApi(realtime, channels), lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
+
+
+def _feed(settings: Settings, db: Database, signals: Signals) -> Feed:
+    history = timedelta(days=settings.history_keep_days) if settings.history_keep_days else None
+    keep, most = timedelta(days=settings.changes_keep_days), settings.changes_keep_most
+    return Feed(db, signals, keep=keep, keep_most=most, keep_history=history)
 
 
 def _passwords(settings: Settings) -> Passwords:

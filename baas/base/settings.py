@@ -161,6 +161,11 @@ class Settings:
     max_concurrent: int = setting(64, "Requests at work in each process.", at_least=1)
     realtime_per_project: int = setting(1000, "Clients of one project that follow changes, on each process.", at_least=1)
     realtime_per_user: int = setting(20, "The same of one user, key or operator.", at_least=1)
+    changes_keep_days: int = setting(7, "Followers can go on from a change this long.", unit="days", at_least=1)
+    changes_keep_most: int = setting(1_000_000, "Changes that a project keeps for its followers.", at_least=1000)
+    history_keep_days: int = setting(
+        0, "Versions of records are kept this long, where a collection keeps them; 0 is for ever.", unit="days", at_least=0
+    )
     max_exports: int = setting(2, "Exports under way at once in each process; each holds a database connection.", at_least=1)
     max_queue: int = setting(128, "Requests that wait for their turn before 503.", at_least=0)
     queue_wait_s: float = setting(1.0, "Longest wait for a turn.", unit="seconds", at_least=0)

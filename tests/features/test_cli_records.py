@@ -101,6 +101,9 @@ async def test_what_was_exported_can_be_imported(shop: Terminal, tmp_path: Path)
     await shop.ok("records", "import", "reviews", "reviews.jsonl")
 
     assert 2 * before == (await shop.ok("records", "list", "reviews", "--count", "exact"))["total"]
+    await shop("records", "export", "reviews", "all.jsonl", "--fields", "id,stars")
+    again = await shop.ok("records", "import", "reviews", "all.jsonl", "--key", "id")
+    assert (0, 2 * before) == (again["created"], again["updated"])
 
 
 async def test_changes_are_shown_as_they_happen(shop: Terminal, project: ProjectUnderTest) -> None:

@@ -1,11 +1,14 @@
 """Histories: every version of a record, and a collection as it was, under the rules of today."""
 
 import asyncio
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from baas.base.project import Project, ProjectSettings
+from baas.engines.changes.reader import Feed
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from baas.server import Server
@@ -223,3 +226,31 @@ async def test_history_of_the_past_survives_the_log(project: ProjectUnderTest, s
     assert await server.feed.sweep(here)
 
     assert ["a"] == [one["record"]["title"] for one in (await history(project.anonymous, made["id"]))["items"]]
+
+
+async def test_versions_older_than_is_kept_go_and_the_past_since_then_stays(
+    project: ProjectUnderTest, db: Database, server: Server
+) -> None:
+    """The floor of a history goes up with what is removed; nothing after it is told otherwise than before."""
+    await posts(project)
+    key = await project.key("records")
+    made = await key.create("posts", {"title": "v1", "public": True})
+    path = f"collections/posts/records/{made['id']}"
+    await key.patch(path, json={"title": "v2"})
+    here = Project(UUID(project.id), project.name, project.schema, ProjectSettings())
+    await server.feed.sweep(here)
+    for table, column in (("_history", "at"), ("_histories", "since")):
+        place = ident(project.schema, table)
+        await db.execute(sql("update {} set {} = {} - interval '40 days'", place, ident(column), ident(column)))
+    between = await now(db)
+    await key.patch(path, json={"title": "v3"})
+
+    assert await Feed(db).sweep(here) == 0, "for ever, when nobody says otherwise"
+    assert 3 == len((await history(key, made["id"]))["items"])
+    assert await Feed(db, keep_history=timedelta(days=30)).sweep(here) == 2
+
+    assert ["v3"] == [one["record"]["title"] for one in (await history(key, made["id"]))["items"]]
+    assert "v2" == (await key.get(path, params={"as_of": between})).json()["title"]
+    long_ago = (datetime.now(UTC) - timedelta(days=35)).isoformat()
+    early = await key.get(path, params={"as_of": long_ago})
+    assert (400, "before_history") == (early.status_code, early.json()["code"])

@@ -209,6 +209,9 @@ async def test_a_file_is_imported_once(twin: Twin, items: Any, tmp_path: Path) -
     assert (0, 1, 1) == (stopped.created, stopped.failed, stopped.resume)
     assert [(2, "/stock")] == [(fault["line"], fault["pointer"]) for fault in skipped.errors]
     assert 8 == await twin(items.count)
+    first = (await twin(lambda: items.list(limit=1))).items[0]
+    keyed = await twin(lambda: items.import_(f'{{"id": "{first.id}", "stock": 99}}\n'.encode(), key="id"))
+    assert (0, 1, 99) == (keyed.created, keyed.updated, (await twin(lambda: items.get(first.id))).stock)
 
 
 async def test_many_are_changed_or_none(twin: Twin, items: Any) -> None:  # noqa: F811  the fixture

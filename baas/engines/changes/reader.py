@@ -76,10 +76,17 @@ class Feed:
     """
 
     def __init__(
-        self, db: Database, signals: Signals | None = None, *, keep: timedelta = KEEP, keep_most: int = KEEP_MOST
+        self,
+        db: Database,
+        signals: Signals | None = None,
+        *,
+        keep: timedelta = KEEP,
+        keep_most: int = KEEP_MOST,
+        keep_history: timedelta | None = None,
     ) -> None:
         self._db = db
         self._signals = signals
+        self._keep_history = keep_history
         self._keep, self._keep_most = keep, keep_most
         self._waiters: dict[str, list[Waiter]] = {}
         self._watched: dict[str, float] = {}  # by other servers, until then
@@ -160,14 +167,17 @@ class Feed:
             self._signals.send(f"{_WRITTEN} {self._name} {project.key}")
 
     async def sweep(self, project: Project) -> int:
-        """Put what is pending into the log, and give back what is older or more than is kept; the number of changes removed."""
+        """Put what is pending into the log, and give back what is older or more than is kept, versions of records too; how many
+        that were.
+        """
         await sequencer.settle(self._db, project.schema)
         removed = 0
-        while True:
-            gone_now = await self._remove_chunk(project.schema)
-            removed += gone_now
-            if gone_now < _CHUNK:
-                return removed
+        for remove in (self._remove_chunk, self._remove_history):
+            gone_now = _CHUNK
+            while gone_now == _CHUNK:
+                gone_now = await remove(project.schema)
+                removed += gone_now
+        return removed
 
     async def _settle(self) -> None:
         while True:
@@ -198,6 +208,29 @@ class Feed:
                 return 0
             await tx.execute(sql("update {} set floor_pos = greatest(floor_pos, {})", feed, until))
             return await tx.execute(sql("delete from {} where pos <= {}", log, until))
+
+    async def _remove_history(self, schema: str) -> int:
+        """A history is whole from its `since` on, which goes up with what is removed. The past is read from what stood before a
+        later change, so nothing after that moment needs what goes.
+        """
+        if self._keep_history is None:
+            return 0
+        histories = ident(schema, "_histories")
+        old = sql("now() - {}::interval", self._keep_history)
+        async with self._db.transaction() as tx:
+            await tx.execute(sql("update {} set since = {} where since < {}", histories, old, old))
+            return await tx.execute(
+                sql(
+                    "delete from {} where seq = any(array(select o.seq from {} c, lateral (select seq from {} h"
+                    " where h.collection = c.collection and h.at < {} order by h.at limit {}) o limit {}))",
+                    ident(schema, "_history"),
+                    histories,
+                    ident(schema, "_history"),
+                    old,
+                    _CHUNK,
+                    _CHUNK,
+                )
+            )
 
     async def _announce(self, key: str) -> None:
         """Tell the other servers, again and again, that somebody here listens: one that starts later hears of it too."""
