@@ -25,6 +25,7 @@ from baas.server import Server, open_server
 from tests.support.callers import Caller, ProjectUnderTest
 from tests.support.engines import Engine, engines_of, start_engines
 from tests.support.settings import settings_for_tests
+from tests.support.tasks import none_left
 
 STRICT = bool(os.environ.get("BAAS_TEST_STRICT"))
 """Set in CI: what a test needs and does not find is a failure there, a loud skip elsewhere."""
@@ -176,16 +177,17 @@ async def operator(server: Server, http: httpx2.AsyncClient) -> Caller:
 
 
 @pytest.fixture
-async def project(operator: Caller, db: Database) -> ProjectUnderTest:
-    """A project that no other test knows."""
+async def project(operator: Caller, db: Database) -> AsyncIterator[ProjectUnderTest]:
+    """A project that no other test knows. What a failed test left at work on it is ended."""
     name = f"t-{short_id()}"
     answer = await operator.post("projects", json={"name": name})
     assert answer.status_code == 201, answer.text
     schema = await db.fetch_value(sql("select schema from baas.projects where name = {}", name))
     base = f"/v1/projects/{name}"
-    return ProjectUnderTest(
-        name, answer.json()["id"], schema, Caller(operator.http, base, operator.token), Caller(operator.http, base)
-    )
+    async with none_left():
+        yield ProjectUnderTest(
+            name, answer.json()["id"], schema, Caller(operator.http, base, operator.token), Caller(operator.http, base)
+        )
 
 
 @pytest.fixture(scope="session")
