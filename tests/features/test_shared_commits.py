@@ -19,8 +19,10 @@ RULES = {
 
 
 async def test_writes_that_share_a_commit_keep_their_writers_apart(project: ProjectUnderTest, db: Database) -> None:
-    """Four users write at one moment, good and bad writes mixed; nobody's answer, rule or name in the log is another's."""
-    await warm(db)
+    """Four users write at one moment, good and bad writes mixed; nobody's answer, rule or name in the log is another's.
+
+    On a busy machine a round may go to the ordinary pool, where nothing is shared: then it is done once more.
+    """
     assert db.pipeline is not None
     await project.collection("notes", FIELDS, RULES)
     users = [await project.user() for _ in range(4)]
@@ -45,7 +47,11 @@ async def test_writes_that_share_a_commit_keep_their_writers_apart(project: Proj
         if number % 5 == 0:
             assert 204 == (await user.delete(path)).status_code
 
-    await asyncio.gather(*(write(number) for number in range(40)))
+    rounds = 0
+    while rounds < 5 and db.pipeline.figures.together - together <= 30:
+        await warm(db)
+        await asyncio.gather(*(write(number) for number in range(40)))
+        rounds += 1
 
     log = await db.fetch(
         sql(
@@ -56,6 +62,6 @@ async def test_writes_that_share_a_commit_keep_their_writers_apart(project: Proj
         )
     )
     notes = [row for row in log if row["record"] in expected]
-    assert 40 + 40 + 8 == len(notes)
+    assert rounds * (40 + 40 + 8) == len(notes)
     assert all((expected[row["record"]], f"user:{row['owner']}") == (row["owner"], row["principal"]) for row in notes)
     assert db.pipeline.figures.together - together > 30
