@@ -155,7 +155,7 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, databas
     assert [{"n": 3}] == (await step("records aggregate", "todos"))["items"]
     await step("records export", "todos", "todos.csv", "--fields", "title")
     assert ESCAPE in (tmp_path / "todos.csv").read_text()
-    assert "deny" == (await step("explain", "view", "todos/RECORD"))["verdict"]
+    assert "deny" == (await step("explain", "view", f"todos/{known['RECORD']}"))["verdict"]
     assert [] == (await step("rules lint", "users"))["items"]
     (tmp_path / "cases.yaml").write_text("cases:\n- {collection: todos, action: list, expect: {rows: []}}\n")
     assert 1 == (await step("rules test", "cases.yaml"))["passed"]
