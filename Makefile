@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+JOBS ?= 3  # more than two cores hold, because many tests wait for processes and clocks
 
 .PHONY: dev test test-engines test-long bench lint format lock dist clean
 
@@ -12,10 +12,10 @@ dev: $(VENV)/.ready  ## Install into .venv and start everything with the demo ap
 	@$(BIN)/baas dev --demo
 
 test: $(VENV)/.ready  ## Install into .venv and pass the tests, lint and types included.
-	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-engines: $(VENV)/.ready  ## Every test on every PostgreSQL here, also those that `make test` runs on one.
-	@BAAS_TEST_ENGINES=embedded,system $(BIN)/pytest -n $(JOBS) $(ARGS)
+	@BAAS_TEST_ENGINES=embedded,system $(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.ready  ## The fault and load tests that take minutes.
 	@$(BIN)/pytest -m long $(ARGS)
