@@ -252,7 +252,7 @@ def _app(
         realtime,
         CollectionsApi(rooms.collections),
         RulesApi(rooms.rules, rooms.collections),
-        HostingApi(rooms.hosting, settings),
+        HostingApi(rooms.hosting, settings, once),
         ProjectsApi(rooms.projects),
         KeysApi(rooms.keys),
         OperatorsApi(rooms.operators),

@@ -597,7 +597,8 @@ async def test_the_sweep_removes_what_nothing_holds_and_nothing_else(
     room, blobs = hosting
     found: Project | None = await server.projects.find(project.name)
     assert found is not None
-    await room.deploy(found, "default", archive_of({"a": b"kept"}), activate=True, message=None)
+    async with room.unpacked(found, "default", archive_of({"a": b"kept"})) as unpacked:
+        await room.deploy(found, unpacked, activate=True, message=None)
     await room.upload(found, "default", hashlib.sha256(b"unused").hexdigest(), archive_bytes(b"unused"))
     await blobs.put(f"{project.schema}/sites/stray", archive_bytes(b"stray"))
     (tmp_path / "scratch" / "left").mkdir()

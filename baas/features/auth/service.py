@@ -107,6 +107,7 @@ class Auth:
         missing = [Fault("/password", "required", "Must be given.")] if body.get("password") is None else []
         draft, password = await self._read_new(project, body, None, missing)
         digest = await self._passwords.hash(password or "")
+        await self._db.begin()
         async with self._db.transaction() as tx:
             user_id = await self._users.insert(tx, project, draft)
             await store.save_password(tx, project.schema, user_id, digest)
@@ -131,18 +132,22 @@ class Auth:
             await give_back(self._db, store.throttle(project.schema), attempt.key, attempt.limit)
         if account.disabled:
             raise Forbidden("This account is disabled.", code="account_disabled")
+        await self._sweep_sometimes(project)
+        fresh = await self._passwords.hash(password) if self._passwords.is_outdated(stored) else None
+        await self._db.begin()
         family = await self._sessions.open(self._db, project, account.id, device, verified=stored)
         if family is None:
             raise _wrong_credentials()
-        if self._passwords.is_outdated(stored):
-            fresh = await self._passwords.hash(password)
+        if fresh is not None:
             await store.replace_hash(self._db, project.schema, account.id, old=stored, new=fresh)
-        await self._sweep_sometimes(project)
         return await self._session(project, family)
 
     async def refresh(self, project: Project, token: str) -> Session:
         """The session with new tokens. Raises Unauthenticated (`bad_token`); a token used twice ends its session."""
-        return await self._session(project, await self._sessions.refresh(project, token))
+        # Not within what a refusal undoes: a session that was ended stays so. A crash between is what the grace is for.
+        family = await self._sessions.refresh(project, token)
+        await self._db.begin()
+        return await self._session(project, family)
 
     async def sign_out(self, project: Project, principal: Principal) -> None:
         """End the session that asks; its access token dies here now and elsewhere within five seconds."""
@@ -190,6 +195,7 @@ class Auth:
             raise Forbidden("The present password is another.", code="wrong_password")
         await give_back(self._db, store.throttle(project.schema), key, self._account_limit)
         digest = await self._passwords.hash(new)
+        await self._db.begin()
         async with self._db.transaction() as tx:
             await store.save_password(tx, project.schema, user_id, digest)
             await self._sessions.end_within(tx, project, user_id, but=UUID(principal.session_id))
@@ -225,6 +231,7 @@ class Auth:
         """A new account, with a password or without. Raises Invalid with every fault, Conflict (`already_exists`)."""
         draft, password = await self._read_new(project, body, by, [])
         digest = await self._passwords.hash(password) if password is not None else None
+        await self._db.begin()
         async with self._db.transaction() as tx:
             user_id = await self._users.insert(tx, project, draft, by=by)
             if digest is not None:
@@ -242,6 +249,7 @@ class Auth:
         password = _password_of(body, faults)
         draft = await self._read_change(project, {key: body[key] for key in body if key != "password"}, by, faults)
         digest = await self._passwords.hash(password) if password is not None else None
+        await self._db.begin()
         async with self._db.transaction() as tx:
             await self._users.demand(tx, project, user_id, only)
             if draft.values:

@@ -94,12 +94,12 @@ class CollectionsApi:
         return (
             Endpoint("GET", base, _POLICY, "List collections", self.list, tag=tag, responses={200: _list_of("items")}),
             Endpoint("POST", base, _POLICY, "Make a collection", self.create, tag=tag, request=_COLLECTION,
-                     responses={201: _COLLECTION}, once=True),
+                     responses={201: _COLLECTION}),
             Endpoint("GET", _ONE, _POLICY, "One collection", self.get, tag=tag, responses={200: _COLLECTION, 304: None}),
             Endpoint("PATCH", _ONE, _POLICY, "Change a collection", self.change, tag=tag, request=_CHANGE, query=_CONFIRM,
-                     responses={200: _COLLECTION}, once=True),
+                     responses={200: _COLLECTION}),
             Endpoint("DELETE", _ONE, _POLICY, "Delete a collection", self.delete, tag=tag, query=_CONFIRM,
-                     responses={204: None}, once=True),
+                     responses={204: None}),
             Endpoint("GET", f"{_BASE}/schema", _POLICY, "The manifest: every collection", self.schema, tag=tag,
                      responses={200: _list_of("collections")}),
         )  # fmt: skip

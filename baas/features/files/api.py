@@ -74,7 +74,6 @@ class FilesApi:
                 tag=_TAG,
                 request=_NEW,
                 responses=made,
-                once=True,
             ),
             Endpoint("GET", _BUCKET, _ADMIN, "Get a bucket", self.bucket, tag=_TAG, responses=changed),
             Endpoint(
@@ -86,7 +85,6 @@ class FilesApi:
                 tag=_TAG,
                 request=_CHANGED,
                 responses=changed,
-                once=True,
             ),
             Endpoint(
                 "DELETE",
@@ -97,7 +95,6 @@ class FilesApi:
                 tag=_TAG,
                 query=confirm,
                 responses={204: None},
-                once=True,
             ),
             Endpoint("GET", _FILES, ANYONE, "List files", self.list, tag=_TAG, query=pages, responses={200: _FILE_PAGE}),
             Endpoint(
@@ -110,7 +107,7 @@ class FilesApi:
                 request=binary,
                 responses={200: _FILE_BODY, 201: _FILE_BODY},
                 streams=True,
-                keyed=True,
+                once="own",
             ),
             Endpoint(
                 "GET",
@@ -143,9 +140,8 @@ class FilesApi:
                 tag=_TAG,
                 request=_CHANGE,
                 responses=described,
-                once=True,
             ),
-            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}, once=True),
+            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}),
         )
 
     # Buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """Sites and releases over HTTP."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from uuid import UUID
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from baas.features.hosting.service import Hosting
 from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import as_object, read_bytes, read_object, stream_body
 from baas.infra.http.context import Context
+from baas.infra.http.once import Once, Streamed, key_of
 from baas.infra.http.params import boolean, identifier, integer, query, text
 from baas.infra.http.routes import Body, Endpoint, scope
 
@@ -33,8 +35,9 @@ _ADMIN = scope("sites")
 
 
 class HostingApi:
-    def __init__(self, hosting: Hosting, settings: Settings) -> None:
+    def __init__(self, hosting: Hosting, settings: Settings, once: Once) -> None:
         self._hosting = hosting
+        self._once = once
         self._settings = settings
 
     def routes(self) -> tuple[Endpoint, ...]:
@@ -53,7 +56,6 @@ class HostingApi:
                 tag=_TAG,
                 request=_NEW_SITE,
                 responses={201: _SITE_BODY},
-                once=True,
             ),
             Endpoint("GET", _SITE, _ADMIN, "Get a site", self.get, tag=_TAG, responses={200: _SITE_BODY}),
             Endpoint(
@@ -65,9 +67,8 @@ class HostingApi:
                 tag=_TAG,
                 request=_OPTIONS,
                 responses={200: _SITE_BODY},
-                once=True,
             ),
-            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}, once=True),
+            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}),
             Endpoint(
                 "GET",
                 _RELEASES,
@@ -100,6 +101,7 @@ class HostingApi:
                 request=archive,
                 responses={201: _RELEASE_BODY},
                 streams=True,
+                once="own",
             ),
             Endpoint(
                 "PUT",
@@ -111,14 +113,11 @@ class HostingApi:
                 request=Body({"type": "string", "format": "binary"}, "application/octet-stream"),
                 responses={204: None},
                 streams=True,
+                once="same",
             ),
             Endpoint("GET", _RELEASE, _ADMIN, "Get a release", self.release, tag=_TAG, responses={200: _RELEASE_BODY}),
-            Endpoint(
-                "POST", _FINALIZE, _ADMIN, "Finish a release", self.finalize, tag=_TAG, responses={200: _RELEASE_BODY}, once=True
-            ),
-            Endpoint(
-                "POST", _ACTIVATE, _ADMIN, "Show a release", self.activate, tag=_TAG, responses={200: _RELEASE_BODY}, once=True
-            ),
+            Endpoint("POST", _FINALIZE, _ADMIN, "Finish a release", self.finalize, tag=_TAG, responses={200: _RELEASE_BODY}),
+            Endpoint("POST", _ACTIVATE, _ADMIN, "Show a release", self.activate, tag=_TAG, responses={200: _RELEASE_BODY}),
         )
 
     async def list_sites(self, request: Request) -> Response:
@@ -157,17 +156,30 @@ class HostingApi:
 
     async def deploy(self, request: Request) -> Response:
         """Streamed to disk; the body is never in memory as a whole."""
+        key = key_of(request.scope)
+        if key is None:
+            return await self._deploy(request)
+        async with self._once.streamed(request.scope, key) as call:
+            if call.known is None:
+                return await self._deploy(request, call)
+            whole = sha256()
+            async for piece in stream_body(request, limit=self._settings.max_archive_bytes):
+                whole.update(piece)
+            return call.again(whole.digest())
+
+    async def _deploy(self, request: Request, call: Streamed | None = None) -> Response:
         project, name = Context.of(request).project, _name(request)
         asked = query(request)
-        deployed = await self._hosting.deploy(
-            project,
-            name,
-            stream_body(request, limit=self._settings.max_archive_bytes),
-            activate=boolean(asked, "activate", True),
-            message=text(asked, "message", max_length=_MAX_MESSAGE),
-        )
-        more = {"ignored": list(deployed.ignored), "url": self._url(project, name)}
-        return _created(project, name, deployed.release, more)
+        activate, message = boolean(asked, "activate", True), text(asked, "message", max_length=_MAX_MESSAGE)
+        body = stream_body(request, limit=self._settings.max_archive_bytes)
+        async with self._hosting.unpacked(project, name, body) as unpacked:
+
+            async def write() -> Response:
+                deployed = await self._hosting.deploy(project, unpacked, activate=activate, message=message)
+                more = {"ignored": list(deployed.ignored), "url": self._url(project, name)}
+                return _created(project, name, deployed.release, more)
+
+            return await (write() if call is None else call.first(unpacked.sha256, write))
 
     async def begin(self, request: Request) -> Response:
         project, name = Context.of(request).project, _name(request)

@@ -127,6 +127,16 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An archive whose contents are stored; `sha256` is its own."""
+
+    site: Site
+    files: list[Wanted]
+    ignored: tuple[str, ...]
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Deployed:
     """A new release, and the dot files of its archive that were left out."""
 

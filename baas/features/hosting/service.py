@@ -1,6 +1,7 @@
 """Static sites: releases that never change once they are ready, and one pointer a site that says which of them it shows."""
 
 import asyncio
+import hashlib
 import re
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
@@ -17,7 +18,7 @@ from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.features.hosting import store
 from baas.features.hosting.archive import Archive, Limits, Member, open_archive
-from baas.features.hosting.model import Deployed, Release, Shown, Site, SiteOptions, Wanted
+from baas.features.hosting.model import Deployed, Release, Shown, Site, SiteOptions, Unpacked, Wanted
 from baas.features.hosting.shown import KIND, ShownSites
 from baas.features.projects.service import Projects
 from baas.infra.blobs.base import BlobStore
@@ -104,27 +105,30 @@ class Hosting:
         site = await self.site(project, name)
         return await self._release(project, site, release_id)
 
-    async def deploy(
-        self, project: Project, name: str, packed: AsyncIterable[bytes], *, activate: bool, message: str | None
-    ) -> Deployed:
-        """Make a release of a `tar.gz` or `zip` file, and show it at once when `activate`.
+    @asynccontextmanager
+    async def unpacked(self, project: Project, name: str, packed: AsyncIterable[bytes]) -> AsyncIterator[Unpacked]:
+        """The contents of a `tar.gz` or `zip` file, durable, to `deploy` within the block.
 
         Contents come first, then all rows and the switch in one transaction: cut anywhere, the site shows what it showed.
         Raises NotFound, and what `open_archive` refuses.
         """
         site = await self.site(project, name)
-        async with self._opened(packed) as archive:
+        async with self._opened(packed) as (archive, digest):
             await self._store_missing(project, archive)
             files = [Wanted(member.path, member.sha256, member.size) for member in archive.members]
-            release_id = uuid7()
-            async with self._db.transaction() as tx:
-                _found(await store.lock_site(tx, project.schema, name), name)
-                await store.make_release(tx, project.schema, site.id, release_id, message=message, files=files, ready=True)
-                await store.add_files(tx, project.schema, release_id, files)
-                if activate:
-                    await self._switch(tx, project, site, release_id)
+            yield Unpacked(site, files, archive.ignored, digest)
+
+    async def deploy(self, project: Project, unpacked: Unpacked, *, activate: bool, message: str | None) -> Deployed:
+        """Make a release of what was unpacked, and show it at once when `activate`. Raises NotFound."""
+        site, files, release_id = unpacked.site, unpacked.files, uuid7()
+        async with self._db.transaction() as tx:
+            _found(await store.lock_site(tx, project.schema, site.name), site.name)
+            await store.make_release(tx, project.schema, site.id, release_id, message=message, files=files, ready=True)
+            await store.add_files(tx, project.schema, release_id, files)
+            if activate:
+                await self._switch(tx, project, site, release_id)
         await self._invalidations.catch_up()
-        return Deployed(await self._release(project, site, release_id), archive.ignored)
+        return Deployed(await self._release(project, site, release_id), unpacked.ignored)
 
     async def begin(
         self, project: Project, name: str, files: Sequence[Wanted], *, message: str | None
@@ -215,15 +219,15 @@ class Hosting:
     # Inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def _opened(self, packed: AsyncIterable[bytes]) -> AsyncIterator[Archive]:
-        """The body on disk, checked; nothing of it is left behind."""
+    async def _opened(self, packed: AsyncIterable[bytes]) -> AsyncIterator[tuple[Archive, bytes]]:
+        """The body on disk, checked, and its SHA-256; nothing of it is left behind."""
         folder = self._scratch / short_id(20)
         opened = ExitStack()
         try:
             await to_the_end(folder.mkdir)
-            await _spool(folder / "packed", packed)
+            digest = await _spool(folder / "packed", packed)
             archive = open_archive(folder / "packed", folder / "opened", self._limits)
-            yield await to_the_end(partial(opened.enter_context, archive))
+            yield await to_the_end(partial(opened.enter_context, archive)), digest
         finally:
             opened.close()
             await to_the_end(partial(shutil.rmtree, folder, ignore_errors=True))
@@ -273,10 +277,14 @@ async def _announce(tx: Transaction, project: Project, site: str) -> None:
     await announce(tx, KIND, f"{project.schema}/{site}")
 
 
-async def _spool(target: Path, packed: AsyncIterable[bytes]) -> None:
+async def _spool(target: Path, packed: AsyncIterable[bytes]) -> bytes:
+    """Write it down; its SHA-256."""
+    digest = hashlib.sha256()
     with await to_the_end(partial(_create, target), undo=lambda file: file.close()) as file:
         async for chunk in packed:
+            digest.update(chunk)
             await to_the_end(partial(file.write, chunk))
+    return digest.digest()
 
 
 def _create(target: Path) -> BinaryIO:

@@ -63,10 +63,10 @@ class OperatorsApi:
         base, tag = "/v1/operators", "operators"
         return (
             Endpoint("POST", f"{base}/sign-in", ANYONE, "Sign an operator in", self.sign_in, tag=tag,
-                     request=_CREDENTIALS, responses={200: _SESSION}),
+                     request=_CREDENTIALS, responses={200: _SESSION}, once="late"),
             Endpoint("POST", f"{base}/setup", ANYONE, "Make the first operator, with the one-time token from the log", self.setup,
                      tag=tag, request=_object(("token", "email", "password"), token=_TEXT, email=_TEXT, password=_TEXT),
-                     responses={201: _SESSION}),
+                     responses={201: _SESSION}, once="late"),
             Endpoint("POST", f"{base}/sign-out", OPERATOR, "End this operator's session", self.sign_out, tag=tag, vital=True,
                      responses={204: None}),
             Endpoint("GET", f"{base}/me", OPERATOR, "The operator who asks", self.me, tag=tag, responses={200: _OPERATOR}),
@@ -113,13 +113,15 @@ class ProjectsApi:
             Endpoint("GET", base, OPERATOR, "List projects", self.list, tag=tag, query=_PAGE, responses={200: _items(_PROJECT)}),
             Endpoint("POST", base, OPERATOR, "Make a project", self.create, tag=tag, request=_NAME, responses={201: _PROJECT}),
             Endpoint("GET", one, scope("settings"), "Get a project", self.get, tag=tag, responses={200: _PROJECT}),
-            Endpoint("PATCH", one, OPERATOR, "Rename a project", self.rename, tag=tag, request=_NAME, responses={200: _PROJECT}),
+            Endpoint("PATCH", one, OPERATOR, "Rename a project", self.rename, tag=tag, request=_NAME, responses={200: _PROJECT},
+                     beyond=True),
             Endpoint("DELETE", one, OPERATOR, "Delete a project and all its data", self.drop, tag=tag,
-                     query={"confirm": {"type": "string", "description": "the project's name"}}, responses={204: None}),
+                     query={"confirm": {"type": "string", "description": "the project's name"}}, responses={204: None},
+                     beyond=True),
             Endpoint("GET", f"{one}/settings", scope("settings"), "Get a project's settings", self.settings, tag=tag,
                      responses={200: _SETTINGS}),
             Endpoint("PATCH", f"{one}/settings", scope("settings"), "Change a project's settings (merge patch)",
-                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}, once=True),
+                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}),
         )  # fmt: skip
 
     async def list(self, request: Request) -> Response:
@@ -175,8 +177,7 @@ class KeysApi:
             Endpoint("GET", base, policy, "List API keys", self.list, tag=tag, responses={200: _items(_KEY)}),
             Endpoint("POST", base, policy, "Make an API key; its secret is in this answer only", self.create, tag=tag,
                      request=_KEY_REQUEST, responses={201: _NEW_KEY}),
-            Endpoint("DELETE", f"{base}/{{key}}", policy, "Revoke an API key", self.revoke, tag=tag, responses={204: None},
-                     once=True),
+            Endpoint("DELETE", f"{base}/{{key}}", policy, "Revoke an API key", self.revoke, tag=tag, responses={204: None}),
         )  # fmt: skip
 
     async def list(self, request: Request) -> Response:

@@ -82,6 +82,7 @@ class Operators:
         await self._refuse_setup(token)
         email = _checked(email, password)
         digest = await self._passwords.hash(password)
+        await self._db.begin()
         async with self._db.transaction() as tx:
             await store.lock_installation(tx)
             if await store.has_operators(tx):
@@ -106,9 +107,11 @@ class Operators:
         for key, limit in keys:
             await give_back(self._db, store.THROTTLE, key, limit)
         operator, stored = found
-        if self._passwords.is_outdated(stored):
-            await store.save_operator_password(self._db, operator.id, await self._passwords.hash(password))
         await sweep(self._db, store.THROTTLE)
+        fresh = await self._passwords.hash(password) if self._passwords.is_outdated(stored) else None
+        await self._db.begin()
+        if fresh is not None:
+            await store.save_operator_password(self._db, operator.id, fresh)
         return await self._open_session(operator)
 
     async def sign_out(self, token: str) -> None:

@@ -140,8 +140,12 @@ class Projects:
         await self._invalidations.catch_up()
         if not dropped:
             raise NotFound("No such project.")
-        for clean_up in self.on_dropped:
-            await clean_up(project)
+
+        async def clean_up() -> None:
+            for dropped_by in self.on_dropped:
+                await dropped_by(project)
+
+        await self._db.when_committed(clean_up)
 
     async def change_settings(self, project: Project, patch: Mapping[str, object], only: Condition = ANY) -> ProjectSettings:
         """Apply a merge patch (RFC 7396) and return the settings in force. Raises Invalid with every fault, NotFound, and

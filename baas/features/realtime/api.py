@@ -100,7 +100,6 @@ class RealtimeApi:
                 tag="realtime",
                 request=_RULES,
                 responses={200: _CHANNEL},
-                once=True,
             ),
             Endpoint(
                 "DELETE",
@@ -110,7 +109,6 @@ class RealtimeApi:
                 self.undefine,
                 tag="realtime",
                 responses={204: None},
-                once=True,
             ),
         )
 

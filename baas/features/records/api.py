@@ -359,13 +359,12 @@ def _endpoint(
         query=query or {},
         request=request,
         responses=responses,
-        once=method != "GET",
     )
 
 
 def _question(path: str, handle: Handle, summary: str, *, request: Body, responses: Mapping[int, Body | None]) -> Endpoint:
     """A POST that changes nothing."""
-    return replace(_endpoint("POST", path, handle, summary, request=request, responses=responses), asks=True, once=False)
+    return replace(_endpoint("POST", path, handle, summary, request=request, responses=responses), asks=True)
 
 
 _FIELDS_PARAMETER: Mapping[str, Mapping[str, object]] = {

@@ -77,7 +77,6 @@ class BatchApi:
                 tag="records",
                 request=_BATCH,
                 responses={200: _RESULTS},
-                once=True,
             ),
         )
 
@@ -152,7 +151,7 @@ class BatchApi:
     def _find(self, method: str, path: str) -> Found:
         """Raises NotFound and MethodNotAllowed for what is no write of records and no read of one."""
         found = self._router.find(method, path)
-        if not found.endpoint.once and not (method == "GET" and "id" in found.path_params):
+        if not found.endpoint.changes and not (method == "GET" and "id" in found.path_params):
             raise NotFound("A batch writes records, and reads single ones.", code="no_route")
         return found
 

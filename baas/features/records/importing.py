@@ -114,7 +114,7 @@ class ImportApi:
                 request=_FILE,
                 responses={200: _REPORT},
                 streams=True,
-                keyed=True,
+                once="own",
             ),
         )
 

@@ -18,6 +18,8 @@ from baas.infra.db.sql import Statement
 Ask = Callable[..., Awaitable[Any]]
 Then = Callable[[], Awaitable[object]]
 """What is to be done once a change is certain."""
+Begin = Callable[[], Awaitable[object]]
+"""Opens the transaction of the task; more than once does no more."""
 
 
 class Joined:
@@ -122,4 +124,22 @@ class Joined:
             raise
 
 
+@contextmanager
+def delayed(begin: Begin) -> Iterator[None]:
+    """Who runs in the block says himself where its transaction is to begin (`begin_here`)."""
+    before = _BEGIN.set((asyncio.current_task(), begin))
+    try:
+        yield
+    finally:
+        _BEGIN.reset(before)
+
+
+async def begin_here() -> None:
+    """Begin the transaction that waits for the running task, if there is one."""
+    task, begin = _BEGIN.get()
+    if begin is not None and task is asyncio.current_task():
+        await begin()
+
+
 _HERE: ContextVar[Joined | None] = ContextVar("joined", default=None)
+_BEGIN: ContextVar[tuple[asyncio.Task[Any] | None, Begin | None]] = ContextVar("begin", default=(None, None))

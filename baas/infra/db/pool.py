@@ -3,7 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from math import inf
 from time import perf_counter
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ import asyncpg
 from baas.base.errors import BaasError
 from baas.infra.db import restricted
 from baas.infra.db.errors import LOST, StatementTimedOut, raise_ours
-from baas.infra.db.joined import Joined, Then
+from baas.infra.db.joined import Begin, Joined, Then, begin_here, delayed
 from baas.infra.db.lending import Lending
 from baas.infra.db.pipeline.link import Spilled
 from baas.infra.db.pipeline.pipeline import LIMIT_S, LOCK_LIMIT_S, Pipeline
@@ -215,6 +215,18 @@ class Database:
             # Committed is committed: what goes wrong here is for the polls and the sweeps.
             with suppress(BaasError):
                 await then()
+
+    def delayed(self, begin: Begin) -> AbstractContextManager[None]:
+        """Within the block `begin` is called where the room says so (`begin`), and not before."""
+        return delayed(begin)
+
+    async def begin(self) -> None:
+        """Whatever this task asks from here on may be one transaction, if its caller wants one (`delayed`).
+
+        For rooms that hash passwords or count attempts first: no connection is held while a password waits for a processor, and
+        what was counted stays counted when the rest is undone.
+        """
+        await begin_here()
 
     async def when_committed(self, then: Then) -> None:
         """Do this once what the task has written is committed: now, or at the end of the transaction it is in (`joined`).

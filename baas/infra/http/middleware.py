@@ -39,6 +39,7 @@ from baas.infra.http.body import BodyLimits
 from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, cors_headers, preflight_headers
 from baas.infra.http.context import Context
 from baas.infra.http.deadlines import Deadline, Deadlines
+from baas.infra.http.once import key_of
 from baas.infra.http.problem import as_ours, send_problem, shown_path
 from baas.infra.http.router import Found, Router
 from baas.infra.http.routes import Authenticate, Endpoint, Resolve
@@ -257,7 +258,7 @@ class Edge:
         except TooManyRequests:
             self._metrics.refused("rate")
             raise
-        project = exchange.project = bound[0] if bound else await self._project_of(scope["path"])
+        project = exchange.project = bound[0] if bound else await self._project_of(scope)
         origin = exchange.head.found.get(b"origin", b"")
         allowed = allowed_origin(project, origin) if project is not None else b""
         if project is not None:
@@ -289,7 +290,7 @@ class Edge:
     def _run(self, scope: Scope, exchange: _Exchange, found: Found, site: str | None) -> Awaitable[None]:
         project, endpoint = exchange.project, found.endpoint
         REQUEST_ID.set(exchange.request_id)
-        exchange.changes = endpoint.method != "GET" and not endpoint.asks
+        exchange.changes = endpoint.changes
         scope["baas.context"] = Context(
             exchange.request_id, exchange.principal, exchange.address, project, site, exchange.head.forwarded
         )
@@ -337,7 +338,7 @@ class Edge:
             exchange.project, site = bound
             scope = _on_project(scope, exchange.project)
         self._rate.take(exchange.address, time.monotonic())
-        exchange.project = exchange.project or await self._project_of(scope["path"])
+        exchange.project = exchange.project or await self._project_of(scope)
         found = self._router.find("GET", scope["path"])
         if exchange.project is None or found.endpoint.socket is None:
             raise NotFound("There is nothing at this path.", code="no_route")
@@ -389,13 +390,17 @@ class Edge:
             self._metrics.refused("busy")
             raise
 
-    async def _project_of(self, path: str) -> Project | None:
-        """The project that the path names; None where it names none. Raises the same NotFound for everyone."""
+    async def _project_of(self, scope: Scope) -> Project | None:
+        """The project that the path names; None where it names none, and where a call with a key may have ended what it names.
+
+        Raises the same NotFound for everyone.
+        """
+        path: str = scope["path"]
         if not path.startswith(_PROJECTS):
             return None
         name = path[len(_PROJECTS) :].partition("/")[0]
         project = await self._resolve(name) if name else None
-        if project is None:
+        if project is None and not (key_of(scope) and self._router.outlives(scope["method"], path)):
             raise NotFound("No such project.", code="no_project")
         return project
 

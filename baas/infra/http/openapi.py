@@ -17,6 +17,10 @@ _IDEMPOTENCY_KEY: Json = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "description": "The same call again with the same key, within 24 hours, has no second effect and gets the first answer.",
 }
+_NEEDLESS_KEY: Json = {
+    **_IDEMPOTENCY_KEY,
+    "description": "Taken and not needed: the same call again has no second effect and gets the same answer without it too.",
+}
 PROBLEM: Json = {
     "type": "object",
     "description": "RFC 9457. `code` is stable and never reused; `request_id` finds the entry in the server's log.",
@@ -103,7 +107,8 @@ def operation(endpoint: Endpoint, path: str) -> Json:
         "x-policy": policy_in_words(endpoint.policy),
         "responses": _responses(endpoint),
     }
-    parameters = [*_path_parameters(path), *_query_parameters(endpoint.query), *([_IDEMPOTENCY_KEY] if endpoint.once else [])]
+    key = [_NEEDLESS_KEY if endpoint.once == "same" else _IDEMPOTENCY_KEY] if endpoint.changes else []
+    parameters = [*_path_parameters(path), *_query_parameters(endpoint.query), *key]
     if parameters:
         shown["parameters"] = parameters
     if endpoint.request is not None:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baas.base.errors import MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
-from baas.infra.http.once import Once, key_of, unsupported
+from baas.infra.http.once import Once, key_of
 from baas.infra.http.params import Query, read_query
 from baas.infra.http.routes import Endpoint, Handler
 
@@ -121,6 +121,11 @@ class Router:
         names = ", ".join(sorted(allowed))
         raise MethodNotAllowed(f"This path answers {names}.", headers={"Allow": names})
 
+    def outlives(self, method: str, path: str) -> bool:
+        """Whether this call is answered again though the project in its path is gone."""
+        paths = self._candidates(path)
+        return any(method in one.endpoints and one.endpoints[method].beyond and one.params(path) is not None for one in paths)
+
     def methods(self, path: str) -> set[str]:
         """Every method that the path answers; raises NotFound when there is none."""
         allowed = {name for one in self._candidates(path) if one.params(path) is not None for name in one.methods}
@@ -138,11 +143,10 @@ class Router:
         found.endpoint.policy.admit(Context.of(scope).principal)
         asked: bytes = scope["query_string"]
         scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
-        if found.endpoint.method in _UNSAFE and self._once is not None and (key := key_of(scope)) is not None:
-            if found.endpoint.once:
-                return self._once.run(key, found.app, scope, receive, send)
-            if not found.endpoint.keyed and not found.endpoint.asks:
-                raise unsupported()
+        if found.endpoint.method in _UNSAFE and self._once is not None:
+            key = key_of(scope)
+            if key is not None and found.endpoint.changes and found.endpoint.once in ("whole", "late"):
+                return self._once.run(key, found, scope, receive, send)
         return found.app(scope, receive, _without_body(send) if found.bare else send)
 
     def _candidates(self, path: str) -> Sequence[_Path]:

@@ -15,6 +15,13 @@ from baas.base.project import Project
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[[Request], Awaitable[Response]]
+Once = Literal["whole", "late", "own", "same"]
+"""How a call that changes something honours an Idempotency-Key.
+
+whole: the call is one transaction, with the key and the answer in it. late: that begins where the room says so
+(`Database.begin`), because it hashes passwords or counts attempts before. own: the room sees to it (`infra/http/once.py`,
+`streamed`). same: it has one effect and one answer however often it comes, so a key adds nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +106,17 @@ class Endpoint:
     """A document of our own, or a part of one: answered with the headers of pages, not with those of data."""
     vital: bool = False
     """Served even when the server is full: health, sign-out, refresh."""
-    once: bool = False
-    """Its whole effect is one transaction in the project, so it answers a repeated Idempotency-Key as it did the first time."""
-    keyed: bool = False
-    """It honours an Idempotency-Key by itself. Where neither this nor `once` nor `asks` holds, a call with one is refused."""
+    once: Once = "whole"
+    """How it honours an Idempotency-Key, where it changes something."""
     asks: bool = False
-    """Changes nothing, whatever its method says: a question that is too long for a URL."""
+    """Changes nothing, whatever its method says: a question that is too long for a URL. A key means nothing to it."""
+    beyond: bool = False
+    """It changes the project itself: its answers are kept outside of it, and given though it is gone or has another name."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something, so that an Idempotency-Key means something to it."""
+        return self.method not in ("GET", "HEAD") and not self.asks
 
     def __post_init__(self) -> None:
         if not isinstance(self.policy, Policy):
