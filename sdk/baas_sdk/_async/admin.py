@@ -6,7 +6,6 @@ from typing import Any
 from baas_sdk._async.paging import id_of, page_of
 from baas_sdk._async.transport import AsyncTransport
 from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
-from baas_sdk.retry import Repeat
 from baas_sdk.wire import segment
 
 
@@ -24,7 +23,7 @@ class AsyncOperators:
             RateLimited: too many tries.
         """
         body = {"email": email, "password": password}
-        answer = await self._transport.json("POST", "/v1/operators/sign-in", body, anonymous=True, repeat=Repeat.SAFE)
+        answer = await self._transport.json("POST", "/v1/operators/sign-in", body, anonymous=True)
         self._transport.credentials.fixed = answer["token"]
         return Operator(answer)
 
@@ -34,7 +33,7 @@ class AsyncOperators:
         Raises:
             NotAuthenticated: it has ended already.
         """
-        await self._transport.json("POST", "/v1/operators/sign-out", repeat=Repeat.SAFE)
+        await self._transport.json("POST", "/v1/operators/sign-out")
         self._transport.credentials.fixed = None
 
     async def me(self) -> Operator:
@@ -81,7 +80,7 @@ class AsyncProjects:
         Raises:
             Conflict: the name is taken. Invalid: it is no name for a project.
         """
-        return Project(await self._transport.json("POST", "/v1/projects", {"name": name}, repeat=Repeat.UNSENT))
+        return Project(await self._transport.json("POST", "/v1/projects", {"name": name}))
 
     async def rename(self, name: str, to: str) -> Project:
         """Gives a project another name; its addresses change with it.
@@ -89,7 +88,7 @@ class AsyncProjects:
         Raises:
             NotFound, Conflict, Invalid: as `get` and `create`.
         """
-        return Project(await self._transport.json("PATCH", _project(name), {"name": to}, repeat=Repeat.UNSENT))
+        return Project(await self._transport.json("PATCH", _project(name), {"name": to}))
 
     async def delete(self, name: str) -> None:
         """Deletes a project with everything in it, for good.
@@ -97,7 +96,7 @@ class AsyncProjects:
         Raises:
             NotFound: there is none of this name.
         """
-        await self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.UNSENT)
+        await self._transport.json("DELETE", _project(name), params={"confirm": name})
 
 
 class AsyncKeys:
@@ -118,7 +117,7 @@ class AsyncKeys:
             Invalid: a scope is unknown. Forbidden: a key cannot give what it lacks.
         """
         body = {"name": name, "scopes": list(scopes)}
-        return Key(await self._transport.json("POST", self._path(), body, repeat=Repeat.UNSENT))
+        return Key(await self._transport.json("POST", self._path(), body))
 
     async def revoke(self, key: Key | str) -> None:
         """Ends a key, everywhere within two seconds.

@@ -7,7 +7,6 @@ from baas_sdk._async.paging import id_of, page_of
 from baas_sdk._async.transport import AsyncTransport
 from baas_sdk.errors import NotAuthenticated
 from baas_sdk.models import AuthSession, Page, Session, User, utc_now
-from baas_sdk.retry import Repeat
 from baas_sdk.wire import segment
 
 
@@ -34,7 +33,7 @@ class AsyncAuth:
             RateLimited: too many from here.
         """
         body = {"email": email, "password": password, **fields}
-        return await self._begin(await self._post("sign-up", body, anonymous=True, repeat=Repeat.UNSENT))
+        return await self._begin(await self._post("sign-up", body, anonymous=True))
 
     async def sign_in(self, email: str, password: str) -> Session:
         """Signs in.
@@ -44,7 +43,7 @@ class AsyncAuth:
             RateLimited: too many tries.
         """
         body = {"email": email, "password": password}
-        return await self._begin(await self._post("sign-in", body, anonymous=True, repeat=Repeat.SAFE))
+        return await self._begin(await self._post("sign-in", body, anonymous=True))
 
     async def sign_out(self) -> None:
         """Ends the session on the server and here. One that has ended already is no error.
@@ -55,7 +54,7 @@ class AsyncAuth:
         if self._credentials.fixed is None and await self._credentials.session() is None:
             return
         try:
-            await self._post("sign-out", None, repeat=Repeat.SAFE)
+            await self._post("sign-out", None)
         except NotAuthenticated:
             if self._credentials.fixed is not None:
                 raise
@@ -100,11 +99,15 @@ class AsyncAuth:
         Raises:
             Invalid, Forbidden, NotAuthenticated: the current password is wrong, or the new one will not do.
         """
-        await self._post("password-change", {"current": current, "password": password}, repeat=Repeat.UNSENT)
+        await self._post("password-change", {"current": current, "password": password})
 
     async def delete_me(self) -> None:
-        """Deletes the signed-in user's account, and with it the session."""
-        await self._transport.json("DELETE", self._path("me"), repeat=Repeat.UNSENT)
+        """Deletes the signed-in user's account, and with it the session.
+
+        Raises:
+            NotAuthenticated: nobody is signed in; or the account is gone already, by an attempt whose answer was lost.
+        """
+        await self._transport.json("DELETE", self._path("me"))
         if self._credentials.fixed is None:
             await self._credentials.forget()
 

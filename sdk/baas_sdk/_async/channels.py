@@ -8,7 +8,7 @@ from typing import Any, Self
 from baas_sdk._async.compat import AsyncLine, sleep
 from baas_sdk._async.transport import AsyncTransport
 from baas_sdk.errors import ConnectionFailed
-from baas_sdk.retry import Repeat, wait_s
+from baas_sdk.retry import wait_s
 from baas_sdk.talk import Hearing, Message
 
 
@@ -78,7 +78,7 @@ class AsyncChannel:
                 attempt = 0
             except ConnectionFailed as error:
                 await self.aclose()
-                await sleep(wait_s(error, attempt=attempt, repeat=Repeat.SAFE, dice=random.random) or 0)
+                await sleep(wait_s(error, attempt=attempt, dice=random.random) or 0)
                 attempt += 1
         return self._hearing.waiting.pop(0)
 

@@ -16,11 +16,10 @@ from baas_sdk._async.files import AsyncBucket
 from baas_sdk._async.records import AsyncCollection
 from baas_sdk._async.rules import AsyncRules
 from baas_sdk._async.sites import AsyncSites
-from baas_sdk._async.transport import AsyncTransport, Call, has_key
+from baas_sdk._async.transport import AsyncTransport, Call
 from baas_sdk.errors import ConfigError
 from baas_sdk.models import Record, TModel
 from baas_sdk.options import Options, credential_of, options_of
-from baas_sdk.retry import Repeat
 from baas_sdk.stores import MemoryStore, Store
 from baas_sdk.typed import named_reader
 from baas_sdk.wire import encode
@@ -114,7 +113,7 @@ class AsyncClient:
     ) -> httpx2.Response:
         """Any call of the API, with this client's credential, time-outs and errors; `path` is from the root: `/v1/…`.
 
-        A write is repeated only when it did not arrive, unless `headers` give it an Idempotency-Key.
+        A write has an Idempotency-Key, its own or the one in `headers`, and is repeated as every call.
 
         Raises: as every call.
         """
@@ -128,7 +127,6 @@ class AsyncClient:
                 params=params or {},
                 content=content,
                 headers={**kind, **(headers or {})},
-                repeat=Repeat.KEYED if has_key(headers or {}) else Repeat.UNSENT,
             )
         )
 

@@ -20,7 +20,6 @@ from baas_sdk.filters import Filter, compile_filters
 from baas_sdk.landing import Landing
 from baas_sdk.lines import Lines
 from baas_sdk.models import Group, Groups, M, Page, Version
-from baas_sdk.retry import Repeat
 from baas_sdk.wire import encode, segment, timestamp
 
 Count = Literal["none", "estimate", "exact"]
@@ -250,7 +249,7 @@ class AsyncReading(Generic[M]):
             "near": near,
         }
         given = {name: value for name, value in body.items() if value not in (None, "", [])}
-        answer = await self._transport.json("POST", f"{self._path}/aggregate", given, repeat=Repeat.SAFE)
+        answer = await self._transport.json("POST", f"{self._path}/aggregate", given, asks=True)
         return Groups([Group(item) for item in answer["items"]], answer["more"])
 
     @asynccontextmanager
@@ -349,9 +348,7 @@ class AsyncReading(Generic[M]):
         if len(urlencode(texts)) <= _LONGEST_QUERY:
             return await self._transport.send(Call("GET", self._path, params=texts))
         kind = {"Content-Type": "application/json"}
-        return await self._transport.send(
-            Call("POST", f"{self._path}/query", content=encode(given), headers=kind, repeat=Repeat.SAFE)
-        )
+        return await self._transport.send(Call("POST", f"{self._path}/query", content=encode(given), headers=kind, asks=True))
 
 
 def _moment(as_of: datetime | int | None) -> str | None:

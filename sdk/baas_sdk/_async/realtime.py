@@ -14,7 +14,7 @@ from baas_sdk._async.transport import AsyncTransport, Call, translated
 from baas_sdk.errors import APIError, BaasError, ConnectionFailed
 from baas_sdk.events import NAME, Event, Follower
 from baas_sdk.models import M
-from baas_sdk.retry import Repeat, wait_s
+from baas_sdk.retry import wait_s
 from baas_sdk.wire import encode
 
 _log = logging.getLogger("baas_sdk")
@@ -104,7 +104,7 @@ class AsyncSubscription(Generic[M]):
         await self.aclose()
         if self._forgotten(error):
             return
-        pause = wait_s(error, attempt=self._attempt, repeat=Repeat.SAFE, dice=random.random)
+        pause = wait_s(error, attempt=self._attempt, dice=random.random)
         if pause is None:
             raise error
         self._attempt += 1
@@ -130,7 +130,7 @@ class AsyncSubscription(Generic[M]):
             self._transport.options.path_of("realtime"),
             content=encode([{"id": NAME, **self._wanted}]),
             headers={"Accept": "text/event-stream", "Content-Type": "application/json", **place},
-            repeat=Repeat.SAFE,
+            asks=True,
             silence_s=_SILENCE_S,
         )
         response = await self._connection.enter_async_context(self._transport.stream(call))

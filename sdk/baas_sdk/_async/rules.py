@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from baas_sdk._async.transport import AsyncTransport
-from baas_sdk.retry import Repeat
 
 
 class AsyncRules:
@@ -86,7 +85,7 @@ class AsyncRules:
         return await self._post("test", {"rows": rows or {}, "cases": cases})
 
     async def _post(self, name: str, body: Mapping[str, object]) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._transport.json("POST", self._path(name), body, repeat=Repeat.SAFE)
+        answer: dict[str, Any] = await self._transport.json("POST", self._path(name), body, asks=True)
         return answer
 
     def _path(self, name: str) -> str:

@@ -11,7 +11,6 @@ from baas_sdk._async.paging import id_of
 from baas_sdk._async.transport import AsyncTransport, Call, parsed
 from baas_sdk.archive import pack
 from baas_sdk.models import Release, Site
-from baas_sdk.retry import Repeat
 from baas_sdk.sources import examine
 from baas_sdk.wire import segment
 
@@ -80,7 +79,6 @@ class AsyncSites:
                 params={} if message is None else {"message": message},
                 content=lambda: pieces_of(upload),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
-                repeat=Repeat.UNSENT,
             )
             return Release(parsed(await self._transport.send(call)))
 

@@ -16,7 +16,7 @@ from baas_sdk.errors import APIError, BaasError, ConfigError, ConnectionFailed, 
 from baas_sdk.ids import uuid7
 from baas_sdk.models import Session, utc_now
 from baas_sdk.options import CONNECT_TIMEOUT_S, Options
-from baas_sdk.retry import Repeat, wait_s
+from baas_sdk.retry import wait_s
 from baas_sdk.wire import encode
 
 _log = logging.getLogger("baas_sdk")
@@ -32,7 +32,7 @@ class Call:
     """One request as the caller means it, however often it is sent.
 
     `path` starts with a slash. `replays` is False for a stream that can be read once only. `silence_s` is how long an answer
-    may say nothing, where that is not the client's time-out.
+    may say nothing, where that is not the client's time-out. `asks`: it changes nothing, whatever its method says.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Call:
     params: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     content: Content = b""
     headers: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
-    repeat: Repeat = Repeat.KEYED
+    asks: bool = False
     replays: bool = True
     anonymous: bool = False
     silence_s: float | None = None
@@ -108,7 +108,7 @@ class AsyncTransport:
                     renewed = True
                     if await self.renew(token):
                         continue
-                pause = wait_s(error, attempt=attempt, repeat=call.repeat, dice=random.random)
+                pause = wait_s(error, attempt=attempt, dice=random.random)
                 if pause is None or attempt >= self.options.max_retries or not call.replays:
                     raise
                 attempt += 1
@@ -154,9 +154,9 @@ class AsyncTransport:
         return error
 
     async def _exchange(self, refresh_token: str) -> Session:
-        """Repeatable: the server takes a refresh token for ten seconds more, so a lost answer does not lose the session."""
+        """Repeatable as every call, so a lost answer does not lose the session."""
         path = self.options.path_of("auth/refresh")
-        answer = await self.json("POST", path, {"refresh_token": refresh_token}, anonymous=True, repeat=Repeat.SAFE)
+        answer = await self.json("POST", path, {"refresh_token": refresh_token}, anonymous=True)
         return Session.of_answer(answer, now=utc_now())
 
 
@@ -194,15 +194,9 @@ class translated:  # noqa: N801  # reads as the word it is, like contextlib.supp
             raise ConnectionFailed(f"{self._url} cannot be reached: {reason}", sent=not isinstance(error, _NEVER_SENT)) from error
 
 
-def has_key(headers: Mapping[str, str]) -> bool:
-    """Whether the caller gives an Idempotency-Key himself."""
-    return any(name.lower() == "idempotency-key" for name in headers)
-
-
 def _prepared(call: Call) -> Call:
     """Reads may always be repeated; a write has the same Idempotency-Key on each attempt."""
-    if call.method in ("GET", "HEAD"):
-        return replace(call, repeat=Repeat.SAFE)
-    if call.repeat is not Repeat.KEYED or has_key(call.headers):
+    given = any(name.lower() == "idempotency-key" for name in call.headers)
+    if call.method in ("GET", "HEAD") or call.asks or given:
         return call
     return replace(call, headers={"Idempotency-Key": uuid7(), **call.headers})

@@ -7,7 +7,6 @@ from typing import Any
 from baas_sdk._sync.paging import id_of, page_of
 from baas_sdk._sync.transport import Transport
 from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
-from baas_sdk.retry import Repeat
 from baas_sdk.wire import segment
 
 
@@ -25,7 +24,7 @@ class Operators:
             RateLimited: too many tries.
         """
         body = {"email": email, "password": password}
-        answer = self._transport.json("POST", "/v1/operators/sign-in", body, anonymous=True, repeat=Repeat.SAFE)
+        answer = self._transport.json("POST", "/v1/operators/sign-in", body, anonymous=True)
         self._transport.credentials.fixed = answer["token"]
         return Operator(answer)
 
@@ -35,7 +34,7 @@ class Operators:
         Raises:
             NotAuthenticated: it has ended already.
         """
-        self._transport.json("POST", "/v1/operators/sign-out", repeat=Repeat.SAFE)
+        self._transport.json("POST", "/v1/operators/sign-out")
         self._transport.credentials.fixed = None
 
     def me(self) -> Operator:
@@ -82,7 +81,7 @@ class Projects:
         Raises:
             Conflict: the name is taken. Invalid: it is no name for a project.
         """
-        return Project(self._transport.json("POST", "/v1/projects", {"name": name}, repeat=Repeat.UNSENT))
+        return Project(self._transport.json("POST", "/v1/projects", {"name": name}))
 
     def rename(self, name: str, to: str) -> Project:
         """Gives a project another name; its addresses change with it.
@@ -90,7 +89,7 @@ class Projects:
         Raises:
             NotFound, Conflict, Invalid: as `get` and `create`.
         """
-        return Project(self._transport.json("PATCH", _project(name), {"name": to}, repeat=Repeat.UNSENT))
+        return Project(self._transport.json("PATCH", _project(name), {"name": to}))
 
     def delete(self, name: str) -> None:
         """Deletes a project with everything in it, for good.
@@ -98,7 +97,7 @@ class Projects:
         Raises:
             NotFound: there is none of this name.
         """
-        self._transport.json("DELETE", _project(name), params={"confirm": name}, repeat=Repeat.UNSENT)
+        self._transport.json("DELETE", _project(name), params={"confirm": name})
 
 
 class Keys:
@@ -119,7 +118,7 @@ class Keys:
             Invalid: a scope is unknown. Forbidden: a key cannot give what it lacks.
         """
         body = {"name": name, "scopes": list(scopes)}
-        return Key(self._transport.json("POST", self._path(), body, repeat=Repeat.UNSENT))
+        return Key(self._transport.json("POST", self._path(), body))
 
     def revoke(self, key: Key | str) -> None:
         """Ends a key, everywhere within two seconds.

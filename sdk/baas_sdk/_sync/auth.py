@@ -8,7 +8,6 @@ from baas_sdk._sync.paging import id_of, page_of
 from baas_sdk._sync.transport import Transport
 from baas_sdk.errors import NotAuthenticated
 from baas_sdk.models import AuthSession, Page, Session, User, utc_now
-from baas_sdk.retry import Repeat
 from baas_sdk.wire import segment
 
 
@@ -35,7 +34,7 @@ class Auth:
             RateLimited: too many from here.
         """
         body = {"email": email, "password": password, **fields}
-        return self._begin(self._post("sign-up", body, anonymous=True, repeat=Repeat.UNSENT))
+        return self._begin(self._post("sign-up", body, anonymous=True))
 
     def sign_in(self, email: str, password: str) -> Session:
         """Signs in.
@@ -45,7 +44,7 @@ class Auth:
             RateLimited: too many tries.
         """
         body = {"email": email, "password": password}
-        return self._begin(self._post("sign-in", body, anonymous=True, repeat=Repeat.SAFE))
+        return self._begin(self._post("sign-in", body, anonymous=True))
 
     def sign_out(self) -> None:
         """Ends the session on the server and here. One that has ended already is no error.
@@ -56,7 +55,7 @@ class Auth:
         if self._credentials.fixed is None and self._credentials.session() is None:
             return
         try:
-            self._post("sign-out", None, repeat=Repeat.SAFE)
+            self._post("sign-out", None)
         except NotAuthenticated:
             if self._credentials.fixed is not None:
                 raise
@@ -101,11 +100,15 @@ class Auth:
         Raises:
             Invalid, Forbidden, NotAuthenticated: the current password is wrong, or the new one will not do.
         """
-        self._post("password-change", {"current": current, "password": password}, repeat=Repeat.UNSENT)
+        self._post("password-change", {"current": current, "password": password})
 
     def delete_me(self) -> None:
-        """Deletes the signed-in user's account, and with it the session."""
-        self._transport.json("DELETE", self._path("me"), repeat=Repeat.UNSENT)
+        """Deletes the signed-in user's account, and with it the session.
+
+        Raises:
+            NotAuthenticated: nobody is signed in; or the account is gone already, by an attempt whose answer was lost.
+        """
+        self._transport.json("DELETE", self._path("me"))
         if self._credentials.fixed is None:
             self._credentials.forget()
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from baas_sdk._sync.compat import Line, sleep
 from baas_sdk._sync.transport import Transport
 from baas_sdk.errors import ConnectionFailed
-from baas_sdk.retry import Repeat, wait_s
+from baas_sdk.retry import wait_s
 from baas_sdk.talk import Hearing, Message
 
 
@@ -79,7 +79,7 @@ class Channel:
                 attempt = 0
             except ConnectionFailed as error:
                 self.close()
-                sleep(wait_s(error, attempt=attempt, repeat=Repeat.SAFE, dice=random.random) or 0)
+                sleep(wait_s(error, attempt=attempt, dice=random.random) or 0)
                 attempt += 1
         return self._hearing.waiting.pop(0)
 

@@ -17,11 +17,10 @@ from baas_sdk._sync.files import Bucket
 from baas_sdk._sync.records import Collection
 from baas_sdk._sync.rules import Rules
 from baas_sdk._sync.sites import Sites
-from baas_sdk._sync.transport import Transport, Call, has_key
+from baas_sdk._sync.transport import Transport, Call
 from baas_sdk.errors import ConfigError
 from baas_sdk.models import Record, TModel
 from baas_sdk.options import Options, credential_of, options_of
-from baas_sdk.retry import Repeat
 from baas_sdk.stores import MemoryStore, Store
 from baas_sdk.typed import named_reader
 from baas_sdk.wire import encode
@@ -115,7 +114,7 @@ class Client:
     ) -> httpx2.Response:
         """Any call of the API, with this client's credential, time-outs and errors; `path` is from the root: `/v1/…`.
 
-        A write is repeated only when it did not arrive, unless `headers` give it an Idempotency-Key.
+        A write has an Idempotency-Key, its own or the one in `headers`, and is repeated as every call.
 
         Raises: as every call.
         """
@@ -129,7 +128,6 @@ class Client:
                 params=params or {},
                 content=content,
                 headers={**kind, **(headers or {})},
-                repeat=Repeat.KEYED if has_key(headers or {}) else Repeat.UNSENT,
             )
         )
 

@@ -15,7 +15,7 @@ from baas_sdk._sync.transport import Transport, Call, translated
 from baas_sdk.errors import APIError, BaasError, ConnectionFailed
 from baas_sdk.events import NAME, Event, Follower
 from baas_sdk.models import M
-from baas_sdk.retry import Repeat, wait_s
+from baas_sdk.retry import wait_s
 from baas_sdk.wire import encode
 
 _log = logging.getLogger("baas_sdk")
@@ -105,7 +105,7 @@ class Subscription(Generic[M]):
         self.close()
         if self._forgotten(error):
             return
-        pause = wait_s(error, attempt=self._attempt, repeat=Repeat.SAFE, dice=random.random)
+        pause = wait_s(error, attempt=self._attempt, dice=random.random)
         if pause is None:
             raise error
         self._attempt += 1
@@ -131,7 +131,7 @@ class Subscription(Generic[M]):
             self._transport.options.path_of("realtime"),
             content=encode([{"id": NAME, **self._wanted}]),
             headers={"Accept": "text/event-stream", "Content-Type": "application/json", **place},
-            repeat=Repeat.SAFE,
+            asks=True,
             silence_s=_SILENCE_S,
         )
         response = self._connection.enter_context(self._transport.stream(call))

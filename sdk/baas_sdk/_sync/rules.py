@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from baas_sdk._sync.transport import Transport
-from baas_sdk.retry import Repeat
 
 
 class Rules:
@@ -87,7 +86,7 @@ class Rules:
         return self._post("test", {"rows": rows or {}, "cases": cases})
 
     def _post(self, name: str, body: Mapping[str, object]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._transport.json("POST", self._path(name), body, repeat=Repeat.SAFE)
+        answer: dict[str, Any] = self._transport.json("POST", self._path(name), body, asks=True)
         return answer
 
     def _path(self, name: str) -> str:

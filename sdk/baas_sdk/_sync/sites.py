@@ -12,7 +12,6 @@ from baas_sdk._sync.paging import id_of
 from baas_sdk._sync.transport import Transport, Call, parsed
 from baas_sdk.archive import pack
 from baas_sdk.models import Release, Site
-from baas_sdk.retry import Repeat
 from baas_sdk.sources import examine
 from baas_sdk.wire import segment
 
@@ -81,7 +80,6 @@ class Sites:
                 params={} if message is None else {"message": message},
                 content=lambda: pieces_of(upload),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
-                repeat=Repeat.UNSENT,
             )
             return Release(parsed(self._transport.send(call)))
 
