@@ -303,7 +303,7 @@ NOT_REPLAYED = {
     ("DELETE", "auth/me"): "ends the credential that asks",
     ("DELETE", "auth/sessions"): "ends the credential that asks",
     ("POST", "/v1/operators/sign-out"): "ends the credential that asks",
-    ("POST", "/v1/operators/setup"): "there is an operator here; tests/features/test_operators.py has a server without one",
+    ("POST", "/v1/operators/setup"): "there is an operator here; see tests/features/test_operators.py",
     ("POST", "collections/{collection}/records/import"): "replayed by the thousand, see tests/features/test_import.py",
     ("PUT", "sites/{site}/blobs/{sha256}"): "the address is the content's digest: the same effect and answer anyway",
 }

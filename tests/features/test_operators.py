@@ -88,6 +88,17 @@ async def test_a_refused_password_leaves_the_set_up_token_good(new_server, new_h
     assert (await new_http.post("/v1/operators/setup", json=setup_body(token))).status_code == 201
 
 
+async def test_a_repeated_setup_gives_the_same_session(new_server, new_http) -> None:
+    """Its token is used up by then: only the Idempotency-Key tells the second attempt from a stranger's."""
+    token = await new_server.operators.setup_token()
+    headers = {"idempotency-key": "k"}
+    first, again = [await new_http.post("/v1/operators/setup", json=setup_body(token), headers=headers) for _ in range(2)]
+
+    assert (first.status_code, again.status_code) == (201, 201), again.text
+    assert again.headers["idempotent-replayed"] == "true"
+    assert first.content == again.content
+
+
 async def test_credentials_are_kept_as_hashes_only(new_server, new_http):
     """S6: neither the password nor any token is anywhere in the control schema."""
     token = await new_server.operators.setup_token()
