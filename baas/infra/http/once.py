@@ -211,8 +211,7 @@ class Once:
         query = b"&".join(sorted(scope["query_string"].split(b"&")))
         telling = [b"%b:%b" % pair for pair in sorted(scope["headers"]) if pair[0] in _TELLING]
         whole = HMAC(self._secret, digestmod=sha256)
-        # The mark tells answers that are sealed from those that an older server kept as they were.
-        for part in (b"sealed", scope["method"].encode(), path.encode("utf-8", "surrogatepass"), query, *telling, body):
+        for part in (scope["method"].encode(), path.encode("utf-8", "surrogatepass"), query, *telling, body):
             whole.update(b"%d:" % len(part))
             whole.update(part)
         return whole.digest()
