@@ -223,7 +223,8 @@ class Pipeline:
     def _failed(self, link: Link, unit: Unit, error: Exception) -> None:
         """PostgreSQL refused one question of the unit: of writes nothing was done, and what was read before it is answered."""
         state = getattr(error, "sqlstate", None)
-        if state in _STALE:
+        stale = state in _STALE
+        if stale:
             link.forget({question.text for question in unit.questions})
         refused = unit.questions[min(unit.at, len(unit.questions) - 1)]  # beyond the last one: at the commit
         if state == _SLOW:
@@ -232,12 +233,12 @@ class Pipeline:
         for question in reversed(unit.questions):
             if question.answer.done():
                 continue
-            if question is refused and not (shared and question.write) and not (state in _STALE and not question.again):
-                question.answer.set_exception(Spilled() if state in _PATIENCE else error)
+            if question is refused and not (shared and question.write) and (question.again or not stale):
+                question.answer.set_exception(Spilled() if stale or state in _PATIENCE else error)
                 continue
             question.alone = question.write
             self.figures.again += shared and question.write
-            question.again = question.again or state in _STALE
+            question.again = question.again or (stale and question is refused)
             self._queue_of(question).appendleft(question)
         self._pump_soon()
 
