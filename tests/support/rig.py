@@ -260,14 +260,14 @@ class Crowd:
 
     def wait_for_more(self, least: int) -> None:
         goal = self.acknowledged + least
-        self.wait_until(lambda: self.acknowledged >= goal)
+        self.wait_until(lambda: self.acknowledged >= goal, 90 + least / 50)
 
-    def wait_until(self, what: Callable[[], bool]) -> None:
+    def wait_until(self, what: Callable[[], bool], seconds: float = 90) -> None:
         def ready() -> bool:
             self._check()
             return what()
 
-        wait_for(ready, 90)
+        wait_for(ready, seconds)
 
     def _check(self) -> None:
         if self._failures:
