@@ -77,7 +77,9 @@ class Rig:
         before = self._log.stat().st_size
         work()
         self._log_statements(False)
-        text = self._log.read_text("utf-8", "replace")[before:]
+        written = self._log.read_bytes()
+        # A full log is begun anew.
+        text = written[before if before <= len(written) else 0 :].decode("utf-8", "replace")
         parameters = r"(?:[^\n]*DETAIL: {1,2}[Pp]arameters: ([^\n]*)\n)?"
         found = re.findall(r"execute (?:__asyncpg[^:]*|p\d+): ([^\n]*)\n" + parameters, text)
         if not found:
