@@ -121,6 +121,8 @@ class BatchApi:
                         if isinstance(error, BaasError):
                             raise _of_operation(error, operation) from None
                         raise
+                    if joined.broken:
+                        raise _Broken  # whatever was answered: PostgreSQL would commit nothing, and not say so
                     if operation.id in used:
                         known[str(operation.id)] = json.loads(body, parse_float=Decimal) if body else None
                     results.append(_result(operation, status, body))
