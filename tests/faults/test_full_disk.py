@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import missing
-from tests.support.process import wait_for
+from tests.support.process import get, wait_for
 from tests.support.rig import WAYS, Record, report, rig
 
 _DISK_MB = 220
+_SEGMENT_MB = 16  # of PostgreSQL's log; it takes a new one when the last is full
 
 
 @pytest.fixture
@@ -69,6 +70,44 @@ def test_a_full_disk_loses_nothing_and_heals(small_disk: Path, way: str, seed: i
     report(
         record_property, f"full disk, {way}", seed=seed, acknowledged=len(acknowledged), refused=dict(refused), lost=0,
         unknown_and_there=len(unknown), heals_in_s=healed,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", [pytest.param("ordinary", marks=pytest.mark.long), "pipelined"])
+def test_a_full_disk_of_the_log_loses_nothing_and_heals(small_disk: Path, way: str, seed: int, record_property: Record) -> None:
+    """The write-ahead log on a disk of its own: when that is full PostgreSQL ends itself, and cannot start before there is room."""
+    with rig(way) as made:
+        path = made.collection("notes", {"name": "n", "type": "int"}, {"name": "text", "type": "text"})
+        made.move_log(small_disk)
+        client, acknowledged, answers = made.client(), [], Counter[int]()
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(b"\0" * ((_free_mb(small_disk) - _SEGMENT_MB // 2) << 20))
+        number = 0
+        until = time.monotonic() + 90
+        while answers[503] + answers[507] < 5:
+            number += 1
+            answer = client.call("POST", path, [{"n": number, "text": f"{seed}" * 500}] * 50)
+            answers[answer.status] += 1
+            if answer.status == 201:
+                acknowledged.append(number)
+            assert time.monotonic() < until, (answers, _free_mb(small_disk))
+        assert set(answers) <= {201, 503, 507}, answers
+        assert get(f"{made.address}/healthz")[0] == 200
+        ballast.unlink()
+        freed = time.monotonic()
+        wait_for(lambda: client.call("POST", path, {"n": 0}).status == 201, 60)
+        healed = round(time.monotonic() - freed, 2)
+        assert made.server.process.poll() is None, "the server lives on"
+        panics = sum(log.read_text(errors="replace").count("PANIC") for log in made.data.glob("**/*.log"))
+        found = Counter(one["n"] for one in made.everything(path) if one["n"])
+
+    assert panics, "PostgreSQL ended itself"
+    assert set(acknowledged) <= set(found)
+    assert set(found.values()) == {50}, "each call is there whole, or not at all"
+    report(
+        record_property, f"full disk of the log, {way}", seed=seed, acknowledged=len(acknowledged), answers=dict(answers), lost=0,
+        panics=panics, unknown_and_there=len(set(found) - set(acknowledged)), heals_in_s=healed,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -163,6 +164,17 @@ class Rig:
         assert self.server.stop() == 0, self.server.output
         self.server = self._started()
         self._recovered(time.monotonic())
+
+    def move_log(self, disk: Path) -> None:
+        """PostgreSQL's write-ahead log onto another disk, as an operator may have it. The server is started again for it."""
+        assert self.server.stop() == 0, self.server.output
+        (log,) = self.data.glob("pg/[0-9]*/pg_wal")
+        there = disk / "pg_wal"
+        subprocess.run(["cp", "-a", str(log), str(there)], check=True)
+        shutil.rmtree(log)
+        log.symlink_to(there)
+        self.server = self._started()
+        self.server.wait_until_ready(self.address)
 
     def kill_postgres(self) -> None:
         """`kill -9` of the postmaster; the server lives on and brings it back."""
