@@ -118,6 +118,7 @@ async def open_server(
     lifecycle = lifecycle or Lifecycle()
     log = log or Log(sys.stderr, level="warning")
     async with AsyncExitStack() as closing:
+        await _prepare(settings, database_url, log)
         db = await Database.connect(
             database_url,
             size=settings.db_pool_size,
@@ -125,10 +126,6 @@ async def open_server(
             pipelined=settings.db_pipeline,
         )
         closing.push_async_callback(db.close)
-        await migrate(db)
-        await verify_secret_key(db, settings.secret_key.reveal().encode())
-        if renewed := await renew_feeds_if_restored(db):
-            log.warning("feeds_renewed", projects=renewed, reason="This database is a restored or promoted one.")
         invalidations = Invalidations(db, database_url)
         passwords = _passwords(settings)
         closing.callback(passwords.close)
@@ -165,6 +162,18 @@ async def open_server(
         closing.push_async_callback(channels.stop)
         app = _app(settings, db, rooms, blobs, RealtimeApi(realtime, channels), lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
+
+
+async def _prepare(settings: Settings, database_url: str, log: Log) -> None:
+    """Migrate and verify, on connections that end here: one that has made a schema keeps megabytes of what it saw of it."""
+    db = await Database.connect(database_url, size=settings.db_pool_size, limit_s=settings.statement_timeout_s)
+    try:
+        await migrate(db)
+        await verify_secret_key(db, settings.secret_key.reveal().encode())
+        if renewed := await renew_feeds_if_restored(db):
+            log.warning("feeds_renewed", projects=renewed, reason="This database is a restored or promoted one.")
+    finally:
+        await db.close()
 
 
 def _feed(settings: Settings, db: Database, signals: Signals) -> Feed:
