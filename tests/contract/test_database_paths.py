@@ -426,7 +426,7 @@ async def test_a_stalled_server_is_given_up(empty_url: str, monkeypatch: pytest.
     async with Proxy(target_of(empty_url)) as proxy, opened(through(empty_url, proxy.port), "pipelined", size=2) as db:
         proxy.stall()
         asked = [asyncio.create_task(db.fetch_value(ask("select 1", cheap="create"))) for _ in range(5)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answers = await asyncio.gather(*asked, return_exceptions=True)
         proxy.let_be()
 
@@ -469,7 +469,7 @@ async def test_connections_that_nobody_uses_are_closed(database_url: str, monkey
     monkeypatch.setattr(module, "_IDLE_S", 0.1)
     async with opened(database_url, "pipelined") as db:
         assert db.pipeline is not None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while db.pipeline.connections:
                 await asyncio.sleep(0.05)
 

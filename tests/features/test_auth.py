@@ -161,7 +161,9 @@ async def test_known_and_unknown_accounts_get_the_same_answer(project, db):
 
 
 async def test_known_and_unknown_accounts_take_the_same_time(project, server, settings, database_url, tmp_path):
-    """I12, with the shipped cost of a hash: the medians differ by less than 5 ms (10 on a machine that is busy)."""
+    """I12, with the shipped cost of a hash. What is held is the processor's time, which a busy machine does not change: without
+    the hash of nobody an unknown account would cost a twentieth. The clock's figures are printed.
+    """
     slow = settings_for_tests(tmp_path, argon2_memory_kib=19456, argon2_time=2, sign_in_per_account=1_000_000)
     async with open_server(slow, database_url) as other:
         caller = at(other, project)
@@ -171,13 +173,13 @@ async def test_known_and_unknown_accounts_take_the_same_time(project, server, se
         times = {known: [], f"{short_id()}@example.com": []}
         for _ in range(25):
             for email, taken in times.items():
-                begun = time.perf_counter()
+                begun, worked = time.perf_counter(), time.process_time()
                 await caller.post("auth/sign-in", json={"email": email, "password": "not this one"})
-                taken.append(time.perf_counter() - begun)
-    medians = [statistics.median(taken) * 1000 for taken in times.values()]
-    print("medians (ms):", [round(one, 1) for one in medians], "gap:", round(abs(medians[0] - medians[1]), 2))
+                taken.append((time.perf_counter() - begun, time.process_time() - worked))
+    clock, work = zip(*([statistics.median(one) * 1000 for one in zip(*taken, strict=True)] for taken in times.values()), strict=True)
+    print("medians (ms):", [round(one, 1) for one in clock], "gap:", round(abs(clock[0] - clock[1]), 2), "work:", work)
 
-    assert abs(medians[0] - medians[1]) < 10
+    assert 0.5 < work[0] / work[1] < 2
 
 
 async def test_an_address_has_one_account_however_it_is_written(project):

@@ -282,20 +282,6 @@ async def test_ids_that_are_given_are_kept_and_doubled_ones_refused(project: Pro
     assert {one["id"] for one in await project.operator.list("things")} == set(ids)
 
 
-async def test_how_fast(project: ProjectUnderTest) -> None:
-    """A figure, and a floor far below it."""
-    await things(project)
-    data = lines(*[{"title": f"title {at}", "slug": str(at), "n": at} for at in range(20_000)])
-
-    started = time.perf_counter()
-    report = (await load(project.operator, "things", data)).json()
-    seconds = time.perf_counter() - started
-
-    print(f"imported {report['created'] / seconds:,.0f} records/s")
-    assert report["created"] == 20_000
-    assert seconds < 20
-
-
 KEYED: dict[str, Any] = {"key": "slug"}
 
 

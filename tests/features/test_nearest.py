@@ -112,7 +112,7 @@ async def test_the_log_names_the_index_that_is_missing(
         transport = httpx2.ASGITransport(server.app, client=("127.0.0.1", 40000))
         async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as http:
             await first_page(Caller(http, project.anonymous.base))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while "suggested_index" not in stream.getvalue():
                     await asyncio.sleep(0.02)
     (line,) = [one for one in map(json.loads, stream.getvalue().splitlines()) if one.get("collection")]

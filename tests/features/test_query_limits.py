@@ -193,7 +193,7 @@ async def test_slow_queries_are_in_the_log_with_their_plan(
                 params = {"filter": "title == $t", "vars": json.dumps({"t": f"needle{value}"}), "sort": "-int"}
                 answer = await caller.get(LIST, params=params)
                 assert 200 == answer.status_code, answer.text
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while "suggested_index" not in stream.getvalue():
                     await asyncio.sleep(0.02)
             metrics = await http.get("/metrics", headers={"authorization": f"Bearer {operator.token}"})

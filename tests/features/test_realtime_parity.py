@@ -75,7 +75,7 @@ async def _agree(caller: Any, stream: Following, question: dict[str, Any], what:
         params["fields"] = ",".join([*question["fields"], "id", "rev"])
     listed = {one["id"]: one for one in await caller.list(question["collection"], **params)}
     try:
-        await stream.until(lambda: stream.held[question["id"]] == listed, 10)
+        await stream.until(lambda: stream.held[question["id"]] == listed)
     except AssertionError:
         held = stream.held[question["id"]]
         missing, extra = listed.keys() - held.keys(), held.keys() - listed.keys()

@@ -235,7 +235,7 @@ async def test_only_so_many_at_once_and_a_lost_client_makes_room(
         await _until(db, 2)  # between two portions; while one is fetched its transaction is not idle
         await answers[0].aclose()
         await _until(db, 1)
-        async with asyncio.timeout(2):  # PostgreSQL knows of the end a moment before the server does
+        async with asyncio.timeout(20):  # PostgreSQL knows of the end a moment before the server does
             while (await project.anonymous.get(PATH, params={"filter": "int < 0"})).status_code != 200:
                 await asyncio.sleep(0.01)
         await answers[1].aclose()
@@ -254,7 +254,7 @@ async def test_a_client_that_takes_nothing_is_cut(project: ProjectUnderTest, db:
             await asyncio.sleep(60)
 
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await server.app(_scope(project), _never, send)
     finally:
         exports._idle_s = before
@@ -269,7 +269,7 @@ async def _open_exports(db: Database) -> int:
 
 
 async def _until(db: Database, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await _open_exports(db) != count:
             await asyncio.sleep(0.02)
 

@@ -22,14 +22,14 @@ async def joined(channel: Any) -> AsyncIterator[Callable[..., Any]]:
 
             async def act(name: str | None, *args: Any, **options: Any) -> Any:
                 doing = anext(channel) if name is None else getattr(channel, name)(*args, **options)
-                return await asyncio.wait_for(doing, 8)
+                return await asyncio.wait_for(doing, 30)
 
             yield act
         return
 
     async def act_in_thread(name: str | None, *args: Any, **options: Any) -> Any:
         doing = (lambda: next(channel)) if name is None else (lambda: getattr(channel, name)(*args, **options))
-        return await asyncio.wait_for(asyncio.to_thread(doing), 8)
+        return await asyncio.wait_for(asyncio.to_thread(doing), 30)
 
     await asyncio.to_thread(channel.__enter__)
     try:

@@ -29,7 +29,7 @@ async def following(subscription: Any) -> AsyncIterator[Next]:
     """A function that waits for the next event of a subscription of either kind, five seconds at most."""
     if isinstance(subscription, AsyncSubscription):
         async with subscription as events:
-            yield lambda: asyncio.wait_for(anext(events), 5)
+            yield lambda: asyncio.wait_for(anext(events), 30)
         return
     found: queue.Queue[Any] = queue.Queue()
     entered = threading.Event()
@@ -50,7 +50,7 @@ async def following(subscription: Any) -> AsyncIterator[Next]:
     thread.start()
 
     async def take() -> Any:
-        event = await asyncio.to_thread(found.get, timeout=5)
+        event = await asyncio.to_thread(found.get, timeout=30)
         if isinstance(event, Exception):
             raise event
         return event

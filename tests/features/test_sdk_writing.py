@@ -177,7 +177,7 @@ async def told_until(subscription: Any, code: str) -> set[str]:
     """What is told up to this one; what the page shows may be told again."""
     seen: set[str] = set()
     if isinstance(subscription, AsyncSubscription):
-        async with asyncio.timeout(5), subscription as events:
+        async with asyncio.timeout(30), subscription as events:
             while code not in seen:
                 seen.add((await anext(events)).record.code)
         return seen
@@ -187,7 +187,7 @@ async def told_until(subscription: Any, code: str) -> set[str]:
             while code not in seen:
                 seen.add(next(events).record.code)
 
-    await asyncio.wait_for(asyncio.to_thread(take), 5)
+    await asyncio.wait_for(asyncio.to_thread(take), 30)
     return seen
 
 

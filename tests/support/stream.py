@@ -61,7 +61,7 @@ class Following:
     def actions(self) -> list[str]:
         return [one.data["action"] for one in self.named("change")]
 
-    async def until(self, reached: Any, timeout_s: float = 8.0) -> None:
+    async def until(self, reached: Any, timeout_s: float = 30.0) -> None:
         """Wait for `reached()`; an AssertionError says what came instead."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -71,7 +71,7 @@ class Following:
         except TimeoutError:
             raise AssertionError(f"not reached; came: {[(one.name, one.data) for one in self.events[-10:]]}") from None
 
-    async def until_named(self, name: str, count: int = 1, timeout_s: float = 8.0) -> Sent:
+    async def until_named(self, name: str, count: int = 1, timeout_s: float = 30.0) -> Sent:
         await self.until(lambda: len(self.named(name)) >= count, timeout_s)
         return self.named(name)[count - 1]
 
