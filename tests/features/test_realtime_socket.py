@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -116,6 +117,18 @@ async def test_pages_of_other_origins_may_not_connect(server_url: str, project: 
     for origin in (server_url, "https://app.example"):
         async with talk(server_url, project.name, origin=origin):
             pass
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime/socket", "/v1/projects/{}/realtime/socket"])
+async def test_a_page_opens_a_socket_on_its_own_origin(server_url: str, project: ProjectUnderTest, path: str) -> None:
+    """On a site's host the short path means the site's project, as for every other call."""
+    port = urlsplit(server_url).port
+    site = f"{project.name}.localhost:{port}"
+    address = f"ws://{site}{path.format(project.name)}"
+    async with connect(address, host="127.0.0.1", port=port, origin=f"http://{site}") as socket:  # type: ignore[arg-type]
+        made = Talk(socket)
+        assert (await made.say("auth"))["type"] == "ok"
+        assert (await made.say("ping"))["type"] == "ok"
 
 
 async def test_an_address_without_a_socket_answers_as_http(server_url: str, project: ProjectUnderTest) -> None:

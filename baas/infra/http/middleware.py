@@ -344,11 +344,8 @@ class Edge:
             raise NotFound("There is nothing at this path.", code="no_route")
         exchange.route = f"{found.endpoint.path} (socket)"
         _check_origin(head, exchange.project)
-        scope["baas.context"] = Context(exchange.request_id, ANONYMOUS, exchange.address, exchange.project, site, head.forwarded)
+        context = Context(exchange.request_id, ANONYMOUS, exchange.address, exchange.project, site, head.forwarded)
         socket = found.endpoint.socket
-        if site is None:
-            return socket
-        context = scope["baas.context"]
 
         async def app(inner: Scope, receive: Receive, send: Send) -> None:
             await socket({**inner, "baas.context": context}, receive, send)
