@@ -176,7 +176,7 @@ def _uvicorn(settings: Settings, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=partial(Protocol, limits=limits, header_timeout_s=settings.header_timeout_s),  # type: ignore[arg-type]
-        ws="websockets-sansio",
+        ws="baas.infra.http.websocket:WebSocketProtocol",  # by name: imported when the server starts, not with the command
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # a window for each connection costs more memory than the connection
         lifespan="off",

@@ -318,7 +318,7 @@ class Edge:
             return
         self._metrics.served(exchange.route, "GET", 101, 0.0)
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, _named(send, exchange.request_id))
         except Exception as error:
             self._log.error("socket_failed", error=error, request_id=exchange.request_id, path=scope["path"])
             with contextlib.suppress(Exception):
@@ -445,6 +445,17 @@ def _before_upgrade(send: Send) -> Send:
         await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
 
     return answer
+
+
+def _named(send: Send, request_id: str) -> Send:
+    """The answer that accepts a WebSocket says which request it was."""
+
+    async def named(message: Message) -> None:
+        if message["type"] == "websocket.accept":
+            message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]}
+        await send(message)
+
+    return named
 
 
 def _check_origin(head: Head, project: Project) -> None:

@@ -7,6 +7,7 @@ connection rests is written anew here: for what we do not have (WebSockets, a ro
 
 import asyncio
 import logging
+import re
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -20,10 +21,12 @@ from baas.base.ids import uuid7
 from baas.infra.http.arrival import ARRIVED, HeadLimits
 from baas.infra.http.cycle import Cycle
 from baas.infra.http.problem import parts
+from baas.infra.http.unsent import Unsent
 
 MAX_MESSAGE = 64 * 1024
 """Bytes of one message of a WebSocket."""
 _SOCKET = "/realtime/socket"
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _STATUS = {400: "Bad Request", 408: "Request Timeout", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
 # After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
 _LINGER_S = 2.0
@@ -53,15 +56,26 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0  # of the finished headers of this request
         self._idle_bytes = 0  # received since anything was finished: an endless header or trailer
         self._refused_bytes: int | None = None  # received since the refusal
+        self._refusal: BaasError | None = None  # of what came behind requests that are still being answered
         self._resting_since = 0.0  # in the loop's time
         self._upgrades = False  # this request becomes a WebSocket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
+        self._unsent = Unsent(self.loop, self.transport, lambda: self.cycle is None or self.cycle.response_complete)
         self._arm()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unsent.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._unsent.end()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -120,6 +134,7 @@ class Protocol(HttpToolsProtocol):
         self._fill_scope(version)
         self._upgrades = self._is_socket()
         if self._upgrades:
+            _check_handshake(self.headers)
             return
         before = cast(Cycle | None, self.cycle)
         self.cycle = self._new_cycle(version)
@@ -179,8 +194,12 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
+        self._unsent.watch()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            return
+        if self._refusal is not None:
+            self._end_with(self._refusal)
             return
         self._resting_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -232,16 +251,24 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: BaasError) -> None:
-        """Answer and close. Where an answer would be taken for that of an earlier request, the connection just ends."""
+        """Answer and close, behind the answers to what came whole before. Where the last request itself is wrong, and its answer
+        has begun or others wait for theirs, the connection just ends.
+        """
         self._disarm()
         self._refused_bytes = 0
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:
+                self._refusal = error
+                return
             cycle.disconnected = True
             cycle.message_event.set()
-            if cycle.response_started or not cycle.more_body or self.pipeline:
+            if cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
+        self._end_with(error)
+
+    def _end_with(self, error: BaasError) -> None:
         self.transport.write(_answer(error))
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -265,6 +292,18 @@ def _check_border(headers: list[tuple[bytes, bytes]], version: str, *, upgrade: 
     if upgrade and (lengths or codings):
         # The parser takes what follows for another protocol's bytes, or for the next request.
         raise BadRequest("A request with a body cannot ask for an upgrade.", code="bad_upgrade")
+
+
+def _check_handshake(headers: list[tuple[bytes, bytes]]) -> None:
+    """What RFC 6455, section 4.2.1, wants of a client that asks for a WebSocket."""
+    keys = [value for name, value in headers if name == b"sec-websocket-key"]
+    versions = [value for name, value in headers if name == b"sec-websocket-version"]
+    if versions != [b"13"]:
+        raise BadRequest(
+            "The version of WebSockets spoken here is 13.", code="bad_handshake", headers={"Sec-WebSocket-Version": "13"}
+        )
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64.", code="bad_handshake")
 
 
 def _check_target(url: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -1,7 +1,6 @@
 """Places at work, and the count of requests per address."""
 
 import asyncio
-import time
 
 import pytest
 

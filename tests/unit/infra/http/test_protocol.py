@@ -1,6 +1,7 @@
 """Raw bytes against the protocol: what is refused, how, and that the connection ends when its border is in doubt."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -171,6 +172,15 @@ async def test_slow_headers_get_408(address):
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"slow_headers"' in said
     assert asyncio.get_running_loop().time() - started < 10
+
+
+@pytest.mark.parametrize("behind", [b"}", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"])
+async def test_what_came_whole_is_answered_before_what_is_wrong_behind_it(address, behind):
+    """Though both arrive in one piece."""
+    said = await send(address, GET + b"\r\n" + POST + b"Content-Length: 2\r\n\r\nab" + behind)
+
+    assert [b"200", b"200", b"400"] == re.findall(rb"HTTP/1.1 (\d+) ", said)
+    assert b"POST / 2 2" in said
 
 
 async def test_a_silent_connection_ends_without_a_word(address):
