@@ -420,10 +420,11 @@ async def test_a_lost_write_is_unknown_and_a_lost_read_is_read_again(empty_url: 
         assert {2} <= set(await stored(db, "kept"))
 
 
-async def test_a_stalled_server_is_given_up(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_stalled_server_is_given_up(empty_url: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes, and nothing is closed: whoever waits is told in time, and later the work goes on."""
     monkeypatch.setattr(module, "_STUCK_S", 0.5)
-    async with Proxy(target_of(empty_url)) as proxy, opened(through(empty_url, proxy.port), "pipelined", size=2) as db:
+    async with Proxy(target_of(empty_url)) as proxy, opened(through(empty_url, proxy.port), way, size=2, limit_s=1) as db:
         proxy.stall()
         asked = [asyncio.create_task(db.fetch_value(ask("select 1", cheap="create"))) for _ in range(5)]
         async with asyncio.timeout(30):

@@ -12,7 +12,7 @@ import asyncpg
 
 from baas.base.errors import BaasError
 from baas.infra.db import restricted
-from baas.infra.db.errors import LOST, StatementTimedOut, raise_ours
+from baas.infra.db.errors import LOST, ConnectionLost, StatementTimedOut, raise_ours
 from baas.infra.db.joined import Begin, Joined, Then, begin_here, delayed
 from baas.infra.db.lending import Lending
 from baas.infra.db.pipeline.link import Spilled
@@ -35,6 +35,7 @@ _EXECUTE: Ask = asyncpg.Connection.execute
 Slow = Callable[[Statement, float], None]
 """Told of a statement and the seconds it took."""
 STATEMENT_S = 5.0
+_SILENT_S = 2.0  # beyond the limit at which PostgreSQL itself ends a statement: who says nothing then is not there
 _CONNECT_TIMEOUT_S = 5
 # Each costs PostgreSQL memory: 50 KiB for a plain list of an eight-column table (measured on 15). Filters are made by callers,
 # so a full cache is to be expected: 13 MiB a connection, 130 MiB for ten. The driver drops the one used longest ago.
@@ -278,13 +279,16 @@ class Database:
                 except Spilled:
                     self._pipeline.figures.spilled += 1
         connection = self._lending.try_take() or await self._lending.take()
+        shorter = limit_s is not None and limit_s < self._limit_s
+        patience_s = limit_s if shorter else self._limit_s + _SILENT_S
         started = perf_counter()
         try:
-            if limit_s is None or limit_s >= self._limit_s:
-                return await ask(connection, statement.text, *statement.args)
-            return await ask(connection, statement.text, *statement.args, timeout=limit_s)
+            return await ask(connection, statement.text, *statement.args, timeout=patience_s)
         except TimeoutError:
-            raise StatementTimedOut("The query took too long.") from None
+            if shorter:
+                raise StatementTimedOut("The query took too long.") from None
+            connection.terminate()
+            raise ConnectionLost("The database does not answer.") from None
         except asyncio.CancelledError:
             # The statement may still run; PostgreSQL ends it at the statement limit at the latest.
             connection.terminate()
