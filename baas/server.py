@@ -160,7 +160,10 @@ async def open_server(
         channels = Channels(db, rooms.catalog, rooms.auth, Clock(), invalidations, signals)
         await channels.start()
         closing.push_async_callback(channels.stop)
-        app = _app(settings, db, rooms, blobs, RealtimeApi(realtime, channels), lifecycle=lifecycle, log=log, metrics=metrics)
+        # A pool that everybody waits for is no reason to take a server out of service.
+        health = Health({"database": lambda: invalidations.ask(is_current)}, draining=lifecycle.is_draining)
+        api = RealtimeApi(realtime, channels)
+        app = _app(settings, db, rooms, blobs, api, health=health, lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
 
 
@@ -241,13 +244,13 @@ def _app(
     blobs: BlobStore,
     realtime: RealtimeApi,
     *,
+    health: Health,
     lifecycle: Lifecycle,
     log: Log,
     metrics: Metrics,
 ) -> ASGIApp:
     metrics.gauge("streams_open", "Clients that follow changes.", lambda: realtime.connections)
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
-    health = Health({"database": lambda: is_current(db)}, draining=lifecycle.is_draining)
     rate = AddressRate(settings.api_per_address)
     once = Once(db, settings.secret_key.reveal().encode())
     apis = (

@@ -107,8 +107,9 @@ def test_a_database_that_makes_everybody_wait_ends_in_503(killable: Rig, calls: 
                 for one in threads:
                     one.start()
                 while any(one.is_alive() for one in threads):
-                    found = await asyncio.to_thread(get, f"{killable.address}/healthz")
-                    healths[found[0]] += 1
+                    for place in ("healthz", "readyz"):
+                        found = await asyncio.to_thread(get, f"{killable.address}/{place}")
+                        healths[found[0]] += 1
                     await asyncio.sleep(0.1)
                     await connection.execute("select 1")
         finally:

@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any, TypeVar
 
 import asyncpg
 
 from baas.base.errors import BaasError
 from baas.base.tasks import end
+from baas.infra.db.errors import ConnectionLost
 from baas.infra.db.pool import Database, Queries, Transaction
 from baas.infra.db.sql import sql
 
@@ -22,6 +24,7 @@ _SWEEP_ROUNDS = 300
 # A row becomes visible at commit, so a poll looks back further than the longest transaction that writes one.
 _LOOK_BACK = timedelta(seconds=40)
 _KEEP = timedelta(minutes=10)
+T = TypeVar("T")
 
 
 async def announce(tx: Queries, kind: str, key: str) -> None:
@@ -42,6 +45,8 @@ class Invalidations:
         self._seen: dict[int, None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._listens = False
+        self._asked: list[tuple[Callable[[Queries], Awaitable[Any]], asyncio.Future[Any]]] = []
 
     def on(self, kind: str, forget: Callable[[str], None]) -> None:
         """Register before `start`; `forget(key)` must be quick and must not raise."""
@@ -64,6 +69,17 @@ class Invalidations:
         Within a joined transaction that is when it has committed: read before, an announcement would never be seen again.
         """
         await self._db.when_committed(partial(self._read, self._db))
+
+    async def ask(self, question: Callable[[Queries], Awaitable[T]]) -> T:
+        """The answer to a question on the connection that listens, for who must not wait for one of the pool; the pool must do
+        while there is no such connection. Raises ConnectionLost.
+        """
+        if not self._listens:
+            return await question(self._db)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asked.append((question, answer))
+        self._wake.set()
+        return await answer
 
     async def _read(self, db: Queries) -> None:
         rows = await db.fetch(
@@ -100,8 +116,14 @@ class Invalidations:
         try:
             await connection.add_listener(_CHANNEL, lambda *_: self._wake.set())
             connection.add_termination_listener(lambda _: self._wake.set())
+            self._listens = True
             yield Transaction(connection)
         finally:
+            self._listens = False
+            for _, answer in self._asked:
+                if not answer.done():
+                    answer.set_exception(ConnectionLost("The database is not reachable."))
+            self._asked.clear()
             with contextlib.suppress(Exception):
                 await connection.close(timeout=1)
 
@@ -109,6 +131,7 @@ class Invalidations:
         for rounds in itertools.count(1):
             async with asyncio.timeout(_ANSWER_S):
                 await self._read(connection)
+                await self._answer_on(connection)
                 if rounds % _SWEEP_ROUNDS == 0:
                     await connection.execute(
                         sql("delete from baas.invalidations where at < clock_timestamp() - {}::interval", _KEEP)
@@ -116,3 +139,15 @@ class Invalidations:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _POLL_S)
             self._wake.clear()
+
+    async def _answer_on(self, connection: Transaction) -> None:
+        asked, self._asked = self._asked, []
+        for question, answer in asked:
+            try:
+                found = await question(connection)
+            except BaasError as error:
+                if not answer.done():
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(found)
