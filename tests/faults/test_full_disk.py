@@ -76,7 +76,7 @@ def test_a_full_disk_loses_nothing_and_heals(small_disk: Path, way: str, seed: i
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", [pytest.param("ordinary", marks=pytest.mark.long), "pipelined"])
 def test_a_full_disk_of_the_log_loses_nothing_and_heals(small_disk: Path, way: str, seed: int, record_property: Record) -> None:
-    """The write-ahead log on a disk of its own: when that is full PostgreSQL ends itself, and cannot start before there is room."""
+    """The write-ahead log on a disk of its own: when that is full PostgreSQL ends itself, and starts when there is room again."""
     with rig(way) as made:
         path = made.collection("notes", {"name": "n", "type": "int"}, {"name": "text", "type": "text"})
         made.move_log(small_disk)

@@ -8,6 +8,7 @@ import pytest
 
 from baas.infra.db.pool import Database, Transaction
 from baas.infra.db.sql import Statement, ident, sql
+from baas.infra.observe.requests import REQUEST_ID
 from tests.support.callers import Caller, ProjectUnderTest
 
 TITLE = [{"name": "title", "type": "text", "required": True}, {"name": "note", "type": "text"}]
@@ -33,15 +34,15 @@ NOWHERE = "0190a6e0-0000-7000-8000-000000000000"
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[Statement]:
-    """Every statement that reaches the database, in order, but those that no call waits for: the look at ended sessions every two
-    seconds, and the sequencer of a change log. It looks on and changes nothing.
+    """Every statement that a call sends to the database, in order, but the look at ended sessions every two seconds. What runs
+    beside the calls (polls, the sequencer) knows no request. It looks on and changes nothing.
     """
     seen: list[Statement] = []
 
     def watched(run: Any) -> Any:
         async def watching(self: Database | Transaction, method: Any, query: Any, *limit: Any) -> Any:
             statement = query if isinstance(query, Statement) else query.render()
-            if "_sessions" not in statement.text and "_change_pending" not in statement.text:
+            if REQUEST_ID.get() and "_sessions" not in statement.text:
                 seen.append(statement)
             return await run(self, method, query, *limit)
 

@@ -179,7 +179,7 @@ def postgres_of(folder: Path) -> list[int]:
     return found
 
 
-def wait_for(what: object, seconds: float = 20) -> None:
+def wait_for(what: object, seconds: float = 60) -> None:
     """Until `what()` is true; fails after the time."""
     assert callable(what)
     deadline = time.monotonic() + seconds

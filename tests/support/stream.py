@@ -100,7 +100,7 @@ async def follow(
         headers["authorization"] = f"Bearer {token}"
     if since:
         headers["last-event-id"] = since
-    async with httpx2.AsyncClient(timeout=httpx2.Timeout(10, read=None)) as client:
+    async with httpx2.AsyncClient(timeout=httpx2.Timeout(60, read=None)) as client:
         asked: dict[str, Any] = {"json": {"subscribe": list(subscribe)}} if by_body else {}
         if not by_body:
             params["subscribe"] = json.dumps(list(subscribe))
