@@ -33,6 +33,7 @@ from tests.bench.rig import Rig, cpu_seconds, tool
 
 CONNECTIONS = 32
 CLIENTS = 8
+OVERLOAD = 512
 
 
 @dataclass
@@ -66,8 +67,10 @@ def main() -> None:
         for _ in range(options.rounds):
             for case in cases:
                 _round(rig, case, options)
-        half = _p99_at_half_load(rig, cases[0], options)
-        _report(cases, half, options, rig)
+        halves = {case.name: _at_half_load(rig, case, options) for case in cases if case.connections == CONNECTIONS}
+        _report(cases, halves, options, rig)
+        if cases[0].name == "get":
+            _report_overload(rig, cases[0], options.seconds)
         create = next((one for one in cases if one.name == "create"), None)
         if create is not None:
             _report_lag(rig, create, token, options.seconds)
@@ -190,18 +193,45 @@ def _pgbench(rig: "Rig", case: Case, seconds: int) -> float:
     return float(re.search(r"tps = ([\d.]+)", done.stdout)[1]) * case.within
 
 
-def _p99_at_half_load(rig: "Rig", case: Case, options: argparse.Namespace) -> float:
-    """wrk has no rate limit, so half load is the number of connections that gives about half of the peak rate."""
-    peak, best = statistics.median(case.ours), 0.0
+def _at_half_load(rig: "Rig", case: Case, options: argparse.Namespace) -> tuple[float, float, float]:
+    """Share of the peak rate, p50 and p99 in ms. wrk has no rate limit, so half load is the number of connections whose rate
+    comes nearest to half of the peak.
+    """
+    peak, found = statistics.median(case.ours), []
     for connections in (1, 2, 4, 8):
         result = re.search(r"RESULT (.*)", _wrk(rig, case, options.seconds, connections))[1].split()
-        rate, best = int(result[0]) / (int(result[1]) / 1e6), int(result[3]) / 1000
-        if rate > peak / 2:
+        share = int(result[0]) / (int(result[1]) / 1e6) / peak
+        found.append((share, int(result[2]) / 1000, int(result[3]) / 1000))
+        if share > 0.5:
             break
-    return best
+    return min(found, key=lambda one: abs(one[0] - 0.5))
 
 
-def _report(cases: list[Case], half: float, options: argparse.Namespace, rig: "Rig") -> None:
+_COUNTED = """
+served, refused, threads = 0, 0, {}
+setup = function(thread) table.insert(threads, thread) end
+response = function(status) if status == 200 then served = served + 1 elseif status == 503 then refused = refused + 1 end end
+done = function(summary, latency, requests)
+  io.write(string.format("COUNTED %d %d %d %d %d\\n", threads[1]:get("served"), threads[1]:get("refused"), summary.duration,
+    latency:percentile(99), summary.requests))
+end"""
+
+
+def _report_overload(rig: "Rig", case: Case, seconds: int) -> None:
+    """Many more calls at once than there are places: what is still served, what is told to come back, what got no answer."""
+    print()
+    for connections in (CONNECTIONS, OVERLOAD):
+        script = rig.folder / "overload.lua"
+        script.write_text(case.lua + _COUNTED)
+        command = [tool("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), rig.url]
+        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 60).stdout
+        served, refused, duration, p99, all_ = map(int, re.search(r"COUNTED (.*)", told)[1].split())
+        rate = served / (duration / 1e6)
+        print(f"{connections} gets at once: {rate:,.0f} served/s, {refused:,} told 503, {all_ - served - refused} others, "
+              f"p99 {p99 / 1000:.0f} ms")  # fmt: skip
+
+
+def _report(cases: list[Case], halves: dict[str, tuple[float, float, float]], options: argparse.Namespace, rig: "Rig") -> None:
     print(f"{platform.platform()} · {os.cpu_count()} cores · Python {platform.python_version()} · {rig.version()}")
     made = f"{options.rounds} interleaved rounds of {options.seconds} s · medians · {time.strftime('%Y-%m-%d')}"
     print(f"{options.rows} rows · {options.workers} worker(s) · {made}\n")
@@ -213,7 +243,10 @@ def _report(cases: list[Case], half: float, options: argparse.Namespace, rig: "R
         rest = [statistics.median(values) for values in (case.p50, case.p99, case.server_us, case.database_us)]
         cells = [case.name, f"{ours:,.0f}", f"{limit:,.0f}", f"{ratio:.2f}", *(f"{value:.1f}" for value in rest)]
         print("| " + " | ".join(cells) + " |")
-    print(f"\nget at about half load: p99 {half:.1f} ms · idle memory: {rig.idle_memory}")
+    print("\nAt about half load: " + " · ".join(
+        f"{name} ({share:.0%}) p50 {p50:.1f}, p99 {p99:.1f} ms" for name, (share, p50, p99) in halves.items()
+    ))  # fmt: skip
+    print(f"Idle memory: {rig.idle_memory}")
     if options.show_statements:
         for case in cases:
             print(f"\n{case.name}:\n{case.statement}")

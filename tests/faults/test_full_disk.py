@@ -1,18 +1,20 @@
 """A full disk: writes are refused in words, reads go on, nothing acknowledged is lost, and it works again by itself."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import missing
 from tests.support.process import get, wait_for
-from tests.support.rig import WAYS, Record, report, rig
+from tests.support.rig import WAYS, Record, Rig, report, rig
 
 _DISK_MB = 220
 _SEGMENT_MB = 16  # of PostgreSQL's log; it takes a new one when the last is full
@@ -37,8 +39,11 @@ def _mount(place: str, options: str) -> int:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_full_disk_loses_nothing_and_heals(small_disk: Path, way: str, seed: int, record_property: Record) -> None:
-    """The data folder's disk is filled but for a few MB by somebody else, then by our writes; then there is room again."""
+    """The data folder's disk is filled but for a few MB by somebody else, then by our writes; then there is room again. Uploads
+    go to the same disk: one that does not fit is refused and leaves nothing.
+    """
     with rig(way, small_disk) as made:
+        assert made.client().call("POST", "buckets", {"name": "docs"}).status == 201
         path = made.collection("notes", {"name": "n", "type": "int"}, {"name": "text", "type": "text"})
         client, acknowledged, refused = made.client(), [], Counter[int]()
         ballast = small_disk / "ballast"
@@ -57,11 +62,15 @@ def test_a_full_disk_loses_nothing_and_heals(small_disk: Path, way: str, seed: i
                 assert reading.status == 200 or answer.status != 507, (answer, reading)
             assert time.monotonic() < until, (len(acknowledged), refused, _free_mb(small_disk))
         assert set(refused) <= {503, 507}, refused
+        uploads = [_upload(made, size << 20) for size in (8, 8)]
+        assert set(uploads) <= {503, 507}, uploads
+        assert not [one for one in (made.data / "files").rglob("*") if one.is_file()], "what did not fit is gone"
         ballast.unlink()
         freed = time.monotonic()
         wait_for(lambda: client.call("POST", path, {"n": 0}).status == 201, 60)
         healed = round(time.monotonic() - freed, 2)
         assert made.server.process.poll() is None, "the server lives on"
+        assert _upload(made, 8 << 20) == 201
         found = Counter(one["n"] for one in made.everything(path) if one["n"])
 
     unknown = set(found) - set(acknowledged)
@@ -109,6 +118,14 @@ def test_a_full_disk_of_the_log_loses_nothing_and_heals(small_disk: Path, way: s
         record_property, f"full disk of the log, {way}", seed=seed, acknowledged=len(acknowledged), answers=dict(answers), lost=0,
         panics=panics, unknown_and_there=len(set(found) - set(acknowledged)), heals_in_s=healed,
     )  # fmt: skip
+
+
+def _upload(made: Rig, size: int) -> int:
+    """The status of an upload of so many bytes."""
+    with contextlib.closing(HTTPConnection("127.0.0.1", made.port, timeout=30)) as connection:
+        headers = {"Authorization": f"Bearer {made.token}", "Content-Type": "application/octet-stream"}
+        connection.request("PUT", f"{made.base}buckets/docs/files/big", b"\0" * size, headers)
+        return connection.getresponse().status
 
 
 def _free_mb(folder: Path) -> int:
