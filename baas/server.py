@@ -158,6 +158,7 @@ async def open_server(
         await realtime.start()
         closing.push_async_callback(realtime.stop)
         channels = Channels(db, rooms.catalog, rooms.auth, Clock(), invalidations, signals)
+        rooms.collections.beside.append(channels.guarded)
         await channels.start()
         closing.push_async_callback(channels.stop)
         # A pool that everybody waits for is no reason to take a server out of service.
@@ -215,6 +216,7 @@ def _rooms(  # noqa: PLR0917  what the parts are made of
     hosting = Hosting(db, blobs, projects, invalidations, settings=settings, scratch=settings.data_dir / "scratch")
     # The users' table first: the accounts' part of a new project watches over it.
     founders += [collections.found_project, auth.found_project]
+    collections.beside.append(files.guarded)
     projects.on_dropped += [files.forget_project, hosting.forget_project]
     keys = Keys(db, invalidations)
     return _Rooms(projects, keys, operators, catalog, auth, collections, records, denials, rules, files, hosting, compiler, feed)

@@ -10,6 +10,23 @@ from baas.engines.schema.collection import Collection
 from baas.infra.db.pool import Queries
 from baas.infra.db.sql import ident, sql
 
+_LOCK_TIMEOUT_MS = "2000"
+
+
+async def lock(tx: Queries, schema: str) -> None:
+    """One change of a project's schema at a time. Waits two seconds, here and for every table; then Unavailable (`busy`)."""
+    await tx.execute(sql("select set_config('lock_timeout', {}, true)", _LOCK_TIMEOUT_MS))
+    await tx.execute(sql("select pg_advisory_xact_lock(hashtextextended({}, 0))", f"baas schema {schema}"))
+
+
+async def held(tx: Queries, schema: str) -> Mapping[str, Collection]:
+    """Every collection of the project as stored, which nobody changes until the transaction ends.
+
+    Whoever stores rules over them must hold them: rules judged by older definitions would be stored unfit. Raises as `lock`.
+    """
+    await lock(tx, schema)
+    return await read(tx, schema)
+
 
 async def read(db: Queries, schema: str) -> Mapping[str, Collection]:
     """Every collection of the project as stored, by name in order; all of them carry the version of the project's schema."""

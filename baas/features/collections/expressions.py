@@ -1,12 +1,16 @@
-"""The expressions of a schema: rules, `read` and `validate` of fields, conditions of indexes. None is stored unchecked."""
+"""The expressions of a schema: rules, `read` and `validate` of fields, conditions of indexes. None is stored unchecked.
 
-from collections.abc import Callable, Iterator, Mapping
+Rules of what stands beside the collections, buckets and channels, are asked with them whenever the schema changes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
 from baas.base.errors import Fault
 from baas.engines.query.conditions import check_condition
+from baas.engines.query.guarded import Guarded, Kind
 from baas.engines.query.table import check_validation, rule_env
 from baas.engines.rules.lint import check_access
 from baas.engines.rules.rule import Rule, RuleError
@@ -19,14 +23,15 @@ from baas.features.collections.model import BrokenExpression
 class _Expression:
     """`sent` is its place in the body of the change, or None when the body does not speak of it."""
 
-    collection: str
+    name: str
     place: str
     sent: str | None
-    check: Callable[[], Rule]
+    check: Callable[[], Rule | None]
+    kind: Kind = "collection"
 
 
 def check_expressions(
-    collections: Mapping[str, Collection], name: str, body: Mapping[str, object]
+    collections: Mapping[str, Collection], name: str, body: Mapping[str, object], beside: Sequence[Guarded]
 ) -> tuple[list[Fault], list[BrokenExpression]]:
     """What is wrong among all expressions of the project, `name` being the collection that `body` makes or changes ("" for none).
 
@@ -35,14 +40,14 @@ def check_expressions(
     faults, broken = [], []
     # Only a change of fields, or the end of a collection (which has no body), can break what was right before.
     anywhere = "fields" in body or "view" in body or not name
-    for one in _expressions(collections, name, body):
+    for one in (*_expressions(collections, name, body), *_beside(beside, collections)):
         if one.sent is None and not anywhere:
             continue
         error = _error_of(one)
         if error is None:
             continue
         if one.sent is None:
-            broken.append(BrokenExpression(one.collection, one.place, error))
+            broken.append(BrokenExpression(one.kind, one.name, one.place, error))
         else:
             details = {key: value for key, value in error.items() if key not in ("code", "message")}
             faults.append(Fault(one.sent, str(error["code"]), str(error["message"]), details))
@@ -56,6 +61,12 @@ def _expressions(collections: Mapping[str, Collection], name: str, body: Mapping
         yield from _reads(collection, collections, mine)
         yield from _validations(collection, collections, mine)
         yield from _conditions(collection, mine)
+
+
+def _beside(beside: Sequence[Guarded], collections: Mapping[str, Collection]) -> Iterator[_Expression]:
+    for one in beside:
+        for action in one.rules:
+            yield _Expression(one.name, pointer("/rules", action), None, partial(one.check, action, collections), one.kind)
 
 
 def _rules(collection: Collection, collections: Mapping[str, Collection], body: Mapping[str, object]) -> Iterator[_Expression]:

@@ -1,10 +1,16 @@
 """What a change of a collection gives, and what it would meet in its table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from baas.base.project import Project
 from baas.engines.query.advice import Advice
+from baas.engines.query.guarded import Guarded, Kind
 from baas.engines.schema.collection import Collection
+from baas.infra.db.pool import Queries
+
+Beside = Callable[[Queries, Project], Awaitable[Sequence[Guarded]]]
+"""What a later room keeps in a project under rules over its schema, as stored now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,15 @@ class Impact:
 
 @dataclass(frozen=True, slots=True)
 class BrokenExpression:
-    """An expression that a change leaves without meaning; `place` is a pointer into the manifest of its collection."""
+    """An expression that a change leaves without meaning; `place` is a pointer into the manifest of what it belongs to."""
 
-    collection: str
+    kind: Kind
+    name: str
     place: str
     error: Mapping[str, object]
 
+    def __str__(self) -> str:
+        return f"{'' if self.kind == 'collection' else f'{self.kind} '}{self.name}{self.place}"
+
     def as_json(self) -> dict[str, object]:
-        return {"collection": self.collection, "place": self.place, **self.error}
+        return {self.kind: self.name, "place": self.place, **self.error}

@@ -11,17 +11,18 @@ from baas.base.project import Project
 from baas.engines.changes import log
 from baas.engines.query.advice import Advice, advise
 from baas.engines.query.conditions import condition
+from baas.engines.query.guarded import Guarded
 from baas.engines.schema import ddl, manifest
 from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import KIND, Catalog
 from baas.engines.schema.collection import Collection
 from baas.features.collections import store, views
 from baas.features.collections.expressions import check_expressions
-from baas.features.collections.model import BrokenExpression, Changed, Impact
+from baas.features.collections.model import Beside, BrokenExpression, Changed, Impact
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.extensions import is_ready
 from baas.infra.db.listen import Invalidations, announce
-from baas.infra.db.pool import Database, Transaction
+from baas.infra.db.pool import Database, Queries, Transaction
 from baas.infra.http.conditions import ANY, Condition, etag_of
 
 _STATEMENT_TIMEOUT_S = 25.0
@@ -34,6 +35,8 @@ class Collections:
         self._db = db
         self._catalog = catalog
         self._invalidations = invalidations
+        self.beside: list[Beside] = []
+        """What later rooms keep under rules; asked whenever a change could break one."""
 
     async def list(self, project: Project) -> Sequence[Collection]:
         """Every collection of the project, in order of name."""
@@ -66,7 +69,7 @@ class Collections:
             if new.view is not None and not faults.found:
                 _refuse_new(new, collections)
                 new = await views.made(tx, new, collections, body)
-            _refuse({**collections, new.name: new}, new.name, body, faults.found)
+            _refuse({**collections, new.name: new}, new.name, body, faults.found, await self._beside(tx, project))
             _refuse_new(new, collections)
             if new.view is None:
                 await store.run(tx, ddl.create(new, condition))
@@ -82,9 +85,9 @@ class Collections:
         """Change a collection by a partial manifest: `fields` and `indexes` as whole lists, `rules` and `options` key by key.
 
         Raises NotFound; PreconditionFailed when the definition is not the one that `only` demands; Invalid with every fault;
-        Conflict: `breaks_rules` with the expressions of any collection that would lose
-        their meaning, `breaks_views` with the views that read what changes, `does_not_fit` with counts when stored records stand
-        against it, `confirm_required` when values would be lost and `may_lose_data` is false.
+        Conflict: `breaks_rules` with the expressions of any collection, bucket or channel that would lose their meaning,
+        `breaks_views` with the views that read what changes, `does_not_fit` with counts when stored records stand against it,
+        `confirm_required` when values would be lost and `may_lose_data` is false.
         """
         extensions = await self._extensions(body)
         async with self._change(project) as (tx, collections):
@@ -99,7 +102,7 @@ class Collections:
                 manifest.check_types(old, new, renames, body, faults)
             elif not faults.found:
                 new = await views.changed(tx, old, new, collections, body)
-            _refuse({**collections, name: new}, name, body, faults.found)
+            _refuse({**collections, name: new}, name, body, faults.found, await self._beside(tx, project))
             if new == old:
                 return await _changed(old, collections)
             if old.view is None:
@@ -117,7 +120,7 @@ class Collections:
         async with self._change(project) as (tx, collections):
             old = _known(collections, name)
             only.check(etag_of(manifest.as_json(old)))
-            _refuse_deletion(old, collections)
+            _refuse_deletion(old, collections, await self._beside(tx, project))
             await views.refuse_use(tx, old)
             await (self._drop(tx, old, may_lose_data=may_lose_data) if old.view is None else views.drop(tx, old))
             await definitions.remove(tx, old)
@@ -131,6 +134,9 @@ class Collections:
         await definitions.write(tx, users)
         await definitions.next_version(tx, project.schema)
 
+    async def _beside(self, db: Queries, project: Project) -> Sequence[Guarded]:
+        return [one for read in self.beside for one in await read(db, project)]
+
     async def _extensions(self, body: Mapping[str, object]) -> frozenset[str]:
         """The extensions that this change has use for and may use; made on first use, where the login may."""
         wanted = manifest.useful_extensions(body)
@@ -141,8 +147,7 @@ class Collections:
         """The transaction of one change, alone in the project, and the definitions as they are stored now."""
         try:
             async with self._db.transaction(statement_timeout_s=_STATEMENT_TIMEOUT_S) as tx:
-                await store.lock(tx, project)
-                yield tx, await definitions.read(tx, project.schema)
+                yield tx, await definitions.held(tx, project.schema)
         except ConstraintViolated as error:
             # Counted first, under a lock against writers, so only conditions on renamed or new columns can come here.
             raise Conflict("Stored records stand against this change.", code="does_not_fit") from error
@@ -224,12 +229,18 @@ def _taken(name: str) -> Conflict:
     return Conflict(detail, code="already_exists", errors=[Fault("/name", "already_exists", detail)])
 
 
-def _refuse(collections: Mapping[str, Collection], name: str, body: Mapping[str, object], faults: Sequence[Fault]) -> None:
+def _refuse(
+    collections: Mapping[str, Collection],
+    name: str,
+    body: Mapping[str, object],
+    faults: Sequence[Fault],
+    beside: Sequence[Guarded],
+) -> None:
     """Raise when the body has faults, or when it takes the meaning from expressions that it does not bring itself."""
     # Expressions over fields that are themselves wrong would only echo those faults.
-    wrong, broken = (
-        ([], []) if any(fault.pointer.startswith("/fields") for fault in faults) else check_expressions(collections, name, body)
-    )
+    if any(fault.pointer.startswith("/fields") for fault in faults):
+        raise Invalid("The collection is not right.", errors=faults)
+    wrong, broken = check_expressions(collections, name, body, beside)
     if faults or wrong:
         raise Invalid("The collection is not right.", errors=[*faults, *wrong])
     _refuse_broken(broken)
@@ -237,16 +248,16 @@ def _refuse(collections: Mapping[str, Collection], name: str, body: Mapping[str,
 
 def _refuse_broken(broken: Sequence[BrokenExpression]) -> None:
     if broken:
-        places = ", ".join(f"{one.collection}{one.place}" for one in broken[:5])
+        places = ", ".join(str(one) for one in broken[:5])
         raise Conflict(
             f"This change would break {len(broken)} expression(s): {places}.",
             code="breaks_rules",
-            hint="Change them in the same request, or first.",
+            hint="Change them first, or in the same request where they are of this collection.",
             broken=[one.as_json() for one in broken],
         )
 
 
-def _refuse_deletion(old: Collection, collections: Mapping[str, Collection]) -> None:
+def _refuse_deletion(old: Collection, collections: Mapping[str, Collection], beside: Sequence[Guarded]) -> None:
     if old.system:
         raise Conflict(f"Collection {old.name!r} belongs to the platform.", code="system_collection")
     left = {name: one for name, one in collections.items() if name != old.name}
@@ -254,7 +265,7 @@ def _refuse_deletion(old: Collection, collections: Mapping[str, Collection]) -> 
     if users:
         detail = f"Collections relate to {old.name!r}: {', '.join(users)}. Remove those fields first."
         raise Conflict(detail, code="in_use", collections=users)
-    _refuse_broken(check_expressions(left, "", {})[1])
+    _refuse_broken(check_expressions(left, "", {}, beside)[1])
 
 
 def _refuse_impact(found: Impact, new: Collection, body: Mapping[str, object], *, may_lose_data: bool) -> None:

@@ -1,9 +1,8 @@
-"""All SQL of the room: the lock of a schema change, the change itself, and what it would meet in the table."""
+"""All SQL of the room: the change of a schema, and what it would meet in the table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from baas.base.project import Project
 from baas.engines.schema import ddl
 from baas.engines.schema.collection import Collection, Field, Index
 from baas.engines.schema.fields import kind_of
@@ -12,8 +11,6 @@ from baas.features.collections.model import Impact
 from baas.infra.db import readers
 from baas.infra.db.pool import Queries, Transaction
 from baas.infra.db.sql import Sql, ident, join, literal, sql
-
-_LOCK_TIMEOUT_MS = "2000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +25,6 @@ class Questions:
 
     def __bool__(self) -> bool:
         return bool(self.lost or self.missing or self.unfit or self.too_long or self.unique)
-
-
-async def lock(tx: Queries, project: Project) -> None:
-    """One change of a project's schema at a time. Waits two seconds, here and for every table; then Unavailable (`busy`)."""
-    await tx.execute(sql("select set_config('lock_timeout', {}, true)", _LOCK_TIMEOUT_MS))
-    await tx.execute(sql("select pg_advisory_xact_lock(hashtextextended({}, 0))", f"baas schema {project.schema}"))
 
 
 async def let_reader_read(tx: Transaction, new: Collection, collections: Mapping[str, Collection]) -> None:

@@ -6,11 +6,12 @@ from typing import Literal
 
 from baas.base.principal import Principal
 from baas.engines.query.asking import ALWAYS, NEVER, Judgement
+from baas.engines.query.guarded import Guarded
 from baas.engines.query.rows import Tables
 from baas.engines.query.table import RowTypes, auth_type
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
-from baas.engines.schema.collection import Action, Collection
+from baas.engines.schema.collection import ACTIONS, Action, Collection
 from baas.features.files.model import Bucket
 
 _TEXT = RowField("string", nullable=False)
@@ -31,10 +32,10 @@ FILE = RowType(
 )
 """What `record` and `next` are in a bucket's rules."""
 _USERS = "users"
-_BARE: Mapping[Action, Literal["next"] | None] = {"create": "next", "update": None}
+_BARE: Mapping[str, Literal["next"] | None] = {"create": "next", "update": None}
 
 
-def rule_env(action: Action, collections: Mapping[str, Collection]) -> Env:
+def rule_env(action: str, collections: Mapping[str, Collection]) -> Env:
     """What the rule of an action may name."""
     return Env(
         action=action,
@@ -46,6 +47,12 @@ def rule_env(action: Action, collections: Mapping[str, Collection]) -> Env:
     )
 
 
+def guarded(bucket: Bucket) -> Guarded:
+    """A bucket, for those who ask whether its rules fit the schema and what lints say of them."""
+    rules: dict[str, str | None] = {action: bucket.rules.get(action) for action in ACTIONS}
+    return Guarded("bucket", bucket.name, rules, rule_env)
+
+
 class BucketRules:
     """The checked rules of buckets, kept by their text, which means the same as long as the project's schema does not change."""
 
@@ -53,7 +60,8 @@ class BucketRules:
         self._kept: Kept[Rule | RuleError] = Kept(4000)
 
     def rule(self, schema: str, bucket: Bucket, action: Action, collections: Mapping[str, Collection]) -> Rule | None:
-        """None when the action is locked, and when a later change of `users` broke the rule: it then admits nobody."""
+        """None when the action is locked. A rule that does not fit the schema admits nobody: a change that would break it is
+        refused, but another server's change of both may be known here by halves for a moment."""
         source = bucket.rules.get(action)
         if source is None:
             return None

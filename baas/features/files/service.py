@@ -36,6 +36,8 @@ from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.engines.query.asking import ALWAYS
 from baas.engines.query.compile import Compiler
+from baas.engines.query.guarded import Guarded
+from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import ACTIONS, Action
 from baas.features.auth.model import auth_in_rules
@@ -44,11 +46,11 @@ from baas.features.files import manifest, store
 from baas.features.files.buckets import KIND, Buckets
 from baas.features.files.matters import noted, read_said, said_by, said_of
 from baas.features.files.model import Bucket, Change, Draft, File, Matter, Page, Prospects, Upload, Written
-from baas.features.files.rules import Access, BucketRules, rule_env
+from baas.features.files.rules import Access, BucketRules, guarded, rule_env
 from baas.infra.blobs.base import Blob, BlobStore
 from baas.infra.db.errors import ReferenceViolated, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
-from baas.infra.db.pool import Database, Transaction
+from baas.infra.db.pool import Database, Queries, Transaction
 from baas.infra.http.conditions import Condition, etag_of
 from baas.infra.http.content import check_if_match
 
@@ -101,19 +103,19 @@ class Files:
 
     async def create_bucket(self, project: Project, body: Mapping[str, object]) -> Bucket:
         """Make a bucket from a manifest. Raises Invalid with every fault, Conflict when there is one of this name."""
-        new = manifest.new_bucket(body, await self._catalog.collections(project))
         if len(await self._buckets.all(project)) >= _MOST_BUCKETS:
             raise Conflict(f"A project has at most {_MOST_BUCKETS} buckets.", code="too_many_buckets")
         try:
             async with self._change(project) as tx:
+                new = manifest.new_bucket(body, await definitions.held(tx, project.schema))
                 return await store.make_bucket(tx, project.schema, new)
         except UniqueViolated:
-            raise Conflict(f"There is a bucket named {new.name!r}.", code="already_exists") from None
+            raise Conflict(f"There is a bucket named {body['name']!r}.", code="already_exists") from None
 
     async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Bucket:
         """Change what the body names; stored files stay as they are. Raises NotFound, PreconditionFailed, Invalid."""
-        collections = await self._catalog.collections(project)
         async with self._change(project) as tx:
+            collections = await definitions.held(tx, project.schema)
             current = await store.lock_bucket(tx, project.schema, name)
             if current is None:
                 raise _no_bucket()
@@ -133,6 +135,10 @@ class Files:
                 detail = f"Bucket {name!r} holds {files} files. Confirm their loss with ?confirm=data-loss."
                 raise Conflict(detail, code="confirm_required", files=files)
             await store.drop_bucket(tx, project.schema, name)
+
+    async def guarded(self, db: Queries, project: Project) -> list[Guarded]:
+        """The buckets as stored, with their rules, for changes of the schema and lints."""
+        return [guarded(bucket) for bucket in await store.buckets(db, project.schema)]
 
     # Reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

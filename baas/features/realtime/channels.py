@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from uuid import UUID, uuid4
 
 import msgspec
@@ -19,17 +20,19 @@ from baas.base.errors import BaasError, Fault, Forbidden, Invalid, NotFound, Una
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.tasks import end
+from baas.engines.query.guarded import Guarded
 from baas.engines.query.table import USERS, auth_type
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
+from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import Collection
 from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.realtime import store
-from baas.features.realtime.model import MAX_QUEUE, MAX_QUEUE_BYTES, ChannelRules, Pattern, Present
+from baas.features.realtime.model import CHANNEL_ACTIONS, MAX_QUEUE, MAX_QUEUE_BYTES, ChannelRules, Pattern, Present
 from baas.infra.db.listen import Invalidations, announce
-from baas.infra.db.pool import Database
+from baas.infra.db.pool import Database, Queries
 from baas.infra.db.signals import Signals
 
 MAX_DATA = 6_000
@@ -123,19 +126,10 @@ class Channels:
 
     async def define(self, project: Project, rules: ChannelRules) -> None:
         """Make a pattern, or give it other rules. Raises Invalid with every fault."""
-        faults: list[Fault] = []
-        collections = await self._catalog.collections(project)
-        for action, source in rules.rules.items():
-            if source is None:
-                continue
-            try:
-                check(source, _env(rules.pattern, action, collections))
-            except RuleError as error:
-                facts = error.as_dict()
-                faults.append(Fault(f"/rules/{action}", str(facts.pop("code")), str(facts.pop("message")), facts))
-        if faults:
-            raise Invalid("The channel is not right.", errors=faults)
         async with self._db.transaction() as tx:
+            collections = await definitions.held(tx, project.schema)
+            if faults := list(_faults(_guarded(rules), collections)):
+                raise Invalid("The channel is not right.", errors=faults)
             await store.save_channel_rules(tx, project.schema, rules)
             await announce(tx, _KIND, project.key)
         await self._invalidations.catch_up()
@@ -147,6 +141,10 @@ class Channels:
                 raise NotFound("No such channel pattern.", code="channel_not_found")
             await announce(tx, _KIND, project.key)
         await self._invalidations.catch_up()
+
+    async def guarded(self, db: Queries, project: Project) -> list[Guarded]:
+        """The patterns as stored, with their rules, for changes of the schema and lints."""
+        return [_guarded(one) for one in await store.channel_rules(db, project.schema)]
 
     # Members.
 
@@ -351,6 +349,20 @@ _ENCODE = _encoder.encode
 
 def _from(principal: Principal) -> str | None:
     return f"{principal.kind}:{principal.id}" if principal.id else None
+
+
+def _guarded(rules: ChannelRules) -> Guarded:
+    ordered = {action: rules.rules.get(action) for action in CHANNEL_ACTIONS}
+    return Guarded("channel", rules.pattern.text, ordered, partial(_env, rules.pattern))
+
+
+def _faults(rules: Guarded, collections: Mapping[str, Collection]) -> Iterator[Fault]:
+    for action in rules.rules:
+        try:
+            rules.check(action, collections)
+        except RuleError as error:
+            facts = error.as_dict()
+            yield Fault(f"/rules/{action}", str(facts.pop("code")), str(facts.pop("message")), facts)
 
 
 def _env(pattern: Pattern, action: str, collections: Mapping[str, Collection]) -> Env:

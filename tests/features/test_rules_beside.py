@@ -1,0 +1,118 @@
+"""Rules that stand beside the collections, of buckets and channels: changes of the schema look at them too."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.callers import Caller, ProjectUnderTest
+
+USER = {"name": "user", "type": "relation", "to": "users", "required": True}
+NICK = {"name": "nick", "type": "text"}
+CREW = "rows('crew').exists(m, m.user == auth.id)"
+
+
+@pytest.fixture
+async def crew(project: ProjectUnderTest) -> ProjectUnderTest:
+    """A bucket for those who stand in a collection, and a channel for those who have a name."""
+    await project.collection("crew", [USER, NICK])
+    assert (await project.operator.patch("collections/users", json={"fields": [NICK]})).is_success
+    made = await project.operator.post("buckets", json={"name": "b", "rules": {"list": CREW, "view": CREW}})
+    assert made.status_code == 201, made.text
+    rules = {"join": "auth.nick == 'ada'", "send": None}
+    assert (await project.operator.put("channels/room:{id}", json={"rules": rules})).status_code == 200
+    return project
+
+
+async def refused(caller: Caller, method: str, path: str, fields: list[dict[str, Any]] | None = None) -> list[tuple[str, ...]]:
+    """What the change would break, by what it belongs to."""
+    answer = await caller.request(method, path, **({} if fields is None else {"json": {"fields": fields}}))
+    assert (answer.status_code, answer.json()["code"]) == (409, "breaks_rules"), answer.text
+    broken = answer.json()["broken"]
+    assert all(one["code"] and one["message"] and one["line"] for one in broken)
+    kinds = ("collection", "bucket", "channel")
+    return [(kind, one[kind], one["place"]) for one in broken for kind in kinds if kind in one]
+
+
+async def test_a_change_that_breaks_the_rules_of_a_bucket_is_refused(crew: ProjectUnderTest) -> None:
+    """Renaming and dropping a field, and deleting the collection; the files stay as open as they were."""
+    ada = await crew.user()
+    await crew.operator.create("crew", {"user": ada.id})
+    both = [("bucket", "b", "/rules/list"), ("bucket", "b", "/rules/view")]
+    renamed = {**USER, "name": "member", "renamed_from": "user"}
+
+    assert both == await refused(crew.operator, "PATCH", "collections/crew", [renamed, NICK])
+    assert both == await refused(crew.operator, "PATCH", "collections/crew?confirm=data-loss", [NICK])
+    assert both == await refused(crew.operator, "DELETE", "collections/crew?confirm=data-loss")
+    assert (await ada.get("buckets/b/files")).status_code == 200
+    told = await crew.operator.delete("collections/crew", params={"confirm": "data-loss"})
+    assert "bucket b/rules/list, bucket b/rules/view" in told.json()["detail"]
+
+    assert (await crew.operator.patch("buckets/b", json={"rules": {"list": None, "view": "true"}})).is_success
+    assert (await crew.operator.patch("collections/crew", json={"fields": [renamed, NICK]})).status_code == 200
+    assert (await crew.operator.delete("collections/crew", params={"confirm": "data-loss"})).status_code == 204
+
+
+async def test_a_change_that_breaks_the_rules_of_channels_is_refused(crew: ProjectUnderTest) -> None:
+    channel = [("channel", "room:{id}", "/rules/join")]
+
+    assert channel == await refused(crew.operator, "PATCH", "collections/users", [{**NICK, "name": "n", "renamed_from": "nick"}])
+    assert channel == await refused(crew.operator, "PATCH", "collections/users", [])
+    assert (await crew.operator.delete("channels/room:{id}")).status_code == 204
+    assert (await crew.operator.patch("collections/users", json={"fields": []})).status_code == 200
+
+
+async def test_what_breaks_everywhere_is_told_at_once(crew: ProjectUnderTest) -> None:
+    """Rules of collections, of views, of buckets and of channels in one answer."""
+    await crew.collection("cards", [NICK], {"list": "auth.nick != null && record.nick == auth.nick"})
+    view = {"name": "v", "view": {"sql": "select id, nick from cards"}, "rules": {"list": "auth.nick == 'ada'"}}
+    assert (await crew.operator.post("collections", json=view)).status_code == 201
+    assert (await crew.operator.patch("buckets/b", json={"rules": {"create": "auth.nick == 'ada'"}})).is_success
+
+    assert [
+        ("collection", "cards", "/rules/list"),
+        ("collection", "v", "/rules/list"),
+        ("bucket", "b", "/rules/create"),
+        ("channel", "room:{id}", "/rules/join"),
+    ] == await refused(crew.operator, "PATCH", "collections/users", [])
+
+
+async def test_a_change_that_makes_two_nulls_equal_is_refused_for_buckets_too(crew: ProjectUnderTest) -> None:
+    """R003 is looked for in every rule that a change of fields touches."""
+    team = {"name": "team", "type": "text", "required": True, "default": "a"}
+    assert (await crew.operator.patch("collections/users", json={"fields": [NICK, {**team, "required": False}]})).is_success
+    assert (await crew.operator.patch("collections/crew", json={"fields": [USER, NICK, team]})).is_success
+    rule = "rows('crew').exists(m, m.team == auth.team)"
+    assert (await crew.operator.patch("buckets/b", json={"rules": {"delete": rule}})).is_success
+    change = {"fields": [USER, NICK, {**team, "required": False}]}
+    answer = await crew.operator.patch("collections/crew", json=change)
+
+    assert (409, "breaks_rules") == (answer.status_code, answer.json()["code"])
+    assert [("b", "/rules/delete", "R003")] == [(one["bucket"], one["place"], one["code"]) for one in answer.json()["broken"]]
+
+
+async def test_two_nulls_do_not_open_a_channel(crew: ProjectUnderTest) -> None:
+    """R003 stops the save of a channel's rules as it stops that of a collection's."""
+    team = {"name": "team", "type": "text"}
+    assert (await crew.operator.patch("collections/users", json={"fields": [NICK, team]})).is_success
+    answer = await crew.operator.put("channels/x", json={"rules": {"join": "auth.team == auth.nick"}})
+    guarded = await crew.operator.put("channels/x", json={"rules": {"join": "auth.nick != null && auth.team == auth.nick"}})
+
+    assert (422, [("/rules/join", "R003")]) == (
+        answer.status_code,
+        [(one["pointer"], one["code"]) for one in answer.json()["errors"]],
+    )
+    assert guarded.status_code == 200, guarded.text
+
+
+async def test_rules_and_the_schema_they_name_never_pass_each_other(project: ProjectUnderTest) -> None:
+    """Whichever comes first stands, and the other is refused: no bucket is left with a rule that fits nothing."""
+    for number in range(8):
+        name = f"crew{number}"
+        await project.collection(name, [USER])
+        bucket = {"name": f"b{number}", "rules": {"view": f"rows('{name}').exists(m, m.user == auth.id)"}}
+        made, gone = await asyncio.gather(
+            project.operator.post("buckets", json=bucket), project.operator.delete(f"collections/{name}")
+        )
+
+        assert (made.status_code, gone.status_code) in ((201, 409), (422, 204)), (made.text, gone.text)
