@@ -340,6 +340,19 @@ async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: 
     assert ["R003"] == [one["code"] for one in answer.json()["broken"]]
 
 
+async def test_time_in_a_list_rule_is_warned_of(project: ProjectUnderTest) -> None:
+    """R011: every list can be followed, and nobody is told when time lets a record in."""
+    fields = [{"name": "opens", "type": "datetime", "required": True}]
+    made = await project.operator.post(
+        "collections", json={"name": "doors", "fields": fields, "rules": {"list": "record.opens <= now"}}
+    )
+    view = {"name": "v", "view": {"sql": "select id, opens from doors"}, "rules": {"list": "record.opens <= now"}}
+    seen = await project.operator.post("collections", json=view)
+
+    assert "R011" in {one["code"] for one in made.json()["warnings"]}
+    assert "R011" not in {one["code"] for one in seen.json()["warnings"]}
+
+
 # Tests
 
 

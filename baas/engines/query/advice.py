@@ -56,7 +56,8 @@ class _Adviser:
         return found + list(self._of_reads())
 
     def _of_rule(self, action: Action, rule: Rule) -> Iterator[Lint]:
-        live = bool(self._collection.options.get("realtime"))
+        # Every list can be followed but that of a view, whose records write no change.
+        live = self._collection.view is None
         yield from lint_rule(rule, action=action, live=live, auth_writes=self._own)
         if action == "create":
             yield from self._owner_not_named(rule)

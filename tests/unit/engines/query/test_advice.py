@@ -13,7 +13,7 @@ from baas.engines.query.table import rule_env
 from baas.engines.rules.lint import check_access
 from baas.engines.rules.rule import RuleError
 from baas.engines.schema import manifest
-from baas.engines.schema.collection import Action, Collection
+from baas.engines.schema.collection import Action, Collection, View
 
 USERS_OWN = [
     {"name": "team", "type": "relation", "to": "teams"},
@@ -61,10 +61,9 @@ def project(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyTyp
     return made
 
 
-def codes(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyType({}), **options: object) -> set[str]:
+def codes(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyType({})) -> set[str]:
     collections = project(cards, teams)
-    one = replace(collections["cards"], options=MappingProxyType(options))
-    return {advice.code for advice in advise([one], {**collections, "cards": one})}
+    return {advice.code for advice in advise([collections["cards"]], collections)}
 
 
 def rules(**of: str | None) -> dict[str, Any]:
@@ -140,12 +139,15 @@ def test_a_lint_speaks_of_what_it_means_and_of_no_neighbour(code: str, bad: dict
     assert code not in codes(good)
 
 
-def test_time_in_a_list_rule_matters_only_where_somebody_listens() -> None:
+def test_time_in_a_list_rule_matters_wherever_somebody_can_listen() -> None:
+    """Every list can be followed but that of a view."""
     timed, timeless = listed("record.opens <= now"), listed(MINE)
 
-    assert "R011" in codes(timed, realtime=True)
-    assert "R011" not in codes(timed)
-    assert "R011" not in codes(timeless, realtime=True)
+    assert "R011" in codes(timed)
+    assert "R011" not in codes(timeless)
+    collections = project(timed)
+    view = replace(collections["cards"], view=View("select id, opens from others"))
+    assert "R011" not in {one.code for one in advise([view], {**collections, "cards": view})}
 
 
 def test_rules_that_look_at_each_other_in_a_circle() -> None:
