@@ -2,13 +2,20 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from baas.base.ids import short_id, uuid7
+from baas.base.principal import Principal
+from baas.engines.query.asking import Asking
+from baas.engines.query.compile import Compiler
+from baas.engines.query.tree import List, ordered
+from baas.engines.schema import store
+from baas.infra.db.extensions import is_ready
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import Sql, ident, join, literal, sql
+from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 from tests.support.callers import Caller, ProjectUnderTest
 
 TITLE = {"name": "title", "type": "text"}
@@ -60,6 +67,33 @@ async def pieces(db: Database, project: ProjectUnderTest, table: str) -> set[str
 async def change(project: ProjectUnderTest, collection: str, confirm: str | None = None, /, **body: Any) -> Any:
     params = {"confirm": confirm} if confirm else {}
     return await project.operator.patch(f"collections/{collection}", json=body, params=params)
+
+
+async def test_what_stands_inside_a_text_is_found_by_an_index(project: ProjectUnderTest, db: Database) -> None:
+    """Declared as `trigram`; then `contains` in a list rule has nothing to warn of, and PostgreSQL uses the index."""
+    if not await is_ready(db, "pg_trgm"):
+        pytest.skip("needs PostgreSQL's extension pg_trgm")
+    rules = {"list": "record.title.contains('need%le') || record.title.endsWith('hay')", "view": "true"}
+    plain = await project.operator.post("collections", json={"name": "posts", "fields": [TITLE], "rules": rules})
+    made = await change(project, "posts", indexes=[{"fields": ["title"], "using": "trigram"}])
+    for title in ("a need%le in it", "a needle", "hay", "x" * 20_000):
+        await project.operator.create("posts", {"title": title})
+
+    assert "R014" in {one["code"] for one in plain.json()["warnings"]}
+    assert "R014" not in {one["code"] for one in made.json().get("warnings", ())}
+    assert made.json()["indexes"] == [{"fields": ["title"], "unique": False, "where": None, "using": "trigram"}]
+    assert {"a need%le in it", "hay"} == {one["title"] for one in await project.anonymous.list("posts")}
+    table = Compiler().table(await store.read(db, project.schema), "posts")
+    assert table is not None
+    principal = Principal("anonymous", "", project.id)
+    page = Compiler().list(table, List(ordered(()), 30), Asking(principal, now=datetime.now(UTC), auth=None))
+    async with db.transaction() as tx:
+        await tx.execute(sql("set local enable_seqscan = off"))
+        await tx.execute(sql("set local enable_indexscan = off"))
+        plan = "\n".join(row["QUERY PLAN"] for row in await tx.fetch(Statement(f"explain {page.text}", page.args)))
+    assert plan.count("Bitmap Index Scan") == 2, plan
+    again = await change(project, "posts", indexes=[])
+    assert (again.status_code, again.json()["indexes"]) == (200, [])
 
 
 async def test_an_index_over_a_list_finds_what_it_holds(project: ProjectUnderTest, db: Database) -> None:

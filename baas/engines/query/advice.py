@@ -4,11 +4,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from baas.engines.query.conditions import check_condition
+from baas.engines.query.indexing import of_entered, of_list
 from baas.engines.query.table import USERS, rule_env
-from baas.engines.rules.lint import Lint, decided, implies, lint_rule, same
+from baas.engines.rules.lint import Lint, decided, implies, lint_rule
 from baas.engines.rules.rule import Rule, RuleError, check
-from baas.engines.rules.tree import Among, Apply, Column, Compare, Fact, Logic, Node, Row, children, walk
+from baas.engines.rules.tree import Among, Apply, Column, Compare, Fact, Row, walk
 from baas.engines.schema.collection import ACTIONS, Action, Collection, Field
 from baas.engines.schema.fields.base import is_many
 from baas.engines.schema.manifest import pointer
@@ -16,7 +16,7 @@ from baas.engines.schema.manifest import pointer
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One warning: `pointer` into the manifest of the collection, and what to do about it. `place` has line, column, snippet."""
+    """One warning: `pointer` into the manifest of the collection, and what to do. `place` has line, column, snippet."""
 
     collection: str
     code: str
@@ -64,11 +64,12 @@ class _Adviser:
         if action == "update":
             yield from self._given_away(rule)
         if action == "list":
-            yield from self._more_than_view(rule)
+            yield from _more_than_view(rule, self._rules.get("view"), "records")
             if self._collection.view is None:
-                yield from self._slow(rule)
+                yield from of_list(rule, self._collection)
         if action in ("list", "view"):
             yield from self._circle(action, rule)
+        yield from of_entered(rule, self._collections)
         yield from self._guessable(rule)
 
     def _of_reads(self) -> Iterator[Advice]:
@@ -79,9 +80,7 @@ class _Adviser:
                     yield self._advice(pointer("/fields", number, "read"), rule, lint)
 
     def _advice(self, at: str, rule: Rule, lint: Lint) -> Advice:
-        spot = RuleError(rule.source, lint.at, lint.code, lint.message).as_dict()
-        place = {key: value for key, value in spot.items() if key not in ("code", "message")}
-        return Advice(self._collection.name, lint.code, at, lint.message, lint.hint, place)
+        return _placed(self._collection.name, at, rule, lint)
 
     # R005, R006: whose record it is
 
@@ -105,64 +104,6 @@ class _Adviser:
                 message = f"The rule asks `record.{one.name}` and not `next.{one.name}`: a record can be given away."
                 hint = f"Mark the field {one.name!r} as immutable, or add next.{one.name} == auth.id."
                 yield Lint("R006", _place_of(rule, "record", one.name), message, hint)
-
-    # R007
-
-    def _more_than_view(self, rule: Rule) -> Iterator[Lint]:
-        if decided(rule.tree) is False:
-            return
-        view = self._rules.get("view")
-        if view is None:
-            message = "Lists show records that nobody may view one by one: the view rule is locked."
-            yield Lint("R007", rule.tree.at, message, "Give view the rule of list.")
-        elif implies(rule.tree, view.tree) is False:
-            message = "Lists can show a record that the view rule does not."
-            yield Lint("R007", rule.tree.at, message, "Let the view rule admit whatever the list rule admits.")
-
-    # R008, R014: what a list has to read
-
-    def _slow(self, rule: Rule) -> Iterator[Lint]:
-        seen: set[str] = set()
-        for node, name in self._unserved(rule.tree):
-            if name in seen:
-                continue
-            seen.add(name)
-            if _inside_text(node):
-                message = f"A list looks into every `{name}`: no index finds a text by its middle or its end."
-                yield Lint("R014", node.at, message, "Use startsWith, or put a condition beside it that an index serves.")
-            else:
-                message = f"A list looks for records by `{name}`, and no index begins with it."
-                table = f'"{self._collection.schema}"."{self._collection.name}"'
-                hint = f'Add {{"fields": ["{name}"]}} to indexes: create index on {table} ("{name}").'
-                yield Lint("R008", node.at, message, hint)
-
-    def _unserved(self, node: Node) -> list[tuple[Node, str]]:
-        """What an index is missing for: one condition of an `&&` is enough to find records by, of an `||` each needs its own."""
-        if isinstance(node, Logic):
-            parts = [part for part in node.items if not part.free]
-            if node.operator == "and":
-                return [] if any(self._served(part) for part in parts) else next(filter(None, map(self._unserved, parts)), [])
-            return [one for part in parts for one in self._unserved(part)]
-        name = _looked_up(node)
-        return [] if name is None or self._served(node) else [(node, name)]
-
-    def _served(self, node: Node) -> bool:
-        if isinstance(node, Logic):
-            parts = [part for part in node.items if not part.free]
-            return (any if node.operator == "and" else all)(self._served(part) for part in parts)
-        if any(same(node, condition) for condition in self._conditions()):
-            return True
-        name = _looked_up(node)
-        return name is not None and not _inside_text(node) and name in self._indexed()
-
-    def _indexed(self) -> frozenset[str]:
-        """The columns that an index begins with."""
-        alone = {one.name for one in self._collection.fields if one.unique or (one.type == "relation" and not is_many(one))}
-        leading = {one.fields[0].removeprefix("-") for one in self._collection.indexes if one.where is None}
-        return frozenset({"id", *alone, *leading})
-
-    def _conditions(self) -> Iterator[Node]:
-        return (check_condition(self._collection, one.where).tree for one in self._collection.indexes if one.where is not None)
 
     # R012
 
@@ -222,6 +163,26 @@ class _Adviser:
         return self._entered[name]
 
 
+# R007
+
+
+def _more_than_view(rule: Rule, view: Rule | None, what: str) -> Iterator[Lint]:
+    if decided(rule.tree) is False:
+        return
+    if view is None:
+        message = f"Lists show {what} that nobody may view one by one: the view rule is locked."
+        yield Lint("R007", rule.tree.at, message, "Give view the rule of list.")
+    elif implies(rule.tree, view.tree) is False:
+        message = f"Lists can show {what} that the view rule does not."
+        yield Lint("R007", rule.tree.at, message, "Let the view rule admit whatever the list rule admits.")
+
+
+def _placed(collection: str, at: str, rule: Rule, lint: Lint) -> Advice:
+    spot = RuleError(rule.source, lint.at, lint.code, lint.message).as_dict()
+    place = {key: value for key, value in spot.items() if key not in ("code", "message")}
+    return Advice(collection, lint.code, at, lint.message, lint.hint, place)
+
+
 def _rules(
     collection: Collection, collections: Mapping[str, Collection], actions: Sequence[Action] = ACTIONS
 ) -> dict[Action, Rule]:
@@ -252,24 +213,3 @@ def _is_row(node: Column, root: str) -> bool:
 def _place_of(rule: Rule, root: str, name: str) -> int:
     found = (node.at for node in walk(rule.tree) if isinstance(node, Column) and _is_row(node, root) and node.name == name)
     return next(found, rule.tree.at)
-
-
-def _inside_text(node: Node) -> bool:
-    return isinstance(node, Apply) and node.name != ".startsWith"
-
-
-def _looked_up(node: Node) -> str | None:
-    """The stored field that a condition finds records by, or could with an index; null for anything no index would help."""
-    match node:
-        case Compare(operator="==" | "<" | "<=" | ">" | ">=") | Among():
-            sides = children(node)
-        case Apply(name=".contains" | ".endsWith" | ".startsWith"):
-            sides = children(node)
-        case _:
-            return None
-    field_, other = sides if isinstance(sides[0], Column) else (sides[-1], sides[0])
-    if not isinstance(field_, Column) or not _is_row(field_, "record") or not other.free:
-        return None
-    if isinstance(node, Among) and sides[0] is not field_:
-        return None
-    return None if field_.type.kind in ("bool", "json", "list") else field_.name

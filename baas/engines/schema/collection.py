@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Action = Literal["list", "view", "create", "update", "delete"]
-Using = Literal["btree", "gin", "gist", "hnsw"]
+Using = Literal["btree", "gin", "gist", "hnsw", "trigram"]
 ACTIONS: tuple[Action, ...] = ("list", "view", "create", "update", "delete")
 SYSTEM_FIELDS = ("id", "rev", "created_at", "updated_at")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -39,7 +39,8 @@ class Field:
 class Index:
     """Columns in order, `-name` for descending; `where` is a rule expression over the record's fields.
 
-    `using`: a "gin" index is over one list, a "gist" one over one place, an "hnsw" one over one vector.
+    `using`: a "gin" index is over one list, a "gist" one over one place, an "hnsw" one over one vector, a "trigram" one over what
+    stands inside one text.
     """
 
     fields: tuple[str, ...]

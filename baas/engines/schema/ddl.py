@@ -268,6 +268,8 @@ def _indexed(collection: Collection, index: Index) -> Sql:
         return sql("using gist (({}))", as_point(ident(field.name)))
     if index.using == "hnsw" and field is not None:
         return sql("using hnsw ({} {})", ident(field.name), operators(field))
+    if index.using == "trigram" and field is not None:
+        return sql("using gin ({} {})", ident(field.name), ident(EXTENSIONS, "gin_trgm_ops"))
     return sql("({})", join(", ", [_index_column(collection, one) for one in index.fields]))
 
 

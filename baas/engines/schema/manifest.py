@@ -370,12 +370,12 @@ def _leading_to(name: str, collections: Mapping[str, Collection]) -> Iterator[Fi
 
 def useful_extensions(body: Mapping[str, object]) -> tuple[str, ...]:
     """The extensions that a collection of this body would use."""
-    given = body.get("fields")
-    entries = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
+    entries = [entry for entry in _list(body.get("fields")) if isinstance(entry, dict)]
     options = body.get("options")
     words = any(entry.get("search") for entry in entries) or (isinstance(options, dict) and search.OPTION in options)
     vectors = any(entry.get("type") == VECTOR for entry in entries)
-    return (*((search.TRIGRAMS,) if words else ()), *((VECTOR,) if vectors else ()))
+    inside = any(isinstance(one, dict) and one.get("using") == "trigram" for one in _list(body.get("indexes")))
+    return (*((search.TRIGRAMS,) if words or inside else ()), *((VECTOR,) if vectors else ()))
 
 
 def settle(collection: Collection, extensions: frozenset[str], body: Mapping[str, object], faults: Faults) -> Collection:
@@ -386,6 +386,9 @@ def settle(collection: Collection, extensions: frozenset[str], body: Mapping[str
     for field in collection.fields:
         if field.type == VECTOR and VECTOR not in extensions and "fields" in body:
             faults.add(pointer(place(body, field.name), "type"), "extension_missing", missing_extension(VECTOR))
+    for number, index in enumerate(collection.indexes):
+        if index.using == "trigram" and search.TRIGRAMS not in extensions and "indexes" in body:
+            faults.add(pointer("/indexes", number, "using"), "extension_missing", missing_extension(search.TRIGRAMS))
     options = collection.options.get(search.OPTION)
     given = dict(options) if isinstance(options, Mapping) else {}
     if given.get("typos") is True and search.TRIGRAMS not in extensions and search.TRIGRAMS in useful_extensions(body):
@@ -503,6 +506,10 @@ def _index_json(index: Index) -> dict[str, object]:
 # Parts.
 
 
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 def _flag(entry: Mapping[str, object], flag: str, at: str, faults: Faults) -> bool:
     value = entry.get(flag, False)
     if type(value) is not bool:
@@ -588,7 +595,7 @@ def _read_index(entry: object, collection: Collection, at: str, faults: Faults) 
     unique, where = _flag(entry, "unique", at, faults), _expression(entry.get("where"), pointer(at, "where"), faults)
     using = _index_method(entry.get("using"), names, collection, unique=unique)
     if entry.get("using") not in (None, using):
-        words = "Must be gin over one list, gist over one geo_point, hnsw over one vector, none of them unique, else btree."
+        words = "Must be gin over one list, gist over one geo_point, hnsw over one vector, trigram over one text; else btree."
         faults.add(pointer(at, "using"), "not_allowed", words)
     for number, fault in _index_field_faults(names, collection, using):
         faults.add(pointer(at, "fields", number), fault.code, fault.message)
@@ -596,12 +603,17 @@ def _read_index(entry: object, collection: Collection, at: str, faults: Faults) 
 
 
 def _index_method(wanted: object, names: Sequence[object], collection: Collection, *, unique: bool) -> Using:
-    """What serves the fields best: a list is asked what it holds, a place by area, a vector by neighbourhood."""
+    """What serves the fields best: a list is asked what it holds, a place by area, a vector by neighbourhood.
+
+    What stands inside a text is asked only where that is wanted: such an index is larger than the text.
+    """
     field = collection.field(names[0]) if len(names) == 1 and isinstance(names[0], str) else None
     if field is None or unique or (wanted == "btree" and field.type == "geo_point"):
         return "btree"
     if is_many(field):
         return "gin"
+    if wanted == "trigram" and kind_of(field).cast(field) == "text":
+        return "trigram"
     return cast("Using", {"geo_point": "gist", "vector": "hnsw"}.get(field.type, "btree"))
 
 

@@ -82,7 +82,7 @@ def index_bytes(collection: Collection, name: str) -> int | None:
     sharers = [1] if field.unique else []
     for index in collection.indexes:
         names = [one.removeprefix("-") for one in index.fields]
-        if name in names:
+        if name in names and index.using != "trigram":
             sharers.append(sum(1 for one in names if (other := collection.field(one)) and other.type in _TEXTUAL))
     return _INDEX_ROW_BYTES // max(sharers) if sharers else None
 

@@ -1,8 +1,11 @@
 """Collections over HTTP: for operators, and for keys with the scope `schema`."""
 
+from typing import get_args
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from baas.engines.schema.collection import Using
 from baas.engines.schema.fields import KINDS
 from baas.engines.schema.manifest import MAX_VIEW_LENGTH, as_json
 from baas.features.collections.model import Changed
@@ -39,6 +42,11 @@ _INDEX = {
     "properties": {
         "fields": {"type": "array", "items": {"type": "string"}, "description": "Names in order; `-name` is descending."},
         "unique": {"type": "boolean", "default": False},
+        "using": {
+            "type": "string",
+            "enum": list(get_args(Using)),
+            "description": "Follows from the field, but for trigram: for contains and endsWith of one text.",
+        },
         "where": {"type": ["string", "null"], "description": "Only records for which this holds stand in the index."},
     },
     "required": ["fields"],

@@ -33,15 +33,18 @@ CARD_FIELDS = [
     {"name": "opens", "type": "datetime", "required": True},
     {"name": "pin", "type": "text", "hidden": True},
     {"name": "meta", "type": "json"},
+    {"name": "tags", "type": "select", "values": ["a", "b"], "many": True},
 ]
-MEMBERS = {
+MEMBERS: dict[str, Any] = {
     "name": "members",
     "fields": [
         {"name": "team", "type": "relation", "to": "teams", "required": True, "inverse": "members"},
         {"name": "user", "type": "relation", "to": "users", "required": True},
         {"name": "role", "type": "text"},
         {"name": "since", "type": "int"},
+        {"name": "level", "type": "int"},
     ],
+    "indexes": [{"fields": ["level"], "where": "role == 'x'"}],
     "rules": {"list": "record.user == auth.id", "view": "record.user == auth.id"},
 }
 TEAMS = {"name": "teams", "fields": [{"name": "owner", "type": "relation", "to": "users", "required": True}]}
@@ -64,6 +67,11 @@ def project(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyTyp
 def codes(cards: Mapping[str, Any], teams: Mapping[str, Any] = MappingProxyType({})) -> set[str]:
     collections = project(cards, teams)
     return {advice.code for advice in advise([collections["cards"]], collections)}
+
+
+def hints(cards: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    collections = project(cards)
+    return [(one.code, one.hint) for one in advise([collections["cards"]], collections)]
 
 
 def rules(**of: str | None) -> dict[str, Any]:
@@ -128,6 +136,35 @@ CASES = [
         rules(create=f"{OWNED} && size(rows('cards').filter(c, c.owner == auth.id)) < 100"),
         rules(create=f"{OWNED} && size(next.title) < 100"),
     ),
+    ("R008", listed("'a' in record.tags"), listed("'a' in record.tags", indexes=[{"fields": ["tags"]}])),
+    ("R008", listed(f"{MINE} || 'a' in record.tags"), listed(f"{MINE} && 'a' in record.tags")),
+    (
+        "R008",
+        rules(delete="rows('members').exists(m, m.role == auth.claims.role)"),
+        rules(delete="rows('members').exists(m, m.role == auth.claims.role && m.user == auth.id)"),
+    ),
+    ("R008", rules(view="rows('members').exists(m, m.since == record.n)"), rules(view="record.n == 3")),
+    ("R008", rules(view="!rows('members').exists(m, m.since == 3)"), rules(view="rows('members').exists(m, m.id == record.id)")),
+    (
+        "R008",
+        rules(view="rows('members').exists(m, m.since == 3 && m.role == 'x')"),
+        rules(view="rows('members').exists(m, m.level == 3 && m.role == 'x')"),
+    ),
+    (
+        "R008",
+        rules(view="rows('members').exists(m, m.user == auth.id || m.role == 'x')"),
+        rules(view="record.board.members.exists(m, m.role == 'x' && m.since == 3)"),
+    ),
+    (
+        "R014",
+        listed('record.title.contains("abc")'),
+        listed('record.title.contains("abc")', indexes=[{"fields": ["title"], "using": "trigram"}]),
+    ),
+    (
+        "R014",
+        listed('record.title.contains("ab")', indexes=[{"fields": ["title"], "using": "trigram"}]),
+        listed("record.title.endsWith(auth.email)", indexes=[{"fields": ["title"], "using": "trigram"}]),
+    ),
     ("R014", listed('record.title.contains("a")'), listed(f'{MINE} && record.title.contains("a")')),
     ("R014", listed('record.title.endsWith("a")'), listed('record.title.startsWith("a")', indexes=[{"fields": ["title"]}])),
 ]
@@ -148,6 +185,23 @@ def test_time_in_a_list_rule_matters_wherever_somebody_can_listen() -> None:
     collections = project(timed)
     view = replace(collections["cards"], view=View("select id, opens from others"))
     assert "R011" not in {one.code for one in advise([view], {**collections, "cards": view})}
+
+
+def test_the_hint_has_the_index() -> None:
+    """For a literal the partial one too; of several conditions for equality one index over all."""
+    table = 'create index on "p_1"."cards"'
+    few = 'Where few records are so, {"fields": ["id"], "where": "status == \\"open\\""} is smaller'
+    literal = hints(listed('record.status == "open" || record.owner == auth.id'))
+    together = hints(listed("record.n == auth.claims.n && record.title == auth.email && record.n > 0"))
+    held = hints(listed("'a' in record.tags"))
+    entered = hints(rules(delete="rows('members').exists(m, m.role == auth.email && m.since == 3)"))
+
+    assert [code for code, _ in (*literal, *together, *held, *entered)] == ["R008"] * 4
+    assert f'Add {{"fields": ["status"]}} to indexes: {table} ("status"). {few}' in str(literal[0][1])
+    assert together[0][1] == f'Add {{"fields": ["n", "title"]}} to indexes: {table} ("n", "title").'
+    assert held[0][1] == f'Add {{"fields": ["tags"]}} to indexes: {table} using gin ("tags").'
+    assert str(entered[0][1]).startswith('Add {"fields": ["role", "since"]} to the indexes of \'members\': create index on')
+    assert '"using": "trigram"' in str(hints(listed('record.title.contains("abc")'))[0][1])
 
 
 def test_rules_that_look_at_each_other_in_a_circle() -> None:
@@ -183,7 +237,7 @@ def test_a_read_expression_is_linted_too_and_the_place_is_told() -> None:
 
     found = advise([project({"fields": fields})["cards"]], project({"fields": fields}))
 
-    assert [(one.code, one.pointer) for one in found] == [("R002", "/fields/11/read"), ("R009", "/fields/11/read")]
+    assert [(one.code, one.pointer) for one in found] == [("R002", "/fields/12/read"), ("R009", "/fields/12/read")]
     assert found[0].place["snippet"] == "auth.nick == 'a' || 1 == 2\n                      ^"
 
 

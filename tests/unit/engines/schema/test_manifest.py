@@ -36,6 +36,25 @@ def change(body: dict[str, Any], old: dict[str, Any] | None = None) -> tuple[Col
     return after, dict(renames), [(fault.pointer, fault.code) for fault in faults.found]
 
 
+def test_a_trigram_index_is_over_one_text_and_only_where_it_can_be() -> None:
+    """What it may be over is told with the place; without the extension the way out is."""
+    entry = {"fields": ["title"], "using": "trigram"}
+    for wrong in ({"fields": ["n"]}, {"fields": ["title", "n"]}, {"fields": ["-title"]}, {"fields": ["title"], "unique": True}):
+        fields = [TITLE, {"name": "n", "type": "int"}]
+        found = read({"name": "posts", "fields": fields, "indexes": [{**wrong, "using": "trigram"}]})[1]
+        assert [("/indexes/0/using", "not_allowed")] == found, wrong
+    body = posts(indexes=[{"fields": ["title"]}, entry])
+    collection, none = read(body)
+    faults = manifest.Faults()
+    manifest.settle(collection, frozenset(), body, faults)
+    manifest.settle(collection, frozenset({"pg_trgm"}), body, faults)
+
+    assert (none, ["btree", "trigram"]) == ([], [one.using for one in collection.indexes])
+    assert ("pg_trgm",) == manifest.useful_extensions(body)
+    assert [("/indexes/1/using", "extension_missing")] == [(one.pointer, one.code) for one in faults.found]
+    assert "create extension pg_trgm schema baas_ext" in faults.found[0].message
+
+
 def test_a_manifest_and_the_store_give_the_same_collection() -> None:
     """Through JSON and back nothing changes, whatever the field types."""
     options = {
