@@ -1,10 +1,11 @@
-"""Rules that stand beside the collections, of buckets and channels: changes of the schema look at them too."""
+"""Rules that stand beside the collections, of buckets and channels: changes of the schema and lints look at them too."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
+from tests.features.test_cli import Terminal, baas, here  # noqa: F401  fixtures
 from tests.support.callers import Caller, ProjectUnderTest
 
 USER = {"name": "user", "type": "relation", "to": "users", "required": True}
@@ -116,3 +117,57 @@ async def test_rules_and_the_schema_they_name_never_pass_each_other(project: Pro
         )
 
         assert (made.status_code, gone.status_code) in ((201, 409), (422, 204)), (made.text, gone.text)
+
+
+# Lints
+
+
+async def test_a_bucket_is_saved_with_warnings_and_linted_with_the_rest(crew: ProjectUnderTest) -> None:
+    everybody = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
+    made = await crew.operator.post("buckets", json={"name": "open", "rules": everybody})
+    closed = await crew.operator.patch("buckets/open", json={"rules": {**everybody, "view": None, "create": "auth.nick == 'a'"}})
+    quiet = await crew.operator.post("buckets", json={"name": "shut", "public": True, "rules": {"list": "true"}})
+    listed = (await crew.operator.get("rules/lint")).json()["items"]
+
+    opened = [("R004", f"/rules/{action}") for action in ("create", "update", "delete")]
+    assert opened == [(one["code"], one["pointer"]) for one in made.json()["warnings"]]
+    assert "any file" in made.json()["warnings"][0]["message"]
+    assert {("R007", "/rules/list"), ("R009", "/rules/create"), *opened[1:]} == {
+        (one["code"], one["pointer"]) for one in closed.json()["warnings"]
+    }
+    assert "warnings" not in quiet.json()
+    assert "warnings" not in (await crew.operator.get("buckets/open")).json()
+    assert {"R004", "R007", "R009"} == {one["code"] for one in listed if one.get("bucket") == "open"}
+
+
+async def test_channels_are_linted_too(crew: ProjectUnderTest) -> None:
+    rules = {"join": "auth.nick == 'ada'", "send": "true", "track": "1 == 2"}
+    made = await crew.operator.put("channels/lobby", json={"rules": rules})
+    listed = (await crew.operator.get("rules/lint")).json()["items"]
+    alone = (await crew.operator.get("rules/lint", params={"collection": "users"})).json()["items"]
+
+    found = [("R009", "/rules/join"), ("R004", "/rules/send"), ("R002", "/rules/track")]
+    assert found == [(one["code"], one["pointer"]) for one in made.json()["warnings"]]
+    assert found == [(one["code"], one["pointer"]) for one in listed if one.get("channel") == "lobby"]
+    assert all("collection" in one for one in alone)
+
+
+async def test_a_bucket_that_looks_through_a_collection_is_told_the_index(crew: ProjectUnderTest) -> None:
+    """What `rows(…)` looks for is read for every file; with the index there is nothing to say."""
+    rule = "rows('crew').exists(m, m.nick == record.folder && m.nick != null)"
+    slow = await crew.operator.patch("buckets/b", json={"rules": {"view": rule}})
+    assert (await crew.operator.patch("collections/crew", json={"indexes": [{"fields": ["nick"]}]})).is_success
+    quick = await crew.operator.patch("buckets/b", json={"rules": {"view": rule}})
+
+    assert "R008" in {one["code"] for one in slow.json()["warnings"]}
+    assert "R008" not in {one["code"] for one in quick.json().get("warnings", ())}
+
+
+async def test_the_command_names_buckets_and_channels(here: Terminal, project: ProjectUnderTest) -> None:  # noqa: F811
+    assert (await project.operator.post("buckets", json={"name": "open", "rules": {"create": "true"}})).is_success
+    assert (await project.operator.put("channels/lobby", json={"rules": {"send": "true"}})).is_success
+
+    said = (await here("rules", "lint")).out
+
+    assert "R004  bucket open/rules/create" in said
+    assert "R004  channel lobby/rules/send" in said

@@ -1,9 +1,10 @@
-"""Lints of a collection: what its rules leave open and what they will cost, seen with its fields, indexes and neighbours."""
+"""Lints of collections and of what else has rules: what they leave open and what they cost, seen with fields and neighbours."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from baas.engines.query.guarded import Guarded, Kind
 from baas.engines.query.indexing import of_entered, of_list
 from baas.engines.query.table import USERS, rule_env
 from baas.engines.rules.lint import Lint, decided, implies, lint_rule
@@ -16,9 +17,10 @@ from baas.engines.schema.manifest import pointer
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One warning: `pointer` into the manifest of the collection, and what to do. `place` has line, column, snippet."""
+    """One warning: `pointer` into the manifest of whom it is about, and what to do. `place` has line, column, snippet."""
 
-    collection: str
+    kind: Kind
+    name: str
     code: str
     pointer: str
     message: str
@@ -26,7 +28,7 @@ class Advice:
     place: Mapping[str, object] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
-        """For an answer, without the collection that the answer is about."""
+        """For an answer, without what the answer is about."""
         hint = {} if self.hint is None else {"hint": self.hint}
         return {"code": self.code, "pointer": self.pointer, "message": self.message, **hint, **self.place}
 
@@ -35,6 +37,35 @@ def advise(wanted: Iterable[Collection], collections: Mapping[str, Collection]) 
     """Every warning about collections whose expressions are right, in the order of their rules and then of their fields."""
     entered: dict[str, frozenset[str]] = {}
     return [advice for one in wanted for advice in _Adviser(one, collections, entered).all()]
+
+
+def advise_beside(wanted: Iterable[Guarded], collections: Mapping[str, Collection]) -> list[Advice]:
+    """Every warning about what is no collection. Its rules must be right."""
+    own = _written_by_accounts(collections)
+    return [advice for one in wanted for advice in _advice_beside(one, collections, own)]
+
+
+def _advice_beside(one: Guarded, collections: Mapping[str, Collection], own: frozenset[str]) -> Iterator[Advice]:
+    rules = {action: rule for action in one.rules if (rule := _fitting(one, action, collections)) is not None}
+    for action, rule in rules.items():
+        # Nobody follows files or channels by a list: time that passes is seen at the next call.
+        found = [*lint_rule(rule, action=action, live=False, auth_writes=own, what=_WHAT[one.kind])]
+        found += of_entered(rule, collections)
+        if action == "list":
+            found += _more_than_view(rule, rules.get("view"), "files")
+        for lint in found:
+            yield _placed(one.kind, one.name, pointer("/rules", action), rule, lint)
+
+
+def _fitting(one: Guarded, action: str, collections: Mapping[str, Collection]) -> Rule | None:
+    """None also for a rule that was read a moment before or after the collections that it fits."""
+    try:
+        return one.check(action, collections)
+    except RuleError:
+        return None
+
+
+_WHAT: Mapping[Kind, str] = {"collection": "any record", "bucket": "any file", "channel": "here"}
 
 
 class _Adviser:
@@ -80,7 +111,7 @@ class _Adviser:
                     yield self._advice(pointer("/fields", number, "read"), rule, lint)
 
     def _advice(self, at: str, rule: Rule, lint: Lint) -> Advice:
-        return _placed(self._collection.name, at, rule, lint)
+        return _placed("collection", self._collection.name, at, rule, lint)
 
     # R005, R006: whose record it is
 
@@ -177,10 +208,10 @@ def _more_than_view(rule: Rule, view: Rule | None, what: str) -> Iterator[Lint]:
         yield Lint("R007", rule.tree.at, message, "Let the view rule admit whatever the list rule admits.")
 
 
-def _placed(collection: str, at: str, rule: Rule, lint: Lint) -> Advice:
+def _placed(kind: Kind, name: str, at: str, rule: Rule, lint: Lint) -> Advice:
     spot = RuleError(rule.source, lint.at, lint.code, lint.message).as_dict()
     place = {key: value for key, value in spot.items() if key not in ("code", "message")}
-    return Advice(collection, lint.code, at, lint.message, lint.hint, place)
+    return Advice(kind, name, lint.code, at, lint.message, lint.hint, place)
 
 
 def _rules(

@@ -42,6 +42,7 @@ Place = tuple[object, ...]
 Sense = Literal["for", "against", "both"]
 """How a part helps the whole to be true: by being true, by being false, or either way."""
 _NOBODY = Facts(None, datetime(2000, 1, 1, tzinfo=UTC))
+_WRITES = ("create", "update", "delete", "send", "track")
 _MOST_ATOMS = 7  # 3**7 assignments are tried
 _FLIPPED: Mapping[Sense, Sense] = {"for": "against", "against": "for", "both": "both"}
 
@@ -65,14 +66,15 @@ def check_access(source: str, env: Env) -> Rule:
     return rule
 
 
-def lint_rule(rule: Rule, *, action: str, live: bool, auth_writes: frozenset[str]) -> Iterator[Lint]:
+def lint_rule(rule: Rule, *, action: str, live: bool, auth_writes: frozenset[str], what: str = "any record") -> Iterator[Lint]:
     """R001, R002, R004, R009, R010, R011, R013 of one rule.
 
-    `live`: subscribers follow the collection. `auth_writes`: the fields of `auth` that an account may write itself.
+    `live`: subscribers follow the list. `auth_writes`: the fields of `auth` that an account may write itself. `what`: the
+    object of the action.
     """
     yield from _constants(rule)
-    if action in ("create", "update", "delete") and decided(rule.tree) is True:
-        yield Lint("R004", rule.tree.at, f"Anybody may {action} any record.", "Say who: auth != null && …")
+    if action in _WRITES and decided(rule.tree) is True:
+        yield Lint("R004", rule.tree.at, f"Anybody may {action} {what}, without an account.", "Say who: auth != null && …")
     nodes = tuple(walk(rule.tree))
     yield from _own_claims(nodes, auth_writes)
     yield from _slow_loops(rule.tree, "for")

@@ -9,7 +9,7 @@ from functools import partial
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
 from baas.base.project import Project
 from baas.engines.changes import log
-from baas.engines.query.advice import Advice, advise
+from baas.engines.query.advice import Advice, advise, advise_beside
 from baas.engines.query.conditions import condition
 from baas.engines.query.guarded import Guarded
 from baas.engines.schema import ddl, manifest
@@ -47,12 +47,13 @@ class Collections:
         return await self._catalog.get(project, name)
 
     async def lint(self, project: Project, name: str | None = None) -> Sequence[Advice]:
-        """The warnings about one collection, or about all of them. Raises NotFound."""
+        """The warnings about one collection, or about all of them and what stands beside them. Raises NotFound."""
         if name is not None:
             await self._catalog.get(project, name)
         collections = await self._catalog.collections(project)
         wanted = [one for one in collections.values() if name in (None, one.name)]
-        return await _advice(wanted, collections)
+        beside = await self._beside(self._db, project) if name is None else []
+        return [*await _advice(wanted, collections), *await asyncio.to_thread(advise_beside, beside, collections)]
 
     async def create(self, project: Project, body: Mapping[str, object]) -> Changed:
         """Make a collection and its table, or its view, from a manifest.

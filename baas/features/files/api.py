@@ -19,7 +19,7 @@ from baas.base.errors import BadRequest, Fault, Internal, Invalid
 from baas.base.project import Project
 from baas.features.files.headers import BYTES, content_length, content_sha256, content_type, served
 from baas.features.files.manifest import CONTENT_TYPE
-from baas.features.files.model import Change, File, Page, Upload, Written
+from baas.features.files.model import Change, File, Page, Saved, Upload, Written
 from baas.features.files.service import Files
 from baas.infra.blobs.base import BlobMissing, BlobStore
 from baas.infra.http.answers import created, json_response, no_content
@@ -153,9 +153,9 @@ class FilesApi:
     async def create_bucket(self, request: Request) -> Response:
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
-        bucket = await self._files.create_bucket(project, body)
-        location = f"/v1/projects/{project.name}/buckets/{bucket.name}"
-        return created(bucket.as_json(), location=location, headers=tagged(bucket.as_json()))
+        made = await self._files.create_bucket(project, body)
+        location = f"/v1/projects/{project.name}/buckets/{made.bucket.name}"
+        return created(_with_warnings(made), location=location, headers=tagged(made.bucket.as_json()))
 
     async def bucket(self, request: Request) -> Response:
         found = await self._files.bucket(Context.of(request).project, request.path_params["bucket"])
@@ -165,7 +165,7 @@ class FilesApi:
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
         changed = await self._files.change_bucket(project, request.path_params["bucket"], body, Condition.of(request))
-        return json_response(changed.as_json(), headers=tagged(changed.as_json()))
+        return json_response(_with_warnings(changed), headers=tagged(changed.bucket.as_json()))
 
     async def delete_bucket(self, request: Request) -> Response:
         agreed = one_of(query(request), "confirm", ("data-loss",)) is not None
@@ -289,6 +289,12 @@ def _page_json(page: Page, of: str, *, folders: bool) -> Mapping[str, object]:
     return {**answer, "next_cursor": None if page.rest is None else encode_cursor(of + page.rest)}
 
 
+def _with_warnings(saved: Saved) -> dict[str, object]:
+    """The bucket, and `warnings` when its rules are right and still give cause to some."""
+    warnings = [advice.as_json() for advice in saved.advice]
+    return {**saved.bucket.as_json(), **({"warnings": warnings} if warnings else {})}
+
+
 def _written(project: Project, written: Written) -> Response:
     """What its writer may not view he gets the path of, and nothing that was computed from the rest."""
     file = written.file
@@ -332,7 +338,18 @@ _BUCKET_PROPERTIES: dict[str, object] = {
 }
 _BUCKET_SCHEMA: dict[str, object] = {
     "type": "object",
-    "properties": {"name": _STRING, **_BUCKET_PROPERTIES, "created_at": _TIME, "updated_at": _TIME},
+    "properties": {
+        "name": _STRING,
+        **_BUCKET_PROPERTIES,
+        "created_at": _TIME,
+        "updated_at": _TIME,
+        "warnings": {
+            "type": "array",
+            "items": {"type": "object"},
+            "readOnly": True,
+            "description": "After a change: what lints say of the rules, when they say something.",
+        },
+    },
 }
 _FILE_SCHEMA: dict[str, object] = {
     "type": "object",

@@ -1,11 +1,12 @@
 """The values of the files room."""
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from baas.base.clock import rfc3339
+from baas.engines.query.advice import Advice
 from baas.engines.query.probe import Place
 from baas.engines.query.rows import Tables
 from baas.engines.rules.rule import Env, Facts
@@ -46,6 +47,14 @@ class Bucket:
             return True
         family = content_type.partition("/")[0] + "/*"
         return any(one in (content_type, family, "*/*") for one in self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A bucket as it is stored now, and what lints say of its rules."""
+
+    bucket: Bucket
+    advice: Sequence[Advice]
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,10 @@ def rule_env(action: str, collections: Mapping[str, Collection]) -> Env:
 
 
 def guarded(bucket: Bucket) -> Guarded:
-    """A bucket, for those who ask whether its rules fit the schema and what lints say of them."""
+    """A bucket, for those who ask whether its rules fit the schema and what lints say of them. A public one is viewed by all."""
     rules: dict[str, str | None] = {action: bucket.rules.get(action) for action in ACTIONS}
+    if bucket.public:
+        rules["view"] = "true"
     return Guarded("bucket", bucket.name, rules, rule_env)
 
 

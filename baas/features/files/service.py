@@ -34,18 +34,19 @@ from baas.base.paths import folder_and_name, path_fault
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.engines.query.advice import advise_beside
 from baas.engines.query.asking import ALWAYS
 from baas.engines.query.compile import Compiler
 from baas.engines.query.guarded import Guarded
 from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import Catalog
-from baas.engines.schema.collection import ACTIONS, Action
+from baas.engines.schema.collection import ACTIONS, Action, Collection
 from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.files import manifest, store
 from baas.features.files.buckets import KIND, Buckets
 from baas.features.files.matters import noted, read_said, said_by, said_of
-from baas.features.files.model import Bucket, Change, Draft, File, Matter, Page, Prospects, Upload, Written
+from baas.features.files.model import Bucket, Change, Draft, File, Matter, Page, Prospects, Saved, Upload, Written
 from baas.features.files.rules import Access, BucketRules, guarded, rule_env
 from baas.infra.blobs.base import Blob, BlobStore
 from baas.infra.db.errors import ReferenceViolated, UniqueViolated
@@ -101,18 +102,19 @@ class Files:
             raise _no_bucket()
         return bucket
 
-    async def create_bucket(self, project: Project, body: Mapping[str, object]) -> Bucket:
+    async def create_bucket(self, project: Project, body: Mapping[str, object]) -> Saved:
         """Make a bucket from a manifest. Raises Invalid with every fault, Conflict when there is one of this name."""
         if len(await self._buckets.all(project)) >= _MOST_BUCKETS:
             raise Conflict(f"A project has at most {_MOST_BUCKETS} buckets.", code="too_many_buckets")
         try:
             async with self._change(project) as tx:
-                new = manifest.new_bucket(body, await definitions.held(tx, project.schema))
-                return await store.make_bucket(tx, project.schema, new)
+                collections = await definitions.held(tx, project.schema)
+                made = await store.make_bucket(tx, project.schema, manifest.new_bucket(body, collections))
+                return _saved(made, collections)
         except UniqueViolated:
             raise Conflict(f"There is a bucket named {body['name']!r}.", code="already_exists") from None
 
-    async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Bucket:
+    async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Saved:
         """Change what the body names; stored files stay as they are. Raises NotFound, PreconditionFailed, Invalid."""
         async with self._change(project) as tx:
             collections = await definitions.held(tx, project.schema)
@@ -120,7 +122,8 @@ class Files:
             if current is None:
                 raise _no_bucket()
             only.check(etag_of(current.as_json()))
-            return await store.change_bucket(tx, project.schema, manifest.changed_bucket(body, current, collections))
+            changed = manifest.changed_bucket(body, current, collections)
+            return _saved(await store.change_bucket(tx, project.schema, changed), collections)
 
     async def delete_bucket(self, project: Project, name: str, *, may_lose_data: bool, only: Condition) -> None:
         """Delete the bucket with its files. Raises NotFound, PreconditionFailed, and Conflict (`confirm_required`) when it has
@@ -400,6 +403,10 @@ class Taken:
         """Create the file or replace its content. Raises as `Files.taken`."""
         self.tried = True
         return await self._write()
+
+
+def _saved(bucket: Bucket, collections: Mapping[str, Collection]) -> Saved:
+    return Saved(bucket, advise_beside([guarded(bucket)], collections))
 
 
 def _described(stored: File, change: Change, now: datetime) -> Draft:

@@ -157,8 +157,8 @@ class RealtimeApi:
         if faults:
             raise Invalid("The channel is not right.", errors=faults)
         made = ChannelRules(Pattern(text), {name: rules.get(name) for name in CHANNEL_ACTIONS})
-        await self._channels.define(Context.of(request).project, made)
-        return json_response(_shown(made))
+        warnings = [one.as_json() for one in await self._channels.define(Context.of(request).project, made)]
+        return json_response({**_shown(made), **({"warnings": warnings} if warnings else {})})
 
     async def undefine(self, request: Request) -> Response:
         """Raises NotFound."""
@@ -229,7 +229,8 @@ _ONE_CHANNEL = {
     "required": ["pattern", "rules"],
     "properties": {"pattern": {"type": "string"}, "rules": _THREE},
 }
-_CHANNEL = Body(_ONE_CHANNEL)
+_WARNINGS = {"type": "array", "items": {"type": "object"}, "readOnly": True, "description": "What lints say of the rules."}
+_CHANNEL = Body({**_ONE_CHANNEL, "properties": {"pattern": {"type": "string"}, "rules": _THREE, "warnings": _WARNINGS}})
 _ALL = Body({"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": _ONE_CHANNEL}}})
 _WHERE: Mapping[str, Mapping[str, object]] = {
     "since": {"type": "string", "description": "The `id` of the last event, or the `X-Feed-Cursor` of a list: go on from there."},

@@ -20,6 +20,7 @@ from baas.base.errors import BaasError, Fault, Forbidden, Invalid, NotFound, Una
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.tasks import end
+from baas.engines.query.advice import Advice, advise_beside
 from baas.engines.query.guarded import Guarded
 from baas.engines.query.table import USERS, auth_type
 from baas.engines.query.text import Kept
@@ -124,8 +125,8 @@ class Channels:
             )
         return found
 
-    async def define(self, project: Project, rules: ChannelRules) -> None:
-        """Make a pattern, or give it other rules. Raises Invalid with every fault."""
+    async def define(self, project: Project, rules: ChannelRules) -> list[Advice]:
+        """Make a pattern, or give it other rules; what lints say of them. Raises Invalid with every fault."""
         async with self._db.transaction() as tx:
             collections = await definitions.held(tx, project.schema)
             if faults := list(_faults(_guarded(rules), collections)):
@@ -133,6 +134,7 @@ class Channels:
             await store.save_channel_rules(tx, project.schema, rules)
             await announce(tx, _KIND, project.key)
         await self._invalidations.catch_up()
+        return advise_beside([_guarded(rules)], collections)
 
     async def undefine(self, project: Project, pattern: str) -> None:
         """Raises NotFound."""

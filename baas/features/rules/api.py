@@ -127,10 +127,10 @@ class RulesApi:
         return json_response(report.as_json())
 
     async def lint(self, request: Request) -> Response:
-        """Every warning of the project, or of one collection."""
+        """Every warning of the project, each by its `collection`, `bucket` or `channel`; or those of one collection."""
         project, name = Context.of(request).project, request.query_params.get("collection")
         found = await self._collections.lint(project, name)
-        return json_response({"items": [{"collection": one.collection, **one.as_json()} for one in found]})
+        return json_response({"items": [{one.kind: one.name, **one.as_json()} for one in found]})
 
 
 async def _body(request: Request) -> dict[str, object]:

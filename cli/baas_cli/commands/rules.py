@@ -157,7 +157,8 @@ def _value(value: object) -> str:
 
 
 def _warning(one: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{one['code']}  {one['collection']}{one['pointer']}  {one['message']}"
+    of = one.get("collection") or next(f"{kind} {one[kind]}" for kind in ("bucket", "channel") if kind in one)
+    yield f"{one['code']}  {of}{one['pointer']}  {one['message']}"
     yield from (f"      {line}" for line in str(one.get("snippet") or "").splitlines())
     if one.get("hint"):
         yield f"      fix: {one['hint']}"

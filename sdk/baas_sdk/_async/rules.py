@@ -64,7 +64,7 @@ class AsyncRules:
         return await self._post("explain", {"request": request_id})
 
     async def lint(self, collection: str | None = None) -> list[dict[str, Any]]:
-        """Every warning about the rules of the project, or of one collection.
+        """Every warning about rules, each by its `collection`, `bucket` or `channel`; or those of one collection.
 
         Raises:
             NotFound: no such collection.

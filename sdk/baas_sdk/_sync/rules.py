@@ -65,7 +65,7 @@ class Rules:
         return self._post("explain", {"request": request_id})
 
     def lint(self, collection: str | None = None) -> list[dict[str, Any]]:
-        """Every warning about the rules of the project, or of one collection.
+        """Every warning about rules, each by its `collection`, `bucket` or `channel`; or those of one collection.
 
         Raises:
             NotFound: no such collection.

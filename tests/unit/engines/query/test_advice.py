@@ -228,7 +228,7 @@ def test_the_way_back_is_found_among_many_at_once() -> None:
     found = [advice for advice in advise(made.values(), made) if advice.code == "R015"]
 
     assert faults.found == []
-    assert "c0_0 → c1_0 → c2_0" in next(one.message for one in found if one.collection == "c0_0")
+    assert "c0_0 → c1_0 → c2_0" in next(one.message for one in found if one.name == "c0_0")
     assert time.perf_counter() - started < 20
 
 
