@@ -62,8 +62,12 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self._unsent = Unsent(self.loop, self.transport, lambda: self.cycle is None or self.cycle.response_complete)
+        self._unsent = Unsent(self.loop, self.transport, self._is_at_rest)
         self._arm()
+
+    def _is_at_rest(self) -> bool:
+        cycle = cast(Cycle | None, self.cycle)
+        return cycle is None or cycle.response_complete
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -136,9 +140,9 @@ class Protocol(HttpToolsProtocol):
         if self._upgrades:
             _check_handshake(self.headers)
             return
-        before = cast(Cycle | None, self.cycle)
+        rests = self._is_at_rest()
         self.cycle = self._new_cycle(version)
-        if before is None or before.response_complete:
+        if rests:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
@@ -158,10 +162,9 @@ class Protocol(HttpToolsProtocol):
         """Whether this request asks for a WebSocket where there may be one, and nothing before it is still being answered."""
         if self.ws_protocol_class is None or not self.parser.should_upgrade() or self.pipeline:
             return False
-        before = cast(Cycle | None, self.cycle)
         wanted = any(name == b"upgrade" and value.lower() == b"websocket" for name, value in self.headers)
         path: str = cast(dict[str, Any], self.scope)["path"]
-        return wanted and path.endswith(_SOCKET) and (before is None or before.response_complete)
+        return wanted and path.endswith(_SOCKET) and self._is_at_rest()
 
     def _new_cycle(self, version: str) -> Cycle:
         return Cycle(
