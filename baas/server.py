@@ -39,6 +39,7 @@ from baas.features.realtime.channels import Channels
 from baas.features.realtime.service import Realtime
 from baas.features.records.api import RecordsApi
 from baas.features.records.batch import BatchApi
+from baas.features.records.creates import AnonymousCreates
 from baas.features.records.exports import ExportsApi
 from baas.features.records.importing import ImportApi
 from baas.features.records.service import Records
@@ -254,11 +255,12 @@ def _app(
     metrics.gauge("streams_open", "Clients that follow changes.", lambda: realtime.connections)
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     rate = AddressRate(settings.api_per_address)
+    creates = AnonymousCreates(settings.anonymous_creates_per_address)
     once = Once(db, settings.secret_key.reveal().encode())
     apis = (
-        RecordsApi(rooms.records),
-        BatchApi(rooms.records, db, rate),
-        ImportApi(rooms.records, rooms.catalog, db),
+        RecordsApi(rooms.records, creates),
+        BatchApi(rooms.records, db, rate, creates),
+        ImportApi(rooms.records, rooms.catalog, db, creates),
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),

@@ -203,6 +203,9 @@ class Settings:
     sign_in_per_address: int = setting(10, "Sign-in attempts from one address.", unit="a minute", at_least=1)
     sign_in_per_account: int = setting(5, "Sign-in attempts on one account.", unit="a minute", at_least=1)
     api_per_address: int = setting(300, "Requests from one address.", unit="in 10 seconds", at_least=1)
+    anonymous_creates_per_address: int = setting(
+        20, "Records that one address may create without a sign-in.", unit="in 5 seconds", at_least=1
+    )
 
     @property
     def url(self) -> str:

@@ -21,6 +21,7 @@ EMAIL, PASSWORD = "bench@example.com", "a password for the benchmark"
 _TICK = os.sysconf("SC_CLK_TCK")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MIB = 1024**2
+_UNLIMITED = {"BAAS_API_PER_ADDRESS": "1000000000", "BAAS_ANONYMOUS_CREATES_PER_ADDRESS": "1000000000"}
 
 
 class Rig:
@@ -37,7 +38,7 @@ class Rig:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        environment = {**os.environ, "BAAS_API_PER_ADDRESS": "1000000000", "BAAS_ACCESS_LOG_SAMPLE": "0"}
+        environment = {**os.environ, "BAAS_ACCESS_LOG_SAMPLE": "0", **_UNLIMITED}
         self._make_operator(environment)
         command = [self._baas, "serve", "--port", str(port), "--data-dir", self.data, "--workers", str(self._workers)]
         self._server = subprocess.Popen(command, env=environment, stderr=(self.folder / "stderr").open("w"))

@@ -15,6 +15,7 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
 from baas.features.records.bulk import AFFECTED, DELETE_REQUEST, UPDATE_REQUEST
+from baas.features.records.creates import COUNTER, AnonymousCreates
 from baas.features.records.histories import AS_OF, AS_OF_ONE, HISTORY, MAX_VERSIONS, PAGE, as_of_by_query
 from baas.features.records.model import (
     DEFAULT_LIMIT,
@@ -107,8 +108,9 @@ class Call(NamedTuple):
 class RecordsApi:
     """The table of the room's endpoints, and each of them."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, creates: AnonymousCreates) -> None:
         self._records = records
+        self._creates = creates
         self._known: dict[bytes, Wanted] = {}
 
     def routes(self) -> tuple[Endpoint, ...]:
@@ -198,6 +200,7 @@ class RecordsApi:
 
     async def create(self, call: Call) -> None:
         body = await call.body()
+        self._count(call, len(body) if isinstance(body, list) else 1)
         if isinstance(body, list):
             items = await self._records.create_many(call.project, call.principal, call.collection, body)
             await call.answer(b'{"items":[' + items.encode() + b"]}", 201)
@@ -207,6 +210,8 @@ class RecordsApi:
 
     async def upsert(self, call: Call) -> None:
         body = as_object(await call.body())
+        items = body.get("items")
+        self._count(call, len(items) if isinstance(items, list) else 0)
         done = await self._records.upsert(call.project, call.principal, call.collection, body)
         counts = b'],"created":%d,"updated":%d}' % (done.created, done.updated)
         await call.answer(b'{"items":[' + done.items.encode() + counts)
@@ -236,6 +241,7 @@ class RecordsApi:
         body, only = as_object(await call.body()), _precondition(call)
         if only_new and only.given:
             raise BadRequest("If-Match and If-None-Match exclude each other.", code="bad_header", parameter="If-Match")
+        self._count(call, 1)
         stored = await self._records.put(
             call.project,
             call.principal,
@@ -250,6 +256,11 @@ class RecordsApi:
     async def delete(self, call: Call) -> None:
         await self._records.delete(call.project, call.principal, call.collection, call.record, _precondition(call))
         await call.empty(204)
+
+    def _count(self, call: Call, records: int) -> None:
+        """Before the rules are asked, which costs more. Raises TooManyRequests."""
+        counts: AnonymousCreates = call.scope.get(COUNTER) or self._creates
+        counts.take(Context.of(call.scope), records)
 
 
 def _app(handle: Handle) -> ASGIApp:
