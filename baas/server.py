@@ -288,4 +288,5 @@ def _app(
         denied=rooms.denials.note,
         written=rooms.feed.written,
         rate=rate,
+        draining=lifecycle.is_draining,
     )

@@ -182,6 +182,7 @@ def test_a_request_that_never_ends_does_not_keep_the_server(folder: Path, data: 
 
             assert server.stop() == 0
             assert 0.9 < time.monotonic() - started < 12  # not by the body's own limit, which is 15 s
+            assert "Traceback" not in server.output
     assert postgres_of(data) == []
 
 
@@ -197,6 +198,7 @@ def test_a_second_signal_ends_at_once(folder: Path, data: Path) -> None:
 
             assert server.stop() == 0
             assert time.monotonic() - started < 10
+            assert "Traceback" not in server.output
     assert postgres_of(data) == []
 
 
