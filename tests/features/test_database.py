@@ -142,6 +142,28 @@ async def test_connections_that_nobody_needs_are_closed(database_url: str, monke
     await other.close()
 
 
+async def test_a_connection_that_changed_the_schema_is_closed_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle or lent, and the last one too; its place is not lost. One that changed nothing stays."""
+    monkeypatch.setattr(lending, "_LOOK_S", 0.2)
+    other = await Database.connect(database_url, size=1)
+    pid = sql("select pg_backend_pid()")
+
+    first = await other.fetch_value(pid)
+    async with other.changing_schema(statement_timeout_s=5) as tx:
+        assert first == await tx.fetch_value(pid)
+    await asyncio.sleep(0.5)
+    second = await other.fetch_value(pid)
+    async with other.changing_schema(statement_timeout_s=5) as tx:
+        await asyncio.sleep(0.5)
+        assert second == await tx.fetch_value(pid)
+    third = await other.fetch_value(pid)
+    await asyncio.sleep(0.5)
+
+    assert 3 == len({first, second, third})
+    assert third == await other.fetch_value(pid)
+    await other.close()
+
+
 async def test_an_unreachable_database_is_said_so() -> None:
     with pytest.raises(ConnectionLost):
         await Database.connect("postgresql://nobody@127.0.0.1:1/nothing")
