@@ -131,7 +131,7 @@ class Cluster:
         found = cls(data)
         found._home = move_in(found._data)
         layout = found._home.layout
-        found._address = address_of(layout, postmaster.port_of(layout.pg(layout.major() or 0)))
+        found._address = address_of(layout, *postmaster.place_of(layout.pg(layout.major() or 0)))
         return found
 
     def _prepare(self) -> None:
