@@ -12,6 +12,7 @@ import asyncpg
 
 from baas.base.errors import BaasError
 from baas.infra.db import restricted
+from baas.infra.db.connect import connect
 from baas.infra.db.errors import LOST, ConnectionLost, StatementTimedOut, raise_ours
 from baas.infra.db.joined import Begin, Joined, Then, begin_here, delayed
 from baas.infra.db.lending import Lending
@@ -345,7 +346,7 @@ class Database:
 
     async def _connect(self) -> Any:
         with _translated():
-            connection = await asyncpg.connect(
+            connection = await connect(
                 self._url,
                 timeout=_CONNECT_TIMEOUT_S,
                 statement_cache_size=_KEPT_STATEMENTS,
@@ -364,9 +365,7 @@ class Database:
         # One of the driver's, like the others: it alone knows the forms of a URL, hosts, passwords and certificates.
         limits = {"statement_timeout": str(int(LIMIT_S * 1000)), "lock_timeout": str(int(LOCK_LIMIT_S * 1000))}
         with _translated():
-            return await asyncpg.connect(
-                self._url, timeout=_CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=_SESSION | limits
-            )
+            return await connect(self._url, timeout=_CONNECT_TIMEOUT_S, statement_cache_size=0, server_settings=_SESSION | limits)
 
 
 class _translated:  # noqa: N801  reads as a word at its use
