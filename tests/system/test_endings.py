@@ -2,15 +2,20 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support.rig import Rig, rig
+from baas.infra.db.embedded.postmaster import is_ready
+from tests.support.process import free_port, open_folder, running, wait_for
+from tests.support.rig import Client, Rig, rig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LARGE = 24 * 1024**2
@@ -97,3 +102,54 @@ def test_a_stream_is_told_to_come_back_and_does_not_hold_the_server() -> None:
             assert b"event: reconnect" in came
             assert came.endswith(b"0\r\n\r\n")  # ended, not torn
         assert "Traceback" not in one.server.output
+
+
+def postmaster(data: Path) -> int:
+    """The process of the embedded PostgreSQL of a data folder."""
+    (home,) = data.glob("pg/[0-9]*")
+    return int((home / "postmaster.pid").read_text().split()[0])
+
+
+def test_readiness_says_no_while_postgresql_starts_again() -> None:
+    """503 with the time to wait and the part that fails; the process lives on, and is ready again by itself."""
+    with server(drain_s=5) as one:
+        client = Client(one.port, "", one.token)
+        os.kill(postmaster(one.data), signal.SIGKILL)
+        answers = []
+        wait_for(lambda: answers.append(client.call("GET", "/readyz")) or answers[-1].status == 503)
+
+        assert answers[-1].headers["retry-after"] == "1"
+        assert answers[-1].body["code"] == "not_ready"
+        assert answers[-1].body["parts"]["database"] in ("failing", "slow")
+        assert client.call("GET", "/healthz").status == 200
+        wait_for(lambda: client.call("GET", "/readyz").status == 200, 60)
+
+
+def ends_by_itself(folder: Path) -> None:
+    """Kill PostgreSQL whenever it is ready, until the server has ended."""
+    port, data = free_port(), folder / "data"
+    with running(["serve", "--port", str(port), "--data-dir", str(data)], folder) as server:
+        server.wait_until_ready(f"http://127.0.0.1:{port}")
+        (home,) = data.glob("pg/[0-9]*")
+        dead: set[int] = set()
+        while server.process.poll() is None:  # a slow machine may need more than five to have five in a minute
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                pid = postmaster(data)
+                if pid not in dead and is_ready(home, pid):
+                    os.kill(pid, signal.SIGKILL)
+                    dead.add(pid)
+            time.sleep(0.02)
+
+        assert server.wait() == 1
+        said = server.output
+        assert len(dead) >= 5
+        assert "PostgreSQL ended 5 times within 60 seconds and is not started again." in said
+        assert "database system is ready to accept connections" in said
+        assert "Traceback" not in said
+
+
+@pytest.mark.timeout(300)
+def test_a_postgresql_that_dies_again_and_again_ends_the_server() -> None:
+    """The fifth death within a minute is the last: exit code 1, with what PostgreSQL said, and nothing left behind."""
+    with open_folder() as folder:
+        ends_by_itself(folder)
