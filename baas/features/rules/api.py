@@ -43,6 +43,7 @@ _EXPLAIN = Body(
                 "description": "The body of a create or an update; of a file its content_type, size and sha256, or metadata.",
             },
             "claims": {"type": ["object", "null"], "description": "`auth.claims`, as a token would hold them."},
+            "via": {"type": "string", "enum": ["rest", "realtime", "batch"], "description": "`request.via`; rest when left out."},
             "request": {"type": "string", "description": "A refused call by its X-Request-Id, instead of all the others."},
         },
     }
@@ -59,6 +60,7 @@ _EXPLANATION = Body(
             "sql": _OBJECT,
             "memory": {"type": "string", "enum": ["agrees", "disagrees", "not_run"]},
             "disagreements": {"type": "array", "items": _OBJECT},
+            "row": {"type": ["integer", "null"], "description": "Of a refused call with many records, which one, from 0."},
             "denial": _OBJECT,
         },
         "required": ["verdict", "hint", "rule", "answer", "tree", "sql", "memory"],
@@ -156,6 +158,7 @@ def _explanation(explained: Explanation, *, values: bool) -> dict[str, object]:
         "disagreements": [
             {"text": one.part.text, "database": _said(one), "memory": one.memory if values else None} for one in differing
         ],
+        "row": explained.row,
         "values": "shown" if values else "withheld",
         "schema_version": explained.schema_version,
     }

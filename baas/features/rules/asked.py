@@ -8,7 +8,8 @@ from baas.engines.schema.manifest import pointer
 from baas.features.rules.model import MAX_CASES, MAX_TEST_ROWS, Case, Question
 from baas.features.rules.testing import Rows, Suite
 
-_QUESTION = ("collection", "bucket", "action", "id", "path", "as", "input", "claims", "field")
+_QUESTION = ("collection", "bucket", "action", "id", "path", "as", "input", "claims", "field", "via")
+_DOORS = ("rest", "realtime", "batch")
 _MOST_PATH = 1024
 _SUITE = ("rows", "cases")
 _CASE = ("name", "collection", "action", "auth", "claims", "id", "input", "rows", "expect")
@@ -47,6 +48,13 @@ class _Reader:
             self.fault("action", "not_allowed", f"Must be one of {', '.join(ACTIONS)}.")
         return value if value in ACTIONS else "view"
 
+    def door(self) -> str:
+        """What rules read as `request.via`."""
+        value = self.text("via")
+        if value is not None and value not in _DOORS:
+            self.fault("via", "not_allowed", f"Must be one of {', '.join(_DOORS)}.")
+        return value if value in _DOORS else "rest"
+
     def object(self, name: str) -> Mapping[str, object] | None:
         value = self._body.get(name)
         if value is None or isinstance(value, dict):
@@ -72,7 +80,7 @@ def read_question(body: Mapping[str, object]) -> Question:
     read = _Reader(body, _QUESTION, "", faults)
     bucket = read.text("bucket")
     record = read.text("id") if bucket is None else read.text("path", most=_MOST_PATH)
-    for name in ("path",) if bucket is None else ("collection", "id", "field"):
+    for name in ("path",) if bucket is None else ("collection", "id", "field", "via"):
         if body.get(name) is not None:
             said = "Files have paths, in a bucket." if bucket is None else "A question about a file has a bucket and a path."
             read.fault(name, "not_allowed", said)
@@ -85,6 +93,7 @@ def read_question(body: Mapping[str, object]) -> Question:
         input=read.object("input"),
         claims=read.object("claims") or {},
         field=read.text("field"),
+        via=read.door(),
     )
     if question.field is not None and question.action == "delete":
         read.fault("field", "not_allowed", "A delete reads no field and validates none.")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from baas.base.clock import rfc3339
+from baas.base.denial import Shape
 from baas.engines.rules.explain import Found
 from baas.engines.schema.collection import Action
 
@@ -22,6 +23,9 @@ class Question:
 
     About a record of `collection`, or the file whose path is `record` of `bucket`; one of the two is None. With `field` the
     question is for the `read` of that field (view, list) or its `validate` (create, update), and not for the action's rule.
+
+    `via` is what rules read as `request.via`. `call` is the kind of call whose part this is: what a put or an upsert (by `key`)
+    changes in a stored record is more than it names, and many by a filter name no record at all.
     """
 
     action: Action
@@ -32,6 +36,9 @@ class Question:
     input: Mapping[str, object] | None = None
     claims: Mapping[str, object] = made(default_factory=dict)
     field: str | None = None
+    via: str = "rest"
+    call: Shape = "one"
+    key: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """For an answer."""
@@ -40,6 +47,7 @@ class Question:
             "action": self.action,
             "as": self.user,
             "field": self.field,
+            "via": self.via,
         }
 
 
@@ -52,7 +60,8 @@ def _subject(collection: str | None, bucket: str | None, record: str | None) -> 
 class Refusal:
     """A call that a rule refused, as it was stored. `input` lacks hidden fields and is None when it was too long to keep.
 
-    Of a file `bucket` stands for the collection, `record` is its path, and `schema_version` the bucket's.
+    It is an object, of a `call` that sends many records the list of them, of an upsert `{"key", "items"}`, of a bulk change its
+    patch. Of a file `bucket` stands for the collection, `record` is its path, and `schema_version` the bucket's.
     """
 
     request_id: str
@@ -66,9 +75,12 @@ class Refusal:
     principal_kind: str
     principal_id: str | None
     schema_version: int
-    input: Mapping[str, object] | None
+    input: object
     input_rows: int | None
     filter: str | None
+    call: Shape
+    via: str
+    claims: Mapping[str, object] | None
 
     def as_json(self, *, values: bool) -> dict[str, object]:
         """For an answer; without `values`, without what the caller sent."""
@@ -83,6 +95,8 @@ class Refusal:
             "principal": principal,
             "schema_version": self.schema_version,
             "input_rows": self.input_rows,
+            "call": self.call,
+            "via": self.via,
         }
         return shown | {"input": self.input, "filter": self.filter} if values else shown
 
@@ -93,6 +107,7 @@ class Explanation:
 
     `found` is None where the action is locked or there is no such record. `status` and `code` are what the caller is answered.
     `memory`: whether the evaluator in memory agrees with the database, or was not run because too many other records matter.
+    `row` is which of many records this is about, from 0; None where there is one, or where every one of many is allowed.
     """
 
     question: Question
@@ -106,6 +121,7 @@ class Explanation:
     args: Sequence[object]
     memory: Literal["agrees", "disagrees", "not_run"]
     schema_version: int
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

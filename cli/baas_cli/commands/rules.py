@@ -119,6 +119,8 @@ def _explanation(found: Mapping[str, Any]) -> Iterator[str]:
         width = min(max(len(left) for left, _ in rows), _WIDEST)
         yield from (f"{left.ljust(width)}  {right}".rstrip() for left, right in rows)
     yield f"why:    {found['hint']}"
+    if found.get("row") is not None:
+        yield f"row:    {found['row']} (from 0) of {found['denial']['input_rows']} that were sent"
     answer = found["answer"]
     yield f"answer: {answer['status']}{' ' + answer['code'] if answer['code'] else ''}"
     yield f"sql:    {found['sql']['text']}"
