@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.features.test_realtime_socket import talk
 from tests.support.callers import Caller, ProjectUnderTest
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -171,3 +172,110 @@ async def test_an_operation_of_a_batch_is_asked_again_as_one(cards: ProjectUnder
     agrees(answer, said)
     assert said["denial"]["via"] == "batch"
     assert (rest.json()["verdict"], batch.json()["verdict"]) == ("allow", "deny")
+
+
+# Every door
+
+
+BODY: dict[str, Any] = {"json": {"title": "x"}}
+NARROW: dict[str, Any] = {"filter": "title == 'x'", "max_affected": 1}
+# What is asked of each door that rules guard; `{collection}` and `{bucket}` are closed to the caller.
+ASKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "GET records": ("list", {}),
+    "POST records": ("create", BODY),
+    "POST records/query": ("list", {"json": {"filter": "title == 'x'"}}),
+    "POST records/aggregate": ("list", {"json": {"select": {"n": "count()"}}}),
+    "GET records/export": ("list", {}),
+    "POST records/upsert": ("create", {"json": {"key": ["id"], "items": [{"id": NOBODY, "title": "x"}]}}),
+    "POST records/bulk-update": ("update", {"json": {**NARROW, "patch": {"title": "y"}}}),
+    "POST records/bulk-delete": ("delete", {"json": NARROW}),
+    "GET records/{id}": ("view", {}),
+    "GET records/{id}/history": ("view", {}),
+    "PATCH records/{id}": ("update", BODY),
+    "PUT records/{id}": ("update", BODY),
+    "DELETE records/{id}": ("delete", {}),
+    "GET files": ("list", {}),
+    "GET files/{path}": ("view", {}),
+    "PUT files/{path}": ("update", {"content": b"x"}),
+    "PATCH files/{path}": ("update", {"json": {"metadata": {"a": 1}}}),
+    "DELETE files/{path}": ("delete", {}),
+    "GET realtime": ("list", {"params": {"subscribe": '[{"id": "s", "collection": "shut"}]'}}),
+    "POST realtime": ("list", {"json": [{"id": "s", "collection": "shut"}]}),
+    "POST batch": ("create", {"json": {"operations": [{"method": "POST", "path": "/collections/shut/records", "body": {}}]}}),
+}
+# An import answers 200 with a report of the refused lines, a HEAD has its GET, a ticket and the address of a socket open nothing.
+UNASKED = {"POST records/import", "HEAD files/{path}", "POST realtime/ticket", "GET realtime/socket"}
+
+
+def guarded(document: Any) -> dict[str, str]:
+    """The doors of the route table behind which rules decide, by a short name."""
+    verbs = ("get", "head", "post", "put", "patch", "delete")
+    found = {}
+    for path in document["paths"]:
+        short = path.removeprefix("/v1/projects/{project}/").removeprefix("collections/{collection}/")
+        short = short.removeprefix("buckets/{bucket}/")
+        if short.split("/")[0] in ("records", "files", "realtime", "batch"):
+            found |= {f"{verb.upper()} {short}": path for verb in verbs if verb in document["paths"][path]}
+    return found
+
+
+async def test_a_refusal_of_every_door_is_found_again(project: ProjectUnderTest) -> None:
+    """Made from the route table: a door that rules guard and that is not asked here fails. Users and guests, by a rule that no
+    caller meets and by a locked one; the explanation has the answer of the call, or of a file the same kind.
+    """
+    never = dict.fromkeys(("list", "view", "create", "update", "delete"), "auth.id == 'nobody'")
+    await project.collection("shut", [{"name": "title", "type": "text"}], never, options={"history": True})
+    assert (await project.operator.post("buckets", json={"name": "shut", "rules": never})).is_success
+    await project.operator.put("buckets/shut/files/f.txt", content=b"x", headers={"content-type": "text/plain"})
+    card = await project.operator.create("shut", {"title": "x"})
+    values = {"project": project.name, "collection": "shut", "bucket": "shut", "id": card["id"], "path": "f.txt"}
+    doors = guarded((await project.operator.get("/v1/openapi.json")).json())
+    assert doors.keys() - UNASKED == ASKED.keys()
+    asked = 0
+    for rules in (never, dict.fromkeys(never)):
+        assert (await project.operator.patch("collections/shut", json={"rules": rules})).is_success
+        assert (await project.operator.patch("buckets/shut", json={"rules": rules})).is_success
+        for caller in (await project.user(), project.anonymous):
+            for door, (action, options) in ASKED.items():
+                answer = await caller.request(door.split(" ")[0], doors[door].format(**values), **options)
+                assert answer.status_code in (401, 403, 404), (door, answer.text)
+                found = await project.operator.post("rules/explain", json={"request": answer.headers["x-request-id"]})
+                assert found.status_code == 200, (door, rules, found.text)
+                said = found.json()
+                agrees(answer, said)
+                assert said["denial"]["principal"]["id"] == (caller.id or None), door
+                assert said["denial"]["action"] in (action, "list", "create"), door
+                asked += 1
+    print(f"{asked} refusals of {len(ASKED)} doors, all found")
+
+
+async def test_a_stream_opened_with_a_ticket_was_refused_its_owner(cards: ProjectUnderTest) -> None:
+    """The call itself is a guest's; who asks is the one whom the ticket stands for. Rules read the door of the stream."""
+    ada = await cards.user()
+    rule = "auth.id != null && request.via != 'realtime'"
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"list": rule}})).is_success
+    ticket = (await ada.post("realtime/ticket")).json()["ticket"]
+    wanted = [{"id": "s", "collection": "cards", "filter": "title == 'x'"}]
+    answer = await cards.anonymous.post("realtime", params={"ticket": ticket}, json=wanted)
+    found = await cards.operator.post("rules/explain", json={"request": answer.headers["x-request-id"]})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "rule_denied")
+    agrees(answer, found.json())
+    denial = found.json()["denial"]
+    assert (denial["principal"], denial["via"], denial["filter"]) == ({"kind": "user", "id": ada.id}, "realtime", "title == 'x'")
+    assert (await ada.get(RECORDS)).status_code == 200
+
+
+async def test_a_refusal_in_a_socket_has_an_id_of_its_own(server_url: str, cards: ProjectUnderTest) -> None:
+    ada = await cards.user()
+    assert (await cards.operator.patch("collections/cards", json={"rules": {"list": "auth.id == 'x'"}})).is_success
+    async with talk(server_url, cards.name, ada) as socket:
+        first, second = [await socket.say("subscribe", subscriptions=[{"id": "s", "collection": "cards"}]) for _ in range(2)]
+        other = await socket.say("subscribe", subscriptions=[{"id": "s", "collection": "nope"}])
+
+    assert (first["type"], first["code"], first["status"]) == ("error", "rule_denied", 403)
+    assert first["request_id"] != second["request_id"]
+    assert "request_id" not in other
+    for refused in (first, second):
+        found = await cards.operator.post("rules/explain", json={"request": refused["request_id"]})
+        assert (found.status_code, found.json()["denial"]["principal"]["id"]) == (200, ada.id)

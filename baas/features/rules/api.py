@@ -43,7 +43,11 @@ _EXPLAIN = Body(
                 "description": "The body of a create or an update; of a file its content_type, size and sha256, or metadata.",
             },
             "claims": {"type": ["object", "null"], "description": "`auth.claims`, as a token would hold them."},
-            "via": {"type": "string", "enum": ["rest", "realtime", "batch"], "description": "`request.via`; rest when left out."},
+            "via": {
+                "type": "string",
+                "enum": ["rest", "batch", "import", "realtime"],
+                "description": "`request.via`; rest when left out.",
+            },
             "request": {"type": "string", "description": "A refused call by its X-Request-Id, instead of all the others."},
         },
     }

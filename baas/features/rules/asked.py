@@ -9,7 +9,7 @@ from baas.features.rules.model import MAX_CASES, MAX_TEST_ROWS, Case, Question
 from baas.features.rules.testing import Rows, Suite
 
 _QUESTION = ("collection", "bucket", "action", "id", "path", "as", "input", "claims", "field", "via")
-_DOORS = ("rest", "realtime", "batch")
+_DOORS = ("rest", "batch", "import", "realtime")
 _MOST_PATH = 1024
 _SUITE = ("rows", "cases")
 _CASE = ("name", "collection", "action", "auth", "claims", "id", "input", "rows", "expect")
