@@ -63,29 +63,33 @@ class Again:
         return await self._ask(table, caller, replace(question, input=_without_fixed(table, question, _object(sent))))
 
     async def _many(self, table: Table, caller: Caller, question: Question, rows: Sequence[object]) -> Explanation:
-        said = _nothing(table, question)
+        said, unfit = _nothing(table, question), None
         for at, one in enumerate(rows):
             said = await self._ask(table, caller, replace(question, input=_object(one) or {}))
             if said.verdict == "deny":
                 return replace(said, row=at)
-        return said
+            if said.faults:
+                unfit = unfit or replace(said, row=at)
+        return unfit or said
 
     async def _upsert(self, table: Table, caller: Caller, question: Question, items: Sequence[object]) -> Explanation:
         """The refusal that wins: of a new record, then of one that he sees, then of one that he does not see."""
         for action in ("create", "update"):
             if table.collection.rules.get(action) is None:
                 return answering.locked(replace(question, action=action), answering.Rule(None, table.collection.version))
-        said, refused, creatable = _nothing(table, question), [], True
+        said, refused, creatable = replace(_nothing(table, question), status=200), [], True
+        unfit: Explanation | None = None
         for at, one in enumerate(items):
             said = await self._item(table, caller, replace(question, input=_object(one) or {}))
             if said.verdict != "deny":
+                unfit = unfit or (replace(said, row=at) if said.faults else None)
                 continue
             refused.append(replace(said, row=at))
             if _is_out_of_sight(said):
                 fresh = await self._ask(table, caller, replace(said.question, action="create", record=None))
                 creatable = creatable and fresh.verdict == "allow"
         if not refused:
-            return replace(said, status=200)
+            return unfit or replace(said, status=200)
         first = min(refused, key=_rank)
         status, code = _TAKEN if _is_out_of_sight(first) and creatable else answering.DENIED
         return replace(first, status=status, code=code)

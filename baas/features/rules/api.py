@@ -11,6 +11,7 @@ from baas.engines.rules.explain import Found, as_json, note
 from baas.engines.schema.collection import ACTIONS
 from baas.features.collections.service import Collections
 from baas.features.rules.asked import read_question, read_suite
+from baas.features.rules.fit import as_json as as_faults
 from baas.features.rules.model import Explanation
 from baas.features.rules.service import Rules
 from baas.infra.http.answers import json_response
@@ -155,7 +156,7 @@ def _explanation(explained: Explanation, *, values: bool) -> dict[str, object]:
         "verdict": explained.verdict,
         "hint": explained.hint if values else _bare_hint(explained),
         "rule": explained.source,
-        "answer": {"status": explained.status, "code": explained.code},
+        "answer": {"status": explained.status, "code": explained.code, **as_faults(explained.faults)},
         "tree": None if found is None else _node(found, values=values),
         "sql": {"text": explained.sql, "args": [as_json(one) for one in explained.args] if values else []},
         "memory": explained.memory,

@@ -8,11 +8,14 @@ from typing import Literal
 
 from baas.base.clock import rfc3339
 from baas.base.denial import Shape
+from baas.base.errors import Fault
 from baas.engines.rules.explain import Found
 from baas.engines.schema.collection import Action
 
 MAX_CASES = 500
 MAX_TEST_ROWS = 1_000
+BUCKET = "buckets/"
+"""Before the name of a bucket, where collections are named too: their names have no slash."""
 Verdict = Literal["allow", "deny", "depends"]
 """`depends`: no record was named, and the rule asks for one."""
 
@@ -122,24 +125,47 @@ class Explanation:
     memory: Literal["agrees", "disagrees", "not_run"]
     schema_version: int
     row: int | None = None
+    faults: Sequence[Fault] = ()
+    """Why a write that the rule allows is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A write that the rule allows and that is refused, because these fields do not fit (None: whichever)."""
+
+    fields: tuple[str, ...] | None = None
+
+
+Expectation = str | tuple[str, ...] | Unfit
+"""allow, deny, of a list the labels of the records that it must show, of a write that it does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of a rule. `expect` is allow, deny, or for a list the labels of the records that it must show.
+    """One test of a rule, of a field's `read` or `validate` (`field`), or of a bucket's rule.
 
-    `user` and `record` are labels of rows, or ids.
+    `user` and `record` are labels of rows, or ids; of a file `record` is its path. `now` is the present when the case is asked,
+    None for that of the run.
     """
 
     name: str
     collection: str
     action: Action
-    expect: str | tuple[str, ...]
+    expect: Expectation
     user: str | None = None
     record: str | None = None
     input: Mapping[str, object] | None = None
     claims: Mapping[str, object] = made(default_factory=dict)
     rows: Mapping[str, Sequence[Mapping[str, object]]] = made(default_factory=dict)
+    bucket: str | None = None
+    field: str | None = None
+    via: str = "rest"
+    now: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        """What is asked, as rows and coverage name it."""
+        return self.collection if self.bucket is None else f"{BUCKET}{self.bucket}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +177,7 @@ class Outcome:
 
     case: Case
     passed: bool
-    got: str | tuple[str, ...] | None
+    got: Expectation | None
     reason: str | None = None
     disagreement: str | None = None
 
@@ -159,7 +185,8 @@ class Outcome:
         case = self.case
         shown: dict[str, object] = {
             "name": case.name,
-            "collection": case.collection,
+            **({"collection": case.collection} if case.bucket is None else {"bucket": case.bucket, "path": case.record}),
+            **({} if case.field is None else {"field": case.field}),
             "action": case.action,
             "passed": self.passed,
             "expected": _expectation(case.expect),
@@ -169,7 +196,9 @@ class Outcome:
         return shown | {name: value for name, value in optional.items() if value is not None}
 
 
-def _expectation(value: str | tuple[str, ...]) -> object:
+def _expectation(value: Expectation) -> object:
+    if isinstance(value, Unfit):
+        return "invalid" if value.fields is None else {"invalid": list(value.fields)}
     return value if isinstance(value, str) else {"rows": list(value)}
 
 
@@ -197,10 +226,10 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The branches of one rule that the cases asked."""
+    """The branches of one rule that the cases asked; of a field's the collection is `cards.pin` and the action its property."""
 
     collection: str
-    action: Action
+    action: str
     source: str
     branches: Mapping[int, Branch]
 

@@ -18,6 +18,7 @@ from baas.features.rules import answering, fields, store
 from baas.features.rules.again import Again, question_of
 from baas.features.rules.denials import Denials
 from baas.features.rules.explaining import Caller, Questioning, Seen, about_rule
+from baas.features.rules.fit import Write, faults, with_faults
 from baas.features.rules.inputs import cleaned
 from baas.features.rules.model import Explanation, Question, Refusal, Report
 from baas.features.rules.testing import Suite, Testing
@@ -84,7 +85,8 @@ class Rules:
         """
         collections = await self._catalog.collections(project)
         async with self._one_test:
-            return await Testing(self._db, collections, self._clock.now()).run(suite)
+            buckets = await self._files.buckets(project)
+            return await Testing(self._db, project, collections, self._files, buckets, self._clock.now()).run(suite)
 
     async def _about_record(self, table: Table, caller: Caller, question: Question) -> Explanation:
         record, collection = _id(question.record, "/id"), table.collection
@@ -96,7 +98,11 @@ class Rules:
         asked = about_rule(table, question.action, caller, now, sent=question.input, values=values)
         if record is None and question.action != "create":
             return answering.unasked(question, rule, asked)
-        return answering.explained(question, rule, asked, await self._seen(asked, record))
+        said = answering.explained(question, rule, asked, await self._seen(asked, record))
+        if said.verdict != "allow" or values is None:
+            return said
+        write = Write(table, caller.asking(now, question.input), None if question.action == "create" else record, values)
+        return with_faults(said, await faults(self._db, self._compiler, write))
 
     async def _about_field(self, table: Table, question: Question, caller: Caller, record: UUID | None) -> Explanation:
         asked = fields.asked(table, question, caller, self._clock.now())

@@ -14,9 +14,9 @@ from baas.engines.query.table import Column, Table
 from baas.engines.rules.explain import Row, Wanted
 from baas.engines.schema import ddl
 from baas.engines.schema.collection import Collection
-from baas.features.rules.model import Refusal
+from baas.features.rules.model import BUCKET, Refusal
 from baas.infra.db.pool import Queries
-from baas.infra.db.sql import Sql, ident, join, literal, sql
+from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 
 _LINK = re.compile(r'alter table "[^"]+"\."[^"]+" add constraint "[^"]+" foreign key \(')
 KEEP = timedelta(hours=24)
@@ -40,8 +40,6 @@ _COLUMNS: Mapping[str, str] = {
     "claims": "text",
 }
 _JSON = ("input", "claims")
-# Names of collections have no slash, so one column tells what a refusal is about.
-_BUCKET = "buckets/"
 _TYPES: Mapping[str, Sql] = {
     "text": sql("text[]"),
     "timestamptz": sql("timestamptz[]"),
@@ -64,7 +62,7 @@ async def write_refusals(db: Queries, schema: str, refusals: Sequence[Refusal]) 
 
 def _cell(refusal: Refusal, name: str) -> object:
     if name == "collection":
-        return refusal.collection if refusal.bucket is None else f"{_BUCKET}{refusal.bucket}"
+        return refusal.collection if refusal.bucket is None else f"{BUCKET}{refusal.bucket}"
     value = getattr(refusal, name)
     return json.dumps(value, default=_number) if name in _JSON and value is not None else value
 
@@ -80,8 +78,8 @@ async def find_refusal(db: Queries, schema: str, request_id: str) -> Refusal | N
     if row is None:
         return None
     given = {name: row[name] for name in _COLUMNS}
-    in_bucket = given["collection"].startswith(_BUCKET)
-    given["bucket"] = given["collection"].removeprefix(_BUCKET) if in_bucket else None
+    in_bucket = given["collection"].startswith(BUCKET)
+    given["bucket"] = given["collection"].removeprefix(BUCKET) if in_bucket else None
     given["collection"] = None if in_bucket else given["collection"]
     given |= {name: None if row[name] is None else json.loads(row[name], parse_float=Decimal) for name in _JSON}
     return Refusal(**given)
@@ -131,6 +129,11 @@ async def by_key(db: Queries, table: Table, values: Mapping[str, object]) -> UUI
 
 def _columns(table: Table, values: Iterable[str]) -> list[Column]:
     return [table.columns[name] for name in values]
+
+
+async def why(db: Queries, statement: Statement) -> Mapping[str, Any] | None:
+    """What stands against a write: the answer of one of the compiler's `why_…` statements."""
+    return await db.fetch_row(statement)
 
 
 async def other_records(db: Queries, table: Table, wanted: Wanted, names: Iterable[str]) -> list[Row] | None:
