@@ -114,6 +114,18 @@ async def test_of_an_upsert_the_refusal_that_wins_is_explained(
     assert said["denial"]["input"] == sent
 
 
+async def test_an_upsert_by_a_field_that_is_gone_cannot_be_asked_again(cards: ProjectUnderTest) -> None:
+    ada = await cards.user()
+    sent = {"key": ["slug"], "items": [{"slug": "a", "owner": NOBODY}]}
+    answer = await ada.post(f"{RECORDS}/upsert", json=sent)
+    fields = [one for one in CARDS["fields"] if one["name"] != "slug"]
+    changed = await cards.operator.patch("collections/cards?confirm=data-loss", json={"fields": fields})
+    found = await cards.operator.post("rules/explain", json={"request": answer.headers["x-request-id"]})
+
+    assert (answer.status_code, changed.status_code) == (403, 200), changed.text
+    assert (found.status_code, found.json()["errors"][0]["code"]) == (422, "no_unique_key"), found.text
+
+
 async def test_a_bulk_change_is_explained_by_the_rule_that_closed_it(cards: ProjectUnderTest) -> None:
     """No record is named, so a refusal is of the list or of the action as a whole, and never an absent record."""
     ada = await cards.user()

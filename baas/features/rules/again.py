@@ -98,6 +98,9 @@ class Again:
         """One item, as a change of the stored record with its key or as a new one."""
         new = replace(question, action="create", record=None)
         values = cleaned(table, caller.asking(self._now, new.input), new) or {}
+        if not question.key or not values.keys() >= set(question.key):
+            message = "The key of this upsert is no longer one of the collection."
+            raise Invalid(message, errors=[Fault("/request", "no_unique_key", message)])
         stored = await store.by_key(self._db, table, {name: values[name] for name in question.key})
         return await self._ask(table, caller, new if stored is None else replace(question, action="update", record=str(stored)))
 

@@ -157,7 +157,11 @@ def _kept(denial: Denial, collection: Collection | None) -> tuple[object, int | 
         if not isinstance(key, list) or not isinstance(items, list):
             return None, None, wanted
         known = _open_names(collection)
-        return {"key": [name for name in key if name in known], "items": _all_shown(items, collection)}, len(items), wanted
+        return (
+            {"key": [name for name in key if isinstance(name, str) and name in known], "items": _all_shown(items, collection)},
+            len(items),
+            wanted,
+        )
     if isinstance(sent, list):
         return _all_shown(sent, collection), len(sent), wanted
     return _shown(sent, collection), None, wanted
