@@ -164,7 +164,7 @@ async def open_server(
         closing.push_async_callback(channels.stop)
         # A pool that everybody waits for is no reason to take a server out of service.
         health = Health({"database": lambda: invalidations.ask(is_current)}, draining=lifecycle.is_draining)
-        api = RealtimeApi(realtime, channels)
+        api = RealtimeApi(realtime, channels, rooms.denials.note)
         app = _app(settings, db, rooms, blobs, api, health=health, lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
 

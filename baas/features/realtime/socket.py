@@ -1,7 +1,8 @@
 """A WebSocket: the same subscriptions as a stream of events, and channels. One JSON object a message, both ways.
 
 The first message is `{"type": "auth", "token": …, "since": …}`, both optional; the same type later renews the token in place.
-Every message may have a `ref`, which its answer (`ok` or `error`) repeats. Closed with 4000 + the status of the problem, 1012
+Every message may have a `ref`, which its answer (`ok` or `error`) repeats. What a rule refused has a `request_id`, by which it is
+explained; the connection goes on, so it is one of the message's own. Closed with 4000 + the status of the problem, 1012
 when the server restarts.
 """
 
@@ -23,11 +24,13 @@ from baas.features.realtime.service import Realtime
 from baas.features.realtime.stream import Stream
 from baas.infra.http.answers import encode
 from baas.infra.http.context import Context
+from baas.infra.http.middleware import Denied
 from baas.infra.http.sse import Event
 
 _FIRST_S = 10.0
 _PER_S, _BURST = 50.0, 100.0
 _RESTART = 1012
+_LONGEST_ID = 50
 
 
 class _Left(Exception):
@@ -37,12 +40,12 @@ class _Left(Exception):
 class SocketApp:
     """One conversation for each connection."""
 
-    def __init__(self, realtime: Realtime, channels: Channels) -> None:
-        self._realtime, self._channels = realtime, channels
+    def __init__(self, realtime: Realtime, channels: Channels, denied: Denied) -> None:
+        self._realtime, self._channels, self._denied = realtime, channels, denied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
-        talk = _Talk(self._realtime, self._channels, Context.of(scope), receive, send)
+        talk = _Talk(self._realtime, self._channels, self._denied, Context.of(scope), receive, send)
         with contextlib.suppress(_Left):
             try:
                 await talk.run()
@@ -53,8 +56,11 @@ class SocketApp:
 
 
 class _Talk:
-    def __init__(self, realtime: Realtime, channels: Channels, context: Context, receive: Receive, send: Send) -> None:
-        self._realtime, self._channels, self._context = realtime, channels, context
+    def __init__(  # noqa: PLR0917  what it is made of
+        self, realtime: Realtime, channels: Channels, denied: Denied, context: Context, receive: Receive, send: Send
+    ) -> None:
+        self._realtime, self._channels, self._denied, self._context = realtime, channels, denied, context
+        self._refusals = 0
         self._receive, self._send = receive, send
         self._tokens, self._refilled = _BURST, time.monotonic()
 
@@ -119,7 +125,17 @@ class _Talk:
                 errors = [{"pointer": one.pointer, "code": one.code, "message": one.message} for one in error.errors]
                 problem = {"status": error.status, "code": error.code, "detail": error.detail, **error.facts}
                 ref = {"ref": message["ref"]} if "ref" in message else {}
+                problem |= self._noted(error)
                 await self.say({"type": "error", **ref, **problem, **({"errors": errors} if errors else {})})
+
+    def _noted(self, error: BaasError) -> Mapping[str, object]:
+        """Has what a rule refused kept under an id of its own; what the answer says of that."""
+        if error.denial is None:
+            return {}
+        self._refusals += 1
+        request_id = f"{self._context.request_id[:_LONGEST_ID]}.{self._refusals}"
+        self._denied(self._context.project, error.denial.principal or ANONYMOUS, request_id, error)
+        return {"request_id": request_id}
 
     async def _do(self, message: Mapping[str, object], stream: Stream, member: Member) -> Mapping[str, object]:
         match message.get("type"):

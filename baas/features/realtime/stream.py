@@ -31,6 +31,7 @@ from baas.features.realtime.watch import Item, Parts, Watch, open_watch
 from baas.infra.http.answers import encode
 from baas.infra.http.sse import Event
 
+_BY_RULE = frozenset({"rule_denied", "unauthenticated"})
 _SNAPSHOT_ITEMS = 500
 _STUCK_S = 30.0
 _COMPARE_S = 0.2
@@ -96,8 +97,14 @@ class Stream:
         self._interested()
 
     async def add(self, subscription: Subscription) -> None:
-        """Raises what the list would be refused with."""
-        watch = await open_watch(self._parts, self._hub.project, self.principal, subscription)
+        """Raises what the list would be refused with; what a rule refused can be explained like it."""
+        try:
+            watch = await open_watch(self._parts, self._hub.project, self.principal, subscription)
+        except (Forbidden, Unauthenticated) as error:
+            if error.code in _BY_RULE and not self.principal.privileged:
+                # A ticket or a first message tells who asks: the edge knows of neither.
+                error.denial = subscription.denial(self.principal)
+            raise
         if watch.needs_auth or self.principal.kind == "user":
             await self._load_record(needed=watch.needs_auth)
         self._watches[subscription.id] = watch

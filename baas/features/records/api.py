@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baas.base.denial import MAX_DENIED_BYTES, Denial
+from baas.base.denial import MAX_DENIED_BYTES, Denial, Shape
 from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
@@ -66,6 +66,8 @@ _ACTIONS = {
     "delete": "delete",
 }
 
+_SHAPES: Mapping[str, Shape] = {"put": "put", "upsert": "upsert", "update_many": "bulk", "delete_many": "bulk"}
+
 Handle = Callable[["Call"], Awaitable[None]]
 
 
@@ -91,11 +93,13 @@ class Call(NamedTuple):
         self.scope["baas.sent"] = sent
         return sent
 
-    def denial(self, action: str) -> Denial:
+    def denial(self, action: str, shape: Shape) -> Denial:
         """What was asked, for the operator who asks why it was refused. A long body is let go: many may be waiting to be kept."""
         wanted, length = params.query(self.scope).get("filter"), self.header(b"content-length") or ""
-        sent = self.scope.get("baas.sent") if length.isdecimal() and int(length) <= MAX_DENIED_BYTES else None
-        return Denial(self.collection, action, self.record or None, sent, wanted)
+        sent = self.scope.get("baas.sent")
+        shape = "many" if isinstance(sent, list) else shape
+        kept = sent if length.isdecimal() and int(length) <= MAX_DENIED_BYTES else None
+        return Denial(self.collection, action, self.record or None, kept, wanted, call=shape)
 
     def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
         return send_json(self.send, body, status, (_NO_STORE, *headers))
@@ -264,7 +268,7 @@ class RecordsApi:
 
 
 def _app(handle: Handle) -> ASGIApp:
-    action = _ACTIONS.get(handle.__name__, "list")
+    action, shape = _ACTIONS.get(handle.__name__, "list"), _SHAPES.get(handle.__name__, "one")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         context: Context = scope["baas.context"]
@@ -274,7 +278,9 @@ def _app(handle: Handle) -> ASGIApp:
             await handle(call)
         except (Forbidden, NotFound, Unauthenticated) as error:
             if error.code in _BY_RULE and not call.principal.privileged:
-                error.denial = call.denial(str(error.facts.get("action", action)))
+                # Many by a filter are refused by two rules, that of the list and their own: the call says which it meant.
+                refused = action if shape == "bulk" else str(error.facts.get("action", action))
+                error.denial = call.denial(refused, shape)
             raise
 
     return app

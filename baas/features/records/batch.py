@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote
@@ -334,6 +334,8 @@ def _of_operation(error: BaasError, operation: Operation) -> BaasError:
     """The error of an operation as that of the batch, with pointers into the whole body."""
     error.facts["failed_operation"] = operation.id
     error.facts["failed_index"] = operation.at
+    if error.denial is not None:
+        error.denial = replace(error.denial, via="batch")
     place = f"/operations/{operation.at}"
     inside = ("/body", "/path")
     error.errors = tuple(
