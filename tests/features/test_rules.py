@@ -326,6 +326,42 @@ async def test_saves_answer_with_warnings_and_r003_stops_them(cards: ProjectUnde
     assert 404 == (await cards.operator.get("rules/lint", params={"collection": "none"})).status_code
 
 
+@pytest.mark.parametrize(
+    "rule", ["record.team in [auth.team]", "record.team == [auth.team][0]", "record.team in [null, auth.team]"]
+)
+async def test_two_nulls_do_not_meet_in_a_list_either(cards: ProjectUnderTest, rule: str) -> None:
+    """Whoever has no team must not see the cards of no team, however the rule compares the two."""
+    users = (await cards.operator.get("collections/users")).json()["fields"]
+    team = {"name": "team", "type": "relation", "to": "teams"}
+    assert (await cards.operator.patch("collections/users", json={"fields": [*users, team]})).is_success
+    ada = await cards.user()
+    await cards.operator.create("cards", {"title": "One", "owner": ada.id})
+
+    refused = await cards.operator.patch("collections/cards", json={"rules": {"list": rule}})
+    narrowed = await cards.operator.patch("collections/cards", json={"rules": {"list": f"record.team != null && {rule}"}})
+    listed = await ada.get("collections/cards/records")
+
+    assert (422, "R003") == (refused.status_code, refused.json()["errors"][0]["code"])
+    assert 200 == narrowed.status_code
+    assert [] == listed.json()["items"]
+
+
+@pytest.mark.parametrize("rule", ["record.stars in {auth.level: true}", "record.stars in {auth.conf.x: true}"])
+async def test_what_is_no_key_of_a_map_is_none_for_a_null_either(cards: ProjectUnderTest, rule: str) -> None:
+    """A card without stars is not found under the level that a caller does not have; a list as a key breaks nothing."""
+    users = (await cards.operator.get("collections/users")).json()["fields"]
+    more = [{"name": "level", "type": "int"}, {"name": "conf", "type": "json"}]
+    assert (await cards.operator.patch("collections/users", json={"fields": [*users, *more]})).is_success
+    ada = await cards.user()
+    await cards.operator.patch(f"collections/users/records/{ada.id}", json={"conf": {"x": [None]}})
+    await cards.operator.create("cards", {"title": "One", "owner": ada.id})
+    saved = await cards.operator.patch("collections/cards", json={"rules": {"list": rule}})
+    listed = await ada.get("collections/cards/records")
+
+    assert 200 == saved.status_code
+    assert (403, "rule_denied") == (listed.status_code, listed.json()["code"]), listed.text
+
+
 async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: ProjectUnderTest) -> None:
     """R003 is looked for in every rule that a change of fields touches."""
     team = {"name": "team", "type": "relation", "to": "teams", "required": True}

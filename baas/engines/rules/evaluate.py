@@ -466,6 +466,7 @@ def _list(items: list[Closure]) -> Closure:
 
 
 _TWICE = RuleFailure("a map holds a key twice")
+_NO_NAME = RuleFailure("a key of a map is a text, a whole number or a truth value")
 
 
 def _map(keys: list[Closure], held: list[Closure]) -> Closure:
@@ -475,6 +476,8 @@ def _map(keys: list[Closure], held: list[Closure]) -> Closure:
             name, content = key(frame), value(frame)
             if name.__class__ is RuleFailure or content.__class__ is RuleFailure:
                 return name if name.__class__ is RuleFailure else content
+            if not isinstance(name, str | bool | int | float):
+                return _NO_NAME
             if _find(made, name) is not _NO_KEY:
                 return _TWICE
             # `1` and `true` are one key to a Python dict and two keys of the language; a list of pairs would cost every look-up.

@@ -24,10 +24,14 @@ from baas.engines.rules.tree import (
     Constant,
     Count,
     Fact,
+    Fitted,
     Follow,
+    Gather,
     Key,
+    ListOf,
     Logic,
     Loop,
+    MapOf,
     Node,
     Not,
     Quantify,
@@ -173,7 +177,7 @@ def _decided_lint(node: Node, known: bool, *, whole: bool) -> Lint:
 
 
 def equal_nulls(rule: Rule) -> Iterator[Lint]:
-    """Equalities that hold because both sides are null, where that lets somebody in.
+    """Equalities that hold because both sides are null, where that lets somebody in; `x in [a, b]` is two of them.
 
     A side counts as not null where the rest of the rule makes it so: `record.team != null && record.team == auth.team`, also
     behind `!`, in the arms of `?:`, and beside the other cases of `||`. A field before and after (`next.a == record.a`) may be
@@ -185,7 +189,7 @@ def equal_nulls(rule: Rule) -> Iterator[Lint]:
 def _meetings(node: Node, known: frozenset[Place], sense: Sense, auth: RowType | None) -> Iterator[Lint]:
     match node:
         case Logic(operator=operator, items=items):
-            proofs = [_proves(item, when=operator == "and", auth=auth) for item in items]
+            proofs = [_proves(item, known, when=operator == "and", auth=auth) for item in items]
             for index, item in enumerate(items):
                 others = (proof for at, proof in enumerate(proofs) if at != index)
                 yield from _meetings(item, known.union(*others), sense, auth)
@@ -193,31 +197,58 @@ def _meetings(node: Node, known: frozenset[Place], sense: Sense, auth: RowType |
             yield from _meetings(item, known, _FLIPPED[sense], auth)
         case Conditional(condition=condition, yes=yes, no=no):
             yield from _meetings(condition, known, "both", auth)
-            yield from _meetings(yes, known | _proves(condition, when=True, auth=auth), sense, auth)
-            yield from _meetings(no, known | _proves(condition, when=False, auth=auth), sense, auth)
-        case Quantify(list=held, body=body):
+            yield from _meetings(yes, known | _proves(condition, known, when=True, auth=auth), sense, auth)
+            yield from _meetings(no, known | _proves(condition, known, when=False, auth=auth), sense, auth)
+        case Quantify(list=held, body=body) | Count(list=held, body=body) | Gather(list=held, body=body):
             yield from _meetings(held, known, "both", auth)
-            yield from _meetings(body, known, sense, auth)
+            inside = _of_elements(held, node.level, known, auth)
+            yield from _meetings(body, inside, sense if isinstance(node, Quantify) else "both", auth)
         case _:
-            if isinstance(node, Compare) and _meet(node, known, sense, auth):
-                yield _meeting(node)
+            met = _met(node, known, sense, auth)
+            if met is not None:
+                yield _meeting(node.at, *met)
             for part in children(node):
                 yield from _meetings(part, known, "both", auth)
 
 
-def _meet(node: Compare, known: frozenset[Place], sense: Sense, auth: RowType | None) -> bool:
-    helps = {"==": ("for", "both"), "!=": ("against", "both")}.get(node.operator, ())
-    if sense not in helps or _is_null(node.left) or _is_null(node.right) or _before_and_after(node.left, node.right):
+def _met(node: Node, known: frozenset[Place], sense: Sense, auth: RowType | None) -> tuple[Node, Node] | None:
+    """Two values that may both be null, where their being equal lets somebody in."""
+    match node:
+        case Compare(operator="==", left=left, right=right) if sense != "against":
+            pairs = [(left, right)]
+        case Compare(operator="!=", left=left, right=right) if sense != "for":
+            pairs = [(left, right)]
+        case Among(item=item, list=ListOf() | Fitted(list=ListOf()) as held) if sense != "against":
+            pairs = [(item, one) for one in _written(held)]
+        case Among(item=item, list=held) if sense != "against":
+            nulls = _may_be_null(item, known, auth) and _may_hold_null(held, known, auth)
+            return (item, held) if nulls else None
+        case _:
+            return None
+    return next((pair for pair in pairs if _both_null(*pair, known, auth)), None)
+
+
+def _written(held: ListOf | Fitted) -> tuple[Node, ...]:
+    """The elements of a list that is written out, fitted for SQL or not."""
+    inner = held.list if isinstance(held, Fitted) else held
+    return inner.items if isinstance(inner, ListOf) else ()
+
+
+def _both_null(left: Node, right: Node, known: frozenset[Place], auth: RowType | None) -> bool:
+    if _is_null(left) or _is_null(right) or _before_and_after(left, right):
         return False
-    return _may_be_null(node.left, known, auth) and _may_be_null(node.right, known, auth)
+    if _may_be_null(left, known, auth) and _may_be_null(right, known, auth):
+        return True
+    # Two lists are equal element by element.
+    return left.type.kind == right.type.kind == "list" and all(_may_hold_null(one, known, auth) for one in (left, right))
 
 
-def _meeting(node: Compare) -> Lint:
-    named = [_name(side) for side in (node.left, node.right)]
+def _meeting(at: int, left: Node, right: Node) -> Lint:
+    named = [_name(side) for side in (left, right)]
     guard = next((name for name in named if name is not None), "…")
-    both = " and ".join(f"`{name}`" for name in named if name is not None) or "both sides"
+    both = " and ".join(f"`{name}`" for name in named if name is not None) if None not in named else "both sides"
     message = f"{both} can be null, and null == null is true: whoever lacks both is let in."
-    return Lint("R003", node.at, message, f"Say {guard} != null && … before it, or make the field required.")
+    return Lint("R003", at, message, f"Say {guard} != null && … before it, or make the field required.")
 
 
 def _before_and_after(left: Node, right: Node) -> bool:
@@ -226,30 +257,34 @@ def _before_and_after(left: Node, right: Node) -> bool:
     return a is not None and b is not None and a[0] != b[0] and {a[0], b[0]} == {"record", "next"} and a[1:] == b[1:]
 
 
-def _proves(node: Node, *, when: bool, auth: RowType | None) -> frozenset[Place]:
+def _proves(node: Node, known: frozenset[Place], *, when: bool, auth: RowType | None) -> frozenset[Place]:
     """What is not null where the condition is `when` (or fails because the same place does)."""
     match node:
         case Not(item=item):
-            return _proves(item, when=not when, auth=auth)
+            return _proves(item, known, when=not when, auth=auth)
         case Logic(operator=operator, items=items):
-            proofs = [_proves(item, when=when, auth=auth) for item in items]
+            proofs = [_proves(item, known, when=when, auth=auth) for item in items]
             every = (operator == "and") is when
             return frozenset().union(*proofs) if every else reduce(frozenset.intersection, proofs)
         case Compare(operator="==" | "!=" as operator, left=left, right=right):
-            return _proved_by_equality(left, right, equal=(operator == "==") is when, auth=auth)
-        case Among(item=item, list=held) if when and held.fixed:
-            found, here = closure(held)(Frame(_NOBODY)), place(item)
-            return frozenset({here}) if here is not None and isinstance(found, list) and None not in found else frozenset()
+            return _proved_by_equality(left, right, known, equal=(operator == "==") is when, auth=auth)
+        case Among(item=item, list=held) if when:
+            here = place(item)
+            written = isinstance(held, ListOf | Fitted) and any(_is_null(one) for one in _written(held))
+            certain = here is not None and not written and not _may_hold_null(held, known, auth)
+            return frozenset({here}) if here is not None and certain else frozenset()
     return frozenset()
 
 
-def _proved_by_equality(left: Node, right: Node, *, equal: bool, auth: RowType | None) -> frozenset[Place]:
+def _proved_by_equality(
+    left: Node, right: Node, known: frozenset[Place], *, equal: bool, auth: RowType | None
+) -> frozenset[Place]:
     proved = set()
     for side, other in ((left, right), (right, left)):
         here = place(side)
         if here is None:
             continue
-        if (_is_null(other) and not equal) or (equal and not _is_null(other) and not _may_be_null(other, frozenset(), auth)):
+        if (_is_null(other) and not equal) or (equal and not _is_null(other) and not _may_be_null(other, known, auth)):
             proved.add(here)
     return frozenset(proved)
 
@@ -268,9 +303,59 @@ def _may_be_null(node: Node, known: frozenset[Place], auth: RowType | None = Non
             return name not in ("", "id", "collection", "claims") and field is not None and field.nullable
         case Conditional(yes=yes, no=no):
             return _may_be_null(yes, known, auth) or _may_be_null(no, known, auth)
-        case Key() | At() | Loop():
+        case Loop(level=level):
+            return node.type.kind in ("json", "dyn") or (_NULLS, level) in known
+        case At(object=held, free=free):
+            # Beside a row a position without a value is a failure.
+            return node.type.kind in ("json", "dyn") or (free and _may_hold_null(held, known, auth, written=True))
+        case Key():
             return node.type.kind in ("json", "dyn")
     return False
+
+
+_NULLS = "elements of this loop may be null"
+"""What `known` holds of a loop's level, beside the places that are not null."""
+
+
+def _of_elements(held: Node, level: int, known: frozenset[Place], auth: RowType | None) -> frozenset[Place]:
+    """What is known in the body of a loop."""
+    return known | {(_NULLS, level)} if _may_hold_null(held, known, auth, written=True) else known
+
+
+def _may_hold_null(held: Node, known: frozenset[Place], auth: RowType | None, *, written: bool = False) -> bool:
+    """Whether an element can be null; one that is written as `null` is meant, and counts only where `written`.
+
+    Elements of list fields never are.
+    """
+
+    def inside(one: Node) -> bool:
+        return _may_hold_null(one, known, auth, written=written)
+
+    match held:
+        case ListOf(items=items):
+            return any((written or not _is_null(one)) and _null_within(one, known, auth, written=written) for one in items)
+        case Fitted(list=inner) | Gather(operator="filter", list=inner):
+            return inside(inner)
+        case Gather(operator="map", list=inner, body=body, level=level):
+            return _null_within(body, _of_elements(inner, level, known, auth), auth, written=written)
+        case Conditional(yes=yes, no=no):
+            return inside(yes) or inside(no)
+        case Apply(args=args):
+            return any(inside(one) for one in args)
+        case At(object=of):
+            return inside(of)
+        case Column() | Fact():
+            return held.type.kind in ("json", "dyn")
+        case MapOf() | Related():
+            return False
+    return True
+
+
+def _null_within(node: Node, known: frozenset[Place], auth: RowType | None, *, written: bool) -> bool:
+    """Whether a value is null, or a list in which one is."""
+    if _may_be_null(node, known, auth):
+        return True
+    return node.type.kind == "list" and _may_hold_null(node, known, auth, written=written)
 
 
 def _is_null(node: Node) -> bool:

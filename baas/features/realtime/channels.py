@@ -21,6 +21,7 @@ from baas.base.project import Project
 from baas.base.tasks import end
 from baas.engines.query.table import USERS, auth_type
 from baas.engines.query.text import Kept
+from baas.engines.rules.lint import check_access
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import Collection
@@ -129,7 +130,7 @@ class Channels:
             if source is None:
                 continue
             try:
-                check(source, _env(rules.pattern, action, collections))
+                check_access(source, _env(rules.pattern, action, collections))
             except RuleError as error:
                 facts = error.as_dict()
                 faults.append(Fault(f"/rules/{action}", str(facts.pop("code")), str(facts.pop("message")), facts))

@@ -20,6 +20,7 @@ USERS_OWN = [
     {"name": "role", "type": "select", "values": ["admin", "member"], "readonly": True},
     {"name": "nick", "type": "text"},
     {"name": "code", "type": "text"},
+    {"name": "teams", "type": "relation", "to": "teams", "many": True},
 ]
 CARD_FIELDS = [
     {"name": "title", "type": "text", "required": True},
@@ -33,6 +34,7 @@ CARD_FIELDS = [
     {"name": "opens", "type": "datetime", "required": True},
     {"name": "pin", "type": "text", "hidden": True},
     {"name": "meta", "type": "json"},
+    {"name": "teams", "type": "relation", "to": "teams", "many": True},
 ]
 MEMBERS = {
     "name": "members",
@@ -181,7 +183,7 @@ def test_a_read_expression_is_linted_too_and_the_place_is_told() -> None:
 
     found = advise([project({"fields": fields})["cards"]], project({"fields": fields}))
 
-    assert [(one.code, one.pointer) for one in found] == [("R002", "/fields/11/read"), ("R009", "/fields/11/read")]
+    assert [(one.code, one.pointer) for one in found] == [("R002", "/fields/12/read"), ("R009", "/fields/12/read")]
     assert found[0].place["snippet"] == "auth.nick == 'a' || 1 == 2\n                      ^"
 
 
@@ -199,6 +201,29 @@ REFUSED = [
     "record.status == auth.claims.status",
     "rows('teams').exists(t, record.team == auth.team)",
     "!(record.team == null && record.public) && record.team == auth.team",
+    "record.team in [auth.team]",
+    "record.title in ['a'] || record.status in [auth.nick, 'open']",
+    "record.status in (record.public ? [auth.nick] : ['open'])",
+    "record.status in ['open'] + [auth.nick]",
+    "record.status in [auth.nick, 'a'].filter(one, true)",
+    "record.status in ['a'].map(one, auth.nick)",
+    "record.status in auth.claims.states",
+    "auth.nick in record.meta",
+    "!!(record.team in [auth.team])",
+    "record.team != null || record.team in [auth.team]",
+    "record.team in [null, auth.team]",
+    "record.team == [auth.team][0]",
+    "record.status == {'a': auth.nick}.a",
+    "record.status == dyn(auth.nick)",
+    "record.status in dyn([auth.nick])",
+    "[auth.team].exists(one, one == record.team)",
+    "[auth.team].filter(one, true).exists(one, one == record.team)",
+    "[auth.nick] == [auth.code]",
+    "record.status in [[auth.nick]][0]",
+    "[[auth.nick]].exists(one, record.status in one)",
+    "record.board.members.exists(m, m.role in [auth.nick])",
+    "size(rows('cards').filter(c, c.team in [auth.team])) > 2",
+    "rows('cards').all(c, !(c.team != auth.team))",
 ]
 ACCEPTED = [
     "record.team != null && record.team == auth.team",
@@ -219,6 +244,22 @@ ACCEPTED = [
     "record.status in ['open', 'done'] && record.status == auth.claims.status",
     "record.team == record.board && record.team == auth.team",
     "rows('teams').exists(t, record.team == t.id)",
+    "record.team != null && record.team in [auth.team]",
+    "auth.team != null && record.team in [auth.team, record.board]",
+    "record.team == null || record.team in [auth.team]",
+    "!(record.team in [auth.team])",
+    "record.team in [null]",
+    "record.team in auth.teams",
+    "record.team in auth.teams && record.team == auth.team",
+    "record.board in [auth.team]",
+    "auth.nick in [record.title]",
+    "record.status in [auth.id, 'open'] && record.status == auth.nick",
+    "record.status in {'open': 1, 'done': 2}",
+    "record.status in {auth.nick: true}",
+    "record.status == ['open', 'done'][0]",
+    "auth.teams.exists(one, one == record.team)",
+    "auth.team != null && [auth.team].filter(one, one != null).exists(one, one == record.board)",
+    "auth.teams == record.teams && auth.teams != null",
 ]
 
 
