@@ -362,6 +362,26 @@ async def test_what_is_no_key_of_a_map_is_none_for_a_null_either(cards: ProjectU
     assert (403, "rule_denied") == (listed.status_code, listed.json()["code"]), listed.text
 
 
+async def test_what_can_never_have_a_value_is_refused_wherever_it_is_written(cards: ProjectUnderTest) -> None:
+    """A rule, a read, the condition of an index, a filter: each says what is wrong, and how to write it."""
+    wrong = "created_at > timestamp('2026-01-02')"
+    fields = (await cards.operator.get("collections/cards")).json()["fields"]
+    meant = 'A time has a zone: timestamp("2026-01-02T00:00:00Z").'
+
+    for body, pointer in (
+        ({"rules": {"list": wrong}}, "/rules/list"),
+        ({"fields": [*fields, {"name": "cost", "type": "int", "read": wrong}]}, f"/fields/{len(fields)}/read"),
+        ({"indexes": [{"fields": ["title"], "where": wrong}]}, "/indexes/0/where"),
+    ):
+        answer = await cards.operator.patch("collections/cards", json=body)
+        (fault,) = answer.json()["errors"]
+        assert (pointer, "no_value", meant) == (fault["pointer"], fault["code"], fault["hint"])
+    answer = await cards.operator.get("collections/cards/records", params={"filter": wrong})
+    assert (400, "bad_filter", "no_value", 23) == (
+        answer.status_code, answer.json()["code"], answer.json()["fault"], answer.json()["position"],
+    )  # fmt: skip
+
+
 async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: ProjectUnderTest) -> None:
     """R003 is looked for in every rule that a change of fields touches."""
     team = {"name": "team", "type": "relation", "to": "teams", "required": True}

@@ -56,6 +56,7 @@ from baas.engines.rules.types import (
     parse_type,
     row_of,
 )
+from baas.engines.rules.valueless import refuse_valueless
 
 ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
@@ -93,6 +94,7 @@ def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
     root = checker.condition(tree, {})
     checker.refuse_unstorable(root)
     checker.refuse_too_wide(root)
+    refuse_valueless(source, root)
     return root
 
 

@@ -98,7 +98,7 @@ def decided(node: Node) -> bool | None:
             return _decided_chain(items, decides=operator == "or")
         case Not(item=item):
             inner = decided(item)
-            return None if inner is None else not inner
+            return None if inner is None or (not inner and _may_lack_value(item)) else not inner
         case Conditional(condition=condition, yes=yes, no=no):
             taken = decided(condition)
             return None if taken is None else decided(yes if taken else no)
@@ -110,9 +110,28 @@ def decided(node: Node) -> bool | None:
 
 def _decided_chain(items: Sequence[Node], *, decides: bool) -> bool | None:
     known = [decided(item) for item in items]
-    if decides in known or (not decides and _contradiction(items)):
+    if decides in known or _opposites(items, certain=decides) or (not decides and _contradiction(items)):
         return decides
     return not decides if all(one is not None for one in known) else None
+
+
+def _may_lack_value(node: Node) -> bool:
+    """Whether a condition can be neither true nor false, for some row or some caller: then its opposite is never certain."""
+    return _may_fail(node) or any(isinstance(one, Fact) and one.root == "auth" and one.name != "" for one in walk(node))
+
+
+def _opposites(items: Sequence[Node], *, certain: bool) -> bool:
+    """`a == b` beside `a != b`. `certain`: one of the two must be true, so none may be without a value."""
+    seen: set[tuple[tuple[object, ...], bool]] = set()
+    for item in items:
+        inner, flipped = (item.item, True) if isinstance(item, Not) else (item, False)
+        if isinstance(inner, Logic | Not | Conditional) or (certain and _may_lack_value(inner)):
+            continue
+        atom, opposite = _atom(inner)
+        if (atom, opposite is flipped) in seen:
+            return True
+        seen.add((atom, opposite is not flipped))
+    return False
 
 
 def _always_equal(node: Compare) -> bool | None:
@@ -126,17 +145,35 @@ def _always_equal(node: Compare) -> bool | None:
     return None
 
 
+_MIRRORED: Mapping[str, str] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+
+
 def _contradiction(items: Sequence[Node]) -> bool:
-    """`a == 1 && a == 2`."""
-    seen: dict[Place, object] = {}
+    """`a == 1 && a == 2`, `a > 1 && a < 0`: what is written out about one place leaves it no value."""
+    bounds: dict[Place, list[tuple[str, object]]] = {}
     for item in items:
         match item:
-            case Compare(operator="==", left=left, right=right) if left.fixed is not right.fixed:
-                side, other = (right, left) if left.fixed else (left, right)
+            case Compare(operator=operator, left=left, right=right) if operator != "!=" and left.fixed is not right.fixed:
+                side, other, sign = (right, left, _MIRRORED[operator]) if left.fixed else (left, right, str(operator))
                 here, value = place(side), closure(other)(Frame(_NOBODY))
-                if here is not None and not values.equal(seen.setdefault(here, value), value):
+                if here is None:
+                    continue
+                if any(_exclude(bound, (sign, value)) for bound in bounds.setdefault(here, [])):
                     return True
+                bounds[here].append((sign, value))
     return False
+
+
+def _exclude(one: tuple[str, object], other: tuple[str, object]) -> bool:
+    """Whether no value is on the right side of both bounds."""
+    (a, x), (b, y) = one, other
+    if a == b == "==":
+        return not values.equal(x, y)
+    sign = values.order(x, y)
+    if sign is None or (a[0] == b[0] and a[0] in "<>"):
+        return False
+    above = sign if a[0] == ">" or b[0] == "<" else -sign  # 1: what must be above lies over what must be below
+    return above > 0 or (above == 0 and not (a.endswith("=") and b.endswith("=")))
 
 
 def _constants(rule: Rule) -> Iterator[Lint]:

@@ -144,7 +144,7 @@ class RuleError(Exception):
     """This text is not an expression we accept; says where and, when it can, what was meant.
 
     `position` counts characters from 0, `line` and `column` from 1. `code` is stable: syntax, unknown_field, unknown_name,
-    unknown_function, type_mismatch, not_allowed, too_long, too_complex.
+    unknown_function, type_mismatch, not_allowed, no_value, too_long, too_complex.
     """
 
     def __init__(self, source: str, position: int, code: str, message: str, hint: str | None = None) -> None:

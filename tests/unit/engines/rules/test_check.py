@@ -42,6 +42,7 @@ CODES = {
     "too_long",
     "too_complex",
     "bad_pattern",
+    "no_value",
 }
 
 
@@ -113,6 +114,40 @@ def test_a_wrong_expression_is_refused_with_a_place_and_a_way_out(source: str, c
 
     assert (code, column) == (error.code, error.column), str(error)
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "words"),
+    [
+        ("at > timestamp('2026-01-02')", 16, 'timestamp("2026-01-02T00:00:00Z")'),
+        ("at > timestamp('2026-01-02 10:30')", 16, 'timestamp("2026-01-02T10:30:00Z")'),
+        ("at > timestamp('yesterday')", 16, '"yesterday" is no timestamp. A time has a zone'),
+        ("at > now - duration('1d')", 21, 'duration("24h")'),
+        ("at.getHours('Foo/Bar') == 3", 13, 'there is no time zone "Foo/Bar". Say a name like "Europe/Berlin"'),
+        ("n / 0 == 1", 3, "a division by zero has no value"),
+        ("published || !(n % 0 == 1)", 18, "a division by zero has no value"),
+        ("published ? 1 / 0 == n : true", 15, "a division by zero has no value"),
+        ("n in [int('x')]", 11, '"x" is no int'),
+        ("tags.exists(t, t == 'a' && at < timestamp('x'))", 43, "is no timestamp"),
+        ("n == [1, 2][5]", 12, "there is no such position"),
+        ("meta.a == {'b': 1}.c", 20, "there is no key 'c'"),
+        ("n == 9223372036854775807 + 1", 26, "the result does not fit"),
+    ],
+)
+@pytest.mark.parametrize("env", [LIST, FILTER])
+def test_a_condition_that_can_never_have_a_value_is_refused(source: str, column: int, words: str, env: Env) -> None:
+    error = _refused(source, env)
+
+    assert ("no_value", column) == (error.code, error.column), str(error)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["true || 1 / 0 == 1", "published || n == (published ? 1 : 1 / 0)", "n / n == 1", "has({'a': 1}.b) || published"],
+)
+def test_a_failure_that_is_absorbed_or_may_be_passed_by_is_no_mistake(source: str) -> None:
+    assert check(source, LIST)
 
 
 @pytest.mark.parametrize("source", ["record.secret == 'x'", "secret == 'x'", "has(record.secret)"])
