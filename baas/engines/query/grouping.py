@@ -142,11 +142,6 @@ class Grouping:
     def columns(self) -> tuple[Key | Figure, ...]:
         return (*self.keys, *self.figures)
 
-    @property
-    def names(self) -> frozenset[tuple[str, str]]:
-        """What `having` reads, as (root, name)."""
-        return frozenset() if self.having is None else self.having.names
-
     def needs_auth_record(self) -> bool:
         """Whether `having`, or what stands in the way to a field, looks at fields of the caller's own record."""
         asked = self.having is not None and self.having.needs_auth_record

@@ -1,6 +1,7 @@
 """Syntax tree to typed tree: every name is known, every operator has its types, or the text is refused with place and hint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Literal, NoReturn
 
@@ -27,6 +28,7 @@ from baas.engines.rules.tree import (
     Logic,
     Loop,
     MapOf,
+    Meant,
     Node,
     Not,
     Quantify,
@@ -57,6 +59,7 @@ from baas.engines.rules.types import (
     row_of,
 )
 from baas.engines.rules.valueless import refuse_valueless
+from baas.engines.rules.variables import FITTED
 
 ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
@@ -342,6 +345,7 @@ class Checker:
 
     def _compare(self, operator: str, left: Node, right: Node, at: int) -> Node:
         equality = operator in ("==", "!=")
+        left, right = self._as_beside(left, right), self._as_beside(right, left)
         if not (_may_equal if equality else _may_order)(left.type.kind, right.type.kind):
             said = "can never be equal" if equality else "have no order"
             raise self._error(at, "type_mismatch", f"{left.type} and {right.type} {said}.", _conversion(left.type, right.type))
@@ -351,6 +355,18 @@ class Checker:
                     side.at, "type_mismatch", "a list of record fields compares with nothing.", "Use in, exists, all or size."
                 )
         return Compare(BOOL, at, operator, left, right, *_known((left, right)))  # type: ignore[arg-type]
+
+    def _as_beside(self, node: Node, beside: Node, target: Type | None = None) -> Node:
+        """A variable beside something of a row, as a value of its type."""
+        target = target or beside.type
+        if beside.free or target.kind not in FITTED:
+            return node
+        match node:
+            case Fact(root="vars"):
+                return Meant(DYN, node.at, node, target)
+            case ListOf(items=items) if target.kind == "list" and target.item is not None:
+                return replace(node, items=tuple(self._as_beside(one, beside, target.item) for one in items))
+        return node
 
     def _values(self, trees: Sequence[syntax.Syntax], scope: Scope) -> tuple[Node, ...]:
         nodes = tuple(self.node(tree, scope) for tree in trees)
@@ -376,6 +392,12 @@ class Checker:
             raise self._error(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.")
         if isinstance(where, ListOf) and not free and (not where.free or where.type.item is DYN):
             return self._any_of(item, where, at)
+        where = self._as_beside(where, item, list_of(item.type))
+        if where.type.item is not None:
+            item = self._as_beside(item, where, where.type.item)
+        if isinstance(where, Meant) and item.type.kind in ("geo", "vector"):
+            words = f"a list holds no value of type {item.type.kind}."
+            raise self._error(where.at, "type_mismatch", words, "Compare one by one, with ==.")
         inside = where.type.item.kind if where.type.item is not None else "dyn"
         if not _may_equal(item.type.kind, inside) and not (isinstance(where, ListOf) and not where.items):
             raise self._error(
@@ -444,12 +466,20 @@ class Checker:
         free, fixed = _known(args)
         if not free:
             self._refuse_in_memory_only(found, shown, args, at)
+            args = tuple(self._as_parameter(arg, index, found) for index, arg in enumerate(args))
         result = found[0].result if len({one.result for one in found}) == 1 else DYN
         if result.kind == "list":
             if not free and len({arg.type.item.kind for arg in args if arg.type.item}) > 1:
                 self._no_overload(name, shown, args, at)
             result = list_of(_common_of([arg.type.item or DYN for arg in args]))
         return Apply(result, at, name, found, args, free, fixed)
+
+    def _as_parameter(self, arg: Node, index: int, found: Sequence[Function]) -> Node:
+        """A variable where a function takes one type alone, as a value of that."""
+        kinds = {one.params[index] for one in found}
+        if len(kinds) > 1 or not isinstance(arg, Fact) or arg.root != "vars" or not kinds <= FITTED - {"list"}:
+            return arg
+        return Meant(DYN, arg.at, arg, Type(kinds.pop()))
 
     def _zone(self, name: Node) -> Node:
         """The name of a time zone, looked up before any row is read: an unknown one is a failure, not an SQL error."""

@@ -29,6 +29,7 @@ from baas.engines.rules.tree import (
     Logic,
     Loop,
     MapOf,
+    Meant,
     Node,
     Not,
     Quantify,
@@ -36,6 +37,7 @@ from baas.engines.rules.tree import (
     Row,
 )
 from baas.engines.rules.types import DYN, JSON, NUMBERS, TEXTS, Facts, RuleFailure
+from baas.engines.rules.variables import UNFIT, fitted
 
 Held = Mapping[str, object]
 
@@ -102,6 +104,8 @@ def closure(node: Node) -> Closure:  # noqa: PLR0912  one case a kind
             return _among(node)
         case Fitted():
             return _fitted(node)
+        case Meant():
+            return _meant(node)
         case Key():
             return _key(closure(node.object), node.name)
         case At():
@@ -164,6 +168,20 @@ def _variable(name: str) -> Closure:
     def read(frame: Frame) -> object:
         value = frame.facts.vars.get(name, missing)
         return _shortest(value) if isinstance(value, Decimal | list | dict) else value
+
+    return read
+
+
+def _meant(node: Meant) -> Closure:
+    variable, target = closure(node.variable), node.target
+    unfit = RuleFailure(f"${node.variable.name} is no {target}")
+
+    def read(frame: Frame) -> object:
+        value = variable(frame)
+        if value.__class__ is RuleFailure:
+            return value
+        found = fitted(value, target)
+        return unfit if found is UNFIT else found
 
     return read
 
