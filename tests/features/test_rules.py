@@ -166,10 +166,14 @@ async def test_without_a_record_only_the_caller_is_judged(cards: ProjectUnderTes
     listed = await explained(cards.operator, "cards", "list")
     absent = await explained(cards.operator, "cards", "delete", as_=ada.id, id=NOBODY)
     locked = await explained(cards.operator, "teams", "view", id=NOBODY)
+    await cards.operator.patch("collections/cards", json={"rules": {"delete": "record.stars > 1 && record.owner == auth.id"}})
+    both = await explained(cards.operator, "cards", "delete")
 
+    assert both["hint"] == "`record.owner == auth.id` has no value: nobody is signed in."
     assert depends["verdict"] == "depends"
     assert (guest["verdict"], guest["answer"]["status"]) == ("deny", 404)
-    assert "nobody is signed in" in guest["hint"]
+    assert guest["hint"] == "`auth.id == record.owner` has no value: nobody is signed in."
+    assert "`record.owner == auth.id` has no value: nobody is signed in" in listed["hint"]
     assert (listed["verdict"], listed["answer"]) == ("deny", {"status": 401, "code": "unauthenticated"})
     assert (absent["verdict"], absent["hint"]) == ("deny", "There is no record with this id.")
     assert (locked["verdict"], locked["tree"], locked["answer"]["code"]) == ("deny", None, "rule_denied")

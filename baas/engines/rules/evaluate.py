@@ -209,8 +209,12 @@ def _column(node: Column) -> Closure:
     return read
 
 
+NO_ROW = {root: RuleFailure(f"{root} is not known") for root in ("record", "next")}
+"""What a row comes to where there is none."""
+
+
 def _row(root: str) -> Closure:
-    unknown = RuleFailure(f"{root} is not known")
+    unknown = NO_ROW[root]
     if root == "record":
         return lambda frame: unknown if frame.record is None else frame.record
     return lambda frame: unknown if frame.next is None else frame.next
