@@ -8,6 +8,7 @@ from typing import Literal, NoReturn
 from baas.engines.rules import parse as syntax
 from baas.engines.rules.functions import FUNCTIONS, NAMES, overloads
 from baas.engines.rules.functions.function import ZONE, Function
+from baas.engines.rules.paths import place
 from baas.engines.rules.patterns import PatternFault, canonical, place_in_literal
 from baas.engines.rules.tree import (
     Among,
@@ -65,6 +66,7 @@ ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
 MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
+MOST_USES = 4  # conditions on each of them, together
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
 MACROS = ("exists", "all", "filter", "map", "exists_one")
 # What functions and fields are called in other languages.
@@ -170,12 +172,18 @@ class Checker:
             raise self._error(self._nul_at, "type_mismatch", "stored text holds no NUL character.")
 
     def refuse_too_wide(self, root: Node) -> None:
-        """Each path and each list of records becomes a sub-select."""
-        entered = [node for node in walk(root) if isinstance(node, Related) or (isinstance(node, Follow) and _hops(node) == 1)]
-        most = MAX_ENTERED[self._env.kind]
-        if len(entered) > most:
-            words = f"an expression of this kind enters other collections at most {most} times."
-            raise self._error(entered[most].at, "too_complex", words)
+        """Each list of records becomes a sub-select, and each condition on a path: paths count once, up to a number of uses."""
+        most, seen = MAX_ENTERED[self._env.kind], set[Hashable]()
+        for number, (at, which) in enumerate(_entered(root)):
+            seen.add(which)
+            if len(seen) > most:
+                words = f"an expression of this kind enters other collections by at most {most} paths and lists."
+                raise self._error(
+                    at, "too_complex", words, "One path counts once, however many conditions it has; ask for less at once."
+                )
+            if number >= most * MOST_USES:
+                words = f"the paths and lists of this expression stand in more than {most * MOST_USES} conditions."
+                raise self._error(at, "too_complex", words, "Say `path in [a, b]` for several values of one field.")
 
     # Names
 
@@ -733,6 +741,28 @@ def _hops(row: Row | Loop | Follow) -> int:
     if not isinstance(row, Follow):
         return 0
     return 1 + (_hops(row.ref.row) if isinstance(row.ref, Column) else 0)
+
+
+def _entered(root: Node) -> Iterator[tuple[int, Hashable]]:
+    """Where other collections are entered, and by which path: equal for two conditions on one path from the judged row."""
+    nodes = tuple(walk(root))
+    between = {node.ref for node in nodes if isinstance(node, Follow)}
+    for node in nodes:
+        match node:
+            case Column(row=Follow() as row) if node not in between:
+                yield row.at, _path(row)
+            case Related(of=of):
+                yield node.at, node
+                if isinstance(of, Follow):
+                    yield of.at, _path(of)
+
+
+def _path(row: Follow) -> Hashable:
+    """The path, or the node itself where it begins at an element of a loop."""
+    first: Row | Loop | Follow = row
+    while isinstance(first, Follow) and isinstance(first.ref, Column):
+        first = first.ref.row
+    return row if isinstance(first, Loop) or (isinstance(first, Follow) and isinstance(first.ref, Loop)) else place(row)
 
 
 def _is_stored(row: Row | Loop | Follow) -> bool:

@@ -150,6 +150,32 @@ def test_a_failure_that_is_absorbed_or_may_be_passed_by_is_no_mistake(source: st
     assert check(source, LIST)
 
 
+PATHS = ("record.team.name == 'a'", "record.team.lead.name == 'a'", "record.owner.name == 'a'", "record.owner.team.name == 'a'")
+
+
+@pytest.mark.parametrize(
+    ("source", "position"),
+    [
+        (" && ".join([PATHS[0]] * 12), None),
+        (" && ".join([PATHS[0]] * 13), 12 * len(PATHS[0] + " && ")),
+        (" && ".join(PATHS[:3]), None),
+        (" && ".join([*PATHS[:3], *PATHS[:3]]), None),
+        (" && ".join(PATHS), len(" && ".join(PATHS[:3]) + " && ")),
+        ("record.notes.exists(x, x.author.name == 'a' && x.author.team == null)", None),
+        ("record.notes.exists(x, x.score > 0) && " * 3 + "record.notes.exists(x, x.score > 1)", 3 * 39),
+    ],
+)
+def test_a_path_counts_once_however_many_conditions_it_has(source: str, position: int | None) -> None:
+    """And lists each time; all of them stand in a number of conditions."""
+    if position is None:
+        assert check(source, env("filter"))
+        return
+    error = _refused(source, env("filter"))
+    assert "too_complex" == error.code
+    assert position <= error.position < position + len("record.team.lead")
+    assert error.hint
+
+
 @pytest.mark.parametrize("source", ["record.secret == 'x'", "secret == 'x'", "has(record.secret)"])
 def test_an_unreadable_field_is_one_that_does_not_exist(source: str) -> None:
     """The refusal is letter for letter that of an unknown field, so it tells nothing."""
