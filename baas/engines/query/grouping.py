@@ -261,7 +261,7 @@ class _Reader:
             return None
         cast = of.column.cast
         if cast not in _EQUAL:
-            self._fault(where, "type_mismatch", f"{text!r} holds lists or documents, which make no groups.")
+            self._fault(where, "type_mismatch", f"{text!r} holds {of.column.plural}, which make no groups.")
             return None
         if len(name.encode()) > _MOST_BYTES:
             self._fault(at, "too_long", "As a name in the answer this is too long.", hint='Give it another one with "as".')

@@ -46,6 +46,12 @@ class Column:
         return self.cast.endswith("[]")
 
     @property
+    def plural(self) -> str:
+        """What the column holds, in words, where it has no order."""
+        named = {"jsonb": "JSON documents", "geo_point": "places", "vector": "vectors"}
+        return "lists" if self.many else named.get(self.cast, "values")
+
+    @property
     def sortable(self) -> bool:
         """Whether the values have an order that a page can follow: lists, JSON documents, places and vectors have none."""
         return not self.many and self.cast not in ("jsonb", "geo_point", "vector")
@@ -265,6 +271,7 @@ def rule_env(collection: Collection, action: Action, others: Mapping[str, Collec
         vars=False,
         kind="rule",
         collections=RowTypes(others),
+        views=views_of(others),
     )
 
 
@@ -303,7 +310,13 @@ def validation_env(collection: Collection, field: Field, others: Mapping[str, Co
         kind="validation",
         value=field.name,
         collections=RowTypes(others),
+        views=views_of(others),
     )
+
+
+def views_of(collections: Mapping[str, Collection]) -> frozenset[str]:
+    """The names of those that are views."""
+    return frozenset(name for name, one in collections.items() if one.view is not None)
 
 
 class RowTypes(Mapping[str, RowType]):

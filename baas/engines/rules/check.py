@@ -564,10 +564,20 @@ class Checker:
         match args:
             case (syntax.Literal(str() as name, place),):
                 if name not in self._env.collections:
-                    known = sorted(self._env.collections)
-                    raise self._error(place, "unknown_name", f"there is no collection {name!r}.", self._meant(name, known))
+                    self._no_rows(name, place)
                 return Related(list_of(row_of(name)), at, None)
         raise self._error(at, "type_mismatch", 'rows() takes the name of a collection: rows("members").')
+
+    def _no_rows(self, name: str, at: int) -> NoReturn:
+        if self._env.closed is not None:
+            raise self._error(at, "not_allowed", f"{self._env.closed}: it enters no collection.")
+        if name in self._env.views:
+            raise self._error(
+                at, "not_allowed", f"{name!r} is a view, which rules do not enter.", "Name the collections it reads."
+            )
+        raise self._error(
+            at, "unknown_name", f"there is no collection {name!r}.", self._meant(name, sorted(self._env.collections))
+        )
 
     def _has(self, tree: syntax.Syntax, at: int, scope: Scope) -> Node:
         if not isinstance(tree, syntax.Member):
