@@ -389,15 +389,18 @@ def row_type(collection: Collection, others: Mapping[str, Collection] = MappingP
 def auth_type(others: Mapping[str, Collection], *, masked: bool = False) -> RowType:
     """What `auth` has: the fields of the user's own record, the name of its collection, and the token's claims.
 
-    `masked`: without the fields that are hidden or have a `read` expression.
+    `masked`: without the fields that are hidden or have a `read` expression, and without what leads back to the record.
     """
     users = others.get(USERS)
-    fields = {} if users is None else dict(row_type(users).fields)
+    row = RowType({}) if users is None else row_type(users, others)
+    fields = dict(row.fields)
     if masked and users is not None:
         for field in users.fields:
             if field.hidden or field.read is not None:
                 del fields[field.name]
-    return RowType({**fields, "collection": RowField("string", nullable=False), "claims": _CLAIMS})
+    return RowType(
+        {**fields, "collection": RowField("string", nullable=False), "claims": _CLAIMS}, {} if masked else row.inverses
+    )
 
 
 def _source(collection: Collection) -> Sql:

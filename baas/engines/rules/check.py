@@ -52,6 +52,7 @@ from baas.engines.rules.types import (
     TEXTS,
     TIMESTAMP,
     Env,
+    Inverse,
     RowType,
     RuleError,
     Type,
@@ -68,6 +69,8 @@ MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 MOST_USES = 4  # conditions on each of them, together
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
+CALLERS = "users"
+"""The collection that the ids of callers are of."""
 MACROS = ("exists", "all", "filter", "map", "exists_one")
 # What functions and fields are called in other languages.
 _ELSEWHERE = {
@@ -298,10 +301,19 @@ class Checker:
             return Fact(JSON, at, "auth", name)
         fields = self._env.auth.fields if self._env.auth is not None else {}
         field = fields.get(name)
+        if field is None and self._env.auth is not None and name in self._env.auth.inverses:
+            return self._back_to_caller(self._env.auth.inverses[name], at)
         if field is None or not field.readable:
             known = ["id", "collection", "claims", *(_readable(self._env.auth) if self._env.auth else [])]
             raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
         return Fact(parse_type(field.type), at, "auth", name)
+
+    def _back_to_caller(self, inverse: Inverse, at: int) -> Node:
+        """`auth.posts`: the records that lead to the caller's own."""
+        me = Fact(Type("ref", None, CALLERS), at, "auth", "id")
+        return Related(
+            list_of(row_of(inverse.collection)), at, Follow(row_of(CALLERS), at, me, False), inverse.field, inverse.many
+        )
 
     def _refuse_undecided(self, held: Node) -> None:
         """A row's value beside a caller's under one `?:` has no one type that SQL could open."""
