@@ -282,6 +282,31 @@ async def test_what_is_answered_comes_back_as_a_variable(project: ProjectUnderTe
 
 
 @pytest.mark.parametrize(
+    ("source", "position"),
+    [
+        ("json.?a == 1", 5),
+        ("tags.exists(i, v, v == 'a')", 5),
+        ("cel.bind(x, must, x == 1)", 4),
+        ("Foo{a: 1} == null", 3),
+        ("type(must) == 1", 0),
+        ("must == 1u", 8),
+        ("text == b'x'", 5),
+        ("{'a': must}.a == 1", 0),
+        ("math.greatest(must, 1) == 1", 5),
+        ("text.charAt(0) == 'a'", 5),
+    ],
+)
+async def test_what_the_language_leaves_out_of_cel_is_refused_with_its_place(
+    project: ProjectUnderTest, source: str, position: int
+) -> None:
+    await project.collection("things", FIELDS, OPEN)
+
+    body = (await project.operator.get(BASE, params={"filter": source})).json()
+
+    assert (400, "bad_filter", position) == (body["status"], body["code"], body["position"])
+
+
+@pytest.mark.parametrize(
     ("source", "value", "position", "words"),
     [
         ("datetime > $v", "yesterday", 11, "A time is text as it is answered"),

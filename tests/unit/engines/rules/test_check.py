@@ -176,6 +176,83 @@ def test_a_path_counts_once_however_many_conditions_it_has(source: str, position
     assert error.hint
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("input.title == 'x'", "there is no `input` in a filter."),
+        ("has(input.title)", "there is no `input` in a filter."),
+        ("next.n == 1", "there is no `next` in a filter."),
+        ("record.members[0].name == 'a'", "Say list.exists(x, x.name == …)."),
+    ],
+)
+def test_what_a_filter_lacks_is_told_as_of_a_filter(source: str, words: str) -> None:
+    where = replace(env("filter"), next=None)
+
+    assert words in str(_refused(source, where))
+
+
+# What CEL or its extensions have and this language has not: refused at a place, never taken for something else.
+OUTSIDE = (
+    ("optional field", "meta.?a == 1"),
+    ("optional index", "meta[?'a'] == 1"),
+    ("optional value", "optional.of(n) == 1"),
+    ("two variables of a macro", "tags.exists(i, v, v == 'a')"),
+    ("two variables of all", "tags.all(i, v, i > 0)"),
+    ("two variables over JSON", "meta.a.exists(k, v, v == 1)"),
+    ("transformList", "tags.transformList(i, v, v) == ['a']"),
+    ("map of a row", "tags.map(t, t) == ['a']"),
+    ("map with a condition", "tags.map(t, t == 'a', t) == ['a']"),
+    ("exists_one of a row", "tags.exists_one(t, t == 'a')"),
+    ("existsOne", "tags.existsOne(t, t == 'a')"),
+    ("bind", "cel.bind(x, n, x == 1)"),
+    ("a message", "Foo{a: 1} == null"),
+    ("a qualified message", "google.protobuf.Timestamp{seconds: 1} == at"),
+    ("type", "type(n) == int"),
+    ("the name of a type", "n == int"),
+    ("unsigned", "n == 1u"),
+    ("unsigned hexadecimal", "n == 0x1fu"),
+    ("uint", "uint(n) == 1"),
+    ("bytes beside a text", "title == b'x'"),
+    ("bytes of a row", "bytes(title) == b'a'"),
+    ("dyn does not hide a type of a row", "dyn(title) == 1"),
+    ("a map of a row's values", "{'a': n}.a == 1"),
+    ("a map by a row's keys", "n in {n: 1}"),
+    ("a map at a row's value", "{1: 'a'}[n] == 'a'"),
+    ("a map beside a list", "tags == {'a': 1}"),
+    ("math", "math.greatest(n, 1) == 1"),
+    ("charAt", "title.charAt(0) == 'a'"),
+    ("format", "'%d'.format([n]) == '1'"),
+    ("replace", "title.replace('a', 'b') == 'a'"),
+    ("split", "title.split(',') == ['a']"),
+    ("join", "tags.join(',') == 'a'"),
+    ("indexOf", "title.indexOf('a') == 1"),
+    ("reverse", "title.reverse() == 'a'"),
+    ("range", "lists.range(n) == [1]"),
+    ("slice", "tags.slice(0, 1) == ['a']"),
+    ("flatten", "tags.flatten() == ['a']"),
+    ("sort", "tags.sort() == ['a']"),
+    ("distinct", "tags.distinct() == ['a']"),
+    ("sets", "sets.contains(tags, ['a'])"),
+    ("base64", "base64.encode(b'a') == 'a'"),
+    ("regular expressions", "re.extract(title, 'a') == 'a'"),
+    ("addresses", "ip('1.2.3.4') == null"),
+    ("has of an index", "has(meta['a'])"),
+    ("parts of a duration that it has not", "duration('1h').getMilliseconds() == 1"),
+    ("text beside text", "'a' 'b' == title"),
+    ("a power", "n ** 2 == 4"),
+    ("a default", "n ?? 1 == 1"),
+)
+
+
+@pytest.mark.parametrize("env", [LIST, FILTER], ids=["rule", "filter"])
+@pytest.mark.parametrize(("name", "source"), OUTSIDE, ids=[name for name, _ in OUTSIDE])
+def test_what_is_outside_of_the_subset_is_refused_and_never_taken_for_something_else(name: str, source: str, env: Env) -> None:
+    error = _refused(source, env)
+
+    assert error.code in CODES, name
+    assert 0 <= error.position < len(source), name
+
+
 @pytest.mark.parametrize("source", ["record.secret == 'x'", "secret == 'x'", "has(record.secret)"])
 def test_an_unreadable_field_is_one_that_does_not_exist(source: str) -> None:
     """The refusal is letter for letter that of an unknown field, so it tells nothing."""
