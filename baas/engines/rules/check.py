@@ -83,6 +83,16 @@ _ELSEWHERE = {
     **dict.fromkeys(("match", "test", "regex"), "matches"),
     "uid": "id",
 }
+_CUT = "A text is asked by startsWith(), endsWith() or contains()."
+# What there is nothing for under another name.
+_MISSING = {
+    "abs": "Say x < 0 ? -x : x.",
+    **dict.fromkeys(("substring", "substr", "slice", "charAt", "left", "right"), _CUT),
+    **dict.fromkeys(("trim", "strip"), "Texts are compared as they are stored."),
+    **dict.fromkeys(("round", "floor", "ceil"), "int(x) cuts towards zero."),
+    **dict.fromkeys(("join", "split", "replace", "format"), "Expressions take no texts apart."),
+    "coalesce": "Say x == null ? y : x.",
+}
 _ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "timestamp", "duration", "bytes"})
 _JSON_EQUALS = frozenset({"string", "ref", "int", "double", "decimal", "bool", "list", "json", "map"})
 _JSON_ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "json"})
@@ -225,7 +235,7 @@ class Checker:
     def _column(self, root: str, name: str, at: int, beside: Scope | None = None) -> Node:
         row = self._row(root)
         if row is None:
-            raise self._error(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
+            raise self._error(at, "unknown_name", f"there is no `{root}` in {self._here()}.")
         found = self._field(row, Row(row_of(""), at, root), name, at)
         if found is None:
             known = _readable(row) + ([*self._roots(), *beside] if beside is not None else [])
@@ -245,7 +255,8 @@ class Checker:
     def _through(self, ref: Node, name: str, at: int) -> Node:
         """A field of the record that a relation leads to."""
         if not isinstance(ref, Column | Loop | Fact):
-            raise self._error(at, "not_allowed", "a path goes through fields alone.", "Name the relation itself before the dot.")
+            hint = f"Say list.exists(x, x.{name} == …)." if isinstance(ref, At) else "Name the relation itself before the dot."
+            raise self._error(at, "not_allowed", "a path goes through fields alone.", hint)
         certain = isinstance(ref, Column) and not ref.nullable and _is_stored(ref.row)
         row = Follow(row_of(ref.type.target), ref.at, ref, certain)
         most = MAX_HOPS[self._env.kind]
@@ -275,9 +286,7 @@ class Checker:
         match inner.name:
             case "record" | "next":
                 if self._row(inner.name) is None:
-                    raise self._error(
-                        inner.at, "unknown_name", f"there is no `{inner.name}` in a {self._env.action or self._env.kind} rule."
-                    )
+                    raise self._error(inner.at, "unknown_name", f"there is no `{inner.name}` in {self._here()}.")
                 return self._column(inner.name, name, at)
             case "auth":
                 return self._of_auth(name, at)
@@ -286,6 +295,8 @@ class Checker:
                     raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, ["action", "via"]))
                 return Fact(STRING, at, "request", name)
             case "input":
+                if self._env.kind == "filter":
+                    raise self._error(inner.at, "unknown_name", "there is no `input` in a filter.")
                 raise self._error(
                     inner.at,
                     "not_allowed",
@@ -350,7 +361,8 @@ class Checker:
             return At(DYN, at, inner, index, *known)
         if kind in ("list", "json"):
             raise self._error(at, "type_mismatch", f"a position in a {kind} is an int, not {_a(by)}.")
-        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no positions.")
+        hint = "A text is asked by startsWith(), endsWith() or contains()." if kind in TEXTS else None
+        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no positions.", hint)
 
     # Operators
 
@@ -409,7 +421,7 @@ class Checker:
         free, fixed = _known((item, where))
         kind = where.type.kind
         if kind not in _COLLECTIONS:
-            raise self._error(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.")
+            raise self._error(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.", _as_list(where))
         if isinstance(where, ListOf) and not free and (not where.free or where.type.item is DYN):
             return self._any_of(item, where, at)
         where = self._as_beside(where, item, list_of(item.type))
@@ -535,6 +547,9 @@ class Checker:
             raise self._error(
                 at, "unknown_function", f"{shown!r} is not a {'method' if method else 'function'}.", f"Write {usage}."
             )
+        if shown in _MISSING:
+            words = f"there is no {'method' if method else 'function'} {shown!r}."
+            raise self._error(at, "unknown_function", words, _MISSING[shown])
         known = [one.lstrip(".") for one in NAMES if one.startswith(".") == method] + [
             *(MACROS if method else ("has", "changed"))
         ]
@@ -611,7 +626,7 @@ class Checker:
 
     def _sent(self, name: str, at: int, root_at: int) -> Node:
         if self._env.next is None:
-            raise self._error(root_at, "unknown_name", f"there is no `input` in a {self._env.action or self._env.kind} rule.")
+            raise self._error(root_at, "unknown_name", f"there is no `input` in {self._here()}.")
         self._column("next", name, at)
         return Fact(BOOL, at, "input", name)
 
@@ -739,12 +754,18 @@ class Checker:
 
     # Words
 
+    def _here(self) -> str:
+        """What kind of expression this is, in words."""
+        if self._env.kind == "rule" and self._env.action:
+            return f"{_a(self._env.action)} rule"
+        return _a(self._env.kind)
+
     def _error(self, at: int, code: str, message: str, hint: str | None = None) -> RuleError:
         return RuleError(self._source, at, code, message, hint)
 
     def _meant(self, name: str, known: Sequence[str]) -> str | None:
         usual = _ELSEWHERE.get(name)
-        close = [usual] if usual in known else get_close_matches(name, known, n=1, cutoff=0.6)
+        close = [usual] if usual in known else get_close_matches(name, known, n=1, cutoff=0.7)
         return f"Did you mean {close[0]!r}?" if close else None
 
     def _what(self, node: Node) -> str:
@@ -861,6 +882,13 @@ def _a(word: str) -> str:
 
 def _as_condition(node: Node) -> str | None:
     return f"Compare it: … == {'0' if node.type.kind in NUMBERS else '…'}." if node.type.kind != "null" else None
+
+
+def _as_list(node: Node) -> str | None:
+    """A hint for `x in "a"` and for `x in (1)`."""
+    if node.type.kind in TEXTS:
+        return "For a part of a text say text.contains(…); a list is written [a, b]."
+    return "A list is written [1, 2]." if isinstance(node, Constant) else None
 
 
 def _conversion(left: Type | None, right: Type | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -83,7 +84,18 @@ def _refused(source: str, env: Env = LIST) -> RuleError:
         ("owner == auth.uid", "unknown_field", 15, "Did you mean 'id'?"),
         ("value == 1", "unknown_field", 1, "unknown field 'value'."),
         ("sizeof(title) == 1", "unknown_function", 1, "unknown function 'sizeof'"),
-        ("'a' in title", "type_mismatch", 5, "`in` needs a list"),
+        (
+            "'a' in title",
+            "type_mismatch",
+            5,
+            "`in` needs a list, and `record.title` (string) is not one. For a part of a text say",
+        ),
+        ("n in (1)", "type_mismatch", 3, "A list is written [1, 2]."),
+        ("title[0] == 'a'", "type_mismatch", 6, "startsWith(), endsWith() or contains()"),
+        ("abs(n) == 1", "unknown_function", 1, "Say x < 0 ? -x : x."),
+        ("title.substring(0, 1) == 'a'", "unknown_function", 7, "startsWith(), endsWith() or contains()"),
+        ("title.trim() == 'a'", "unknown_function", 7, "compared as they are stored"),
+        ("rows('customer').exists(c, true)", "unknown_name", 6, "there is no collection 'customer'."),
         ("1 in tags", "type_mismatch", 3, "can never be equal"),
         ("tags == 'a'", "type_mismatch", 6, "x in list"),
         ("tags.exists(t, t == 1)", "type_mismatch", 18, "can never be equal"),
