@@ -276,8 +276,10 @@ def _both_null(left: Node, right: Node, known: frozenset[Place], auth: RowType |
         return False
     if _may_be_null(left, known, auth) and _may_be_null(right, known, auth):
         return True
-    # Two lists are equal element by element.
-    return left.type.kind == right.type.kind == "list" and all(_may_hold_null(one, known, auth) for one in (left, right))
+    # Lists and maps are equal part by part, also to JSON.
+    kinds = {left.type.kind, right.type.kind}
+    within = kinds <= _HOLDERS and bool(kinds & {"list", "map"})
+    return within and all(_null_inside(one, known, auth) for one in (left, right))
 
 
 def _meeting(at: int, left: Node, right: Node) -> Lint:
@@ -379,13 +381,23 @@ def _may_hold_null(held: Node, known: frozenset[Place], auth: RowType | None, *,
             return inside(yes) or inside(no)
         case Apply(args=args):
             return any(inside(one) for one in args)
-        case At(object=of):
+        case At(object=of) if of.type.kind == "list":
             return inside(of)
         case Column() | Fact():
             return held.type.kind in ("json", "dyn")
         case MapOf() | Related():
             return False
     return True
+
+
+def _null_inside(node: Node, known: frozenset[Place], auth: RowType | None) -> bool:
+    """Whether something in a list, a map or JSON can be null."""
+    if isinstance(node, MapOf):
+        return any(_null_within(one, known, auth, written=False) or _null_inside(one, known, auth) for one in node.values)
+    return node.type.kind in _HOLDERS and _may_hold_null(node, known, auth)
+
+
+_HOLDERS = frozenset({"list", "map", "json", "dyn"})
 
 
 def _null_within(node: Node, known: frozenset[Place], auth: RowType | None, *, written: bool) -> bool:
