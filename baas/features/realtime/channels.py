@@ -370,4 +370,6 @@ def _faults(rules: Guarded, collections: Mapping[str, Collection]) -> Iterator[F
 def _env(pattern: Pattern, action: str, collections: Mapping[str, Collection]) -> Env:
     """A rule names the parts of the channel, the whole as `name`, and `auth`; it enters no collection."""
     row = RowType({name: RowField("string", nullable=False) for name in (*pattern.names, "name")})
-    return Env(action, record=row, auth=auth_type(collections), bare="record")
+    return Env(
+        action, record=row, auth=auth_type(collections), bare="record", closed="a rule of a channel knows its name and the caller"
+    )
