@@ -181,6 +181,16 @@ class Key(Resource):
     scopes: list[str]
 
 
+class SigningKey(Resource):
+    """A key that signs the project's access tokens, or verifies those that it signed until it retires."""
+
+    __slots__ = ()
+    id: str
+    signs: bool
+    created_at: datetime
+    retires_at: datetime | None
+
+
 class CollectionInfo(Resource):
     """A collection's definition: its fields, indexes and rules."""
 

@@ -15,13 +15,14 @@ from baas.engines.query.compile import Compiler
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.features.auth import store
 from baas.features.auth.keyring import Keyring
-from baas.features.auth.model import Device, Family, Session, SessionEntry
+from baas.features.auth.model import Device, Family, Session, SessionEntry, SigningKey
 from baas.features.auth.sessions import Sessions
 from baas.features.auth.tokens import AccessTokens
 from baas.features.auth.users import Draft, UserJson, UserRows
 from baas.features.projects.service import Projects
 from baas.infra.crypto.passwords import Passwords, fault_of
 from baas.infra.crypto.secretbox import SecretBox
+from baas.infra.db.listen import Invalidations
 from baas.infra.db.pool import Database, Transaction
 from baas.infra.db.throttle import Limit, account_key, address_key, give_back, sweep, take
 from baas.infra.http.conditions import ANY, Condition
@@ -49,11 +50,12 @@ class Auth:
         clock: Clock,
         settings: Settings,
         box: SecretBox,
+        invalidations: Invalidations,
     ) -> None:
         self._db = db
         self._catalog = catalog
         self._passwords = passwords
-        self._keyring = Keyring(db, box)
+        self._keyring = Keyring(db, box, invalidations, life_s=settings.access_token_s)
         self._users = UserRows(db, catalog, compiler, clock)
         self._sessions = Sessions(
             db,
@@ -61,6 +63,7 @@ class Auth:
             self._keyring,
             box,
             clock,
+            invalidations,
             tokens=AccessTokens(settings.url, settings.access_token_s),
             idle_s=settings.refresh_idle_s,
             absolute_s=settings.refresh_absolute_s,
@@ -276,6 +279,20 @@ class Auth:
             await self._users.demand(tx, project, user_id, only)
             await self._users.delete(tx, project, user_id, by=by)
         await self._sessions.have_ended(project)
+
+    # Signing keys, by operators.
+
+    async def signing_keys(self, project: Project) -> list[SigningKey]:
+        """The keys that sign and verify the project's access tokens, newest first, without their secrets."""
+        return await self._keyring.keys(project)
+
+    async def rotate_signing_key(self, project: Project) -> SigningKey:
+        """A new key signs from now on; what those before it signed stays good. Raises Conflict (`too_many_signing_keys`)."""
+        return await self._keyring.rotate(project)
+
+    async def drop_signing_key(self, project: Project, key_id: str) -> None:
+        """End every access token that this key has signed, everywhere within two seconds. Raises NotFound."""
+        await self._keyring.drop(project, key_id)
 
     # Within.
 

@@ -11,11 +11,12 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.auth import store
 from baas.features.auth.endings import Endings
-from baas.features.auth.keyring import Keyring
+from baas.features.auth.keyring import KIND, Keyring
 from baas.features.auth.model import Device, Family, SessionEntry
 from baas.features.auth.tokens import AccessTokens, audience_of, key_id_of, proves, read_refresh_token, refresh_token
 from baas.features.projects.service import Projects
 from baas.infra.crypto.secretbox import SecretBox
+from baas.infra.db.listen import Invalidations
 from baas.infra.db.pool import Database, Queries
 
 GRACE_S = 10
@@ -30,13 +31,14 @@ class _Verified(NamedTuple):
 class Sessions:
     """`idle_s` and `absolute_s`: how long a session lives unused, and altogether."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  what it is made of
         self,
         db: Database,
         projects: Projects,
         keyring: Keyring,
         box: SecretBox,
         clock: Clock,
+        invalidations: Invalidations,
         *,
         tokens: AccessTokens,
         idle_s: int,
@@ -52,6 +54,7 @@ class Sessions:
         self._absolute_s = absolute_s
         self._endings = Endings(db, life_s=tokens.life_s)
         self._verified: dict[str, _Verified] = {}
+        invalidations.on(KIND, self._forget)
 
     @property
     def access_token_s(self) -> int:
@@ -148,18 +151,24 @@ class Sessions:
         return project
 
     async def _verify(self, token: str, project: Project) -> _Verified:
-        key_id = key_id_of(token)
+        key_id, changes = key_id_of(token), self._keyring.changes
         public_key = await self._keyring.verifying(project, key_id) if key_id else None
         claims = self._tokens.read(project, token, public_key=public_key) if public_key else None
         if claims is None:
             raise _bad_token()
         principal = Principal("user", claims.user_id, project.key, claims.session_id)
         verified = _Verified(principal, claims.expires_at)
+        if changes != self._keyring.changes:
+            return verified  # its key may have been dropped meanwhile: the next request asks again
         if len(self._verified) >= _KEEP_MOST:
             # The oldest went in first, and tokens are all given the same life.
             del self._verified[next(iter(self._verified))]
         self._verified[token] = verified
         return verified
+
+    def _forget(self, project_id: str) -> None:
+        """The project has other keys. Which one proved a token is not kept: all of them are proven again, once."""
+        self._verified = {token: one for token, one in self._verified.items() if one.principal.project_id != project_id}
 
 
 def _bad_token() -> Unauthenticated:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from baas.engines.query.table import Table
-from baas.features.auth.model import Account, Device, Family, SessionEntry
+from baas.features.auth.model import Account, Device, Family, SessionEntry, SigningKey
 from baas.infra.db.pool import Queries, Row
 from baas.infra.db.sql import Sql, ident, join, sql
 
@@ -49,15 +49,40 @@ async def insert_token_key(tx: Queries, schema: str, key_id: str, public: Mappin
     )  # fmt: skip
 
 
+async def lock_token_keys(tx: Queries, schema: str) -> None:
+    """Nobody else changes the keys until the transaction ends; they are read as before."""
+    await tx.execute(sql("lock table {} in share row exclusive mode", ident(schema, "_token_keys")))
+
+
+async def retire_token_keys(tx: Queries, schema: str, *, after_s: int) -> None:
+    """Let the keys that sign verify for so many seconds more, and delete those that have retired."""
+    table = ident(schema, "_token_keys")
+    await tx.execute(sql("delete from {} where retires_at <= now()", table))
+    await tx.execute(
+        sql("update {} set retires_at = now() + {}::int * interval '1 second' where retires_at is null", table, after_s)
+    )
+
+
+async def delete_token_key(tx: Queries, schema: str, key_id: str) -> bool:
+    return bool(await tx.execute(sql("delete from {} where id = {}", ident(schema, "_token_keys"), key_id)))
+
+
 async def token_keys(db: Queries, schema: str) -> list[Row]:
-    """Keys that have not retired, newest first; `signs` says that a key's time to sign has come."""
+    """Keys that have not retired, newest first; the first that `signs` is the one that does."""
     return await db.fetch(
         sql(
-            "select id, public_key, private_key, signs_from <= now() as signs from {}"
-            " where retires_at is null or retires_at > now() order by signs_from desc, id",
+            "select id, public_key, private_key, created_at, retires_at, retires_at is null and signs_from <= now() as signs"
+            " from {} where retires_at is null or retires_at > now() order by signs_from desc, id",
             ident(schema, "_token_keys"),
         )
     )
+
+
+async def signing_keys(db: Queries, schema: str) -> list[SigningKey]:
+    """The same without secrets; one of them signs."""
+    rows = await token_keys(db, schema)
+    signing = next((row["id"] for row in rows if row["signs"]), None)
+    return [SigningKey(row["id"], row["id"] == signing, row["created_at"], row["retires_at"]) for row in rows]
 
 
 def public_key_of(row: Row) -> Mapping[str, object]:
