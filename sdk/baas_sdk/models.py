@@ -139,11 +139,12 @@ class Groups:
 
 
 class User(Record):
-    """An account of the project, with the project's own fields beside these."""
+    """An account of the project, with the project's own fields beside these. `claims` are what rules see as `auth.claims`."""
 
     __slots__ = ()
     email: str
     email_verified: bool
+    claims: dict[str, Json]
 
 
 class File(Resource):

@@ -25,7 +25,18 @@ _MAX_CREDENTIALS_BYTES = 16 * 1024
 _JWKS_AGE_S = 300
 _ID = {"type": "string", "format": "uuid"}
 _TEXT = {"type": "string"}
-_USER = Body({"type": "object", "description": "a record of the collection users"})
+_CLAIMS: Mapping[str, object] = {"type": "object", "description": "What operators say of him: `auth.claims` in rules."}
+_USER = Body(
+    {"type": "object", "description": "a record of the collection users, and its claims", "properties": {"claims": _CLAIMS}}
+)
+_OWN = Body({"type": "object", "description": "fields of the collection users"})
+_CHANGES = Body(
+    {
+        "type": "object",
+        "description": "fields of the collection users, the password, and claims, which are replaced as a whole",
+        "properties": {"email": _TEXT, "password": _TEXT, "claims": {**_CLAIMS, "type": ["object", "null"]}},
+    }
+)
 _SIGN_UP = Body(
     {"type": "object", "properties": {"email": _TEXT, "password": _TEXT}, "required": ["email", "password"]},
     description="The address, the password, and the project's own fields of users.",
@@ -106,7 +117,7 @@ class AuthApi:
                      responses={204: None}),
             Endpoint("GET", f"{base}/me", USER, "Get the own account", self.me, tag=tag, responses={200: _USER}),
             Endpoint("PATCH", f"{base}/me", USER, "Change the own account (merge patch)", self.change_me, tag=tag,
-                     request=_USER, responses={200: _USER}),
+                     request=_OWN, responses={200: _USER}),
             Endpoint("DELETE", f"{base}/me", USER, "Delete the own account", self.delete_me, tag=tag, responses={204: None}),
             Endpoint("POST", f"{base}/password-change", USER, "Set another password; other sessions end", self.change_password,
                      tag=tag, request=_members("current", "password"), responses={204: None}, once="late"),
@@ -213,8 +224,8 @@ class UsersApi:
             Endpoint("POST", base, policy, "Make a user, with a password or without", self.create, tag=tag, request=_SIGN_UP,
                      responses={201: _USER}, once="late"),
             Endpoint("GET", one, policy, "Get a user", self.get, tag=tag, responses={200: _USER}),
-            Endpoint("PATCH", one, policy, "Change a user (merge patch), password included", self.change, tag=tag,
-                     request=_USER, responses={200: _USER}, once="late"),
+            Endpoint("PATCH", one, policy, "Change a user (merge patch), password and claims included", self.change, tag=tag,
+                     request=_CHANGES, responses={200: _USER}, once="late"),
             Endpoint("DELETE", one, policy, "Delete a user", self.delete, tag=tag, responses={204: None}),
             Endpoint("GET", f"{one}/sessions", policy, "List a user's sessions", self.sessions, tag=tag,
                      responses={200: _SESSIONS}),

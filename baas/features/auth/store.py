@@ -1,11 +1,12 @@
 """All SQL of the auth room, in the project's own schema. Rows of `users` are written and shown by the query compiler instead."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from baas.engines.query.table import Table
+from baas.features.auth.claims import NONE, Claims
 from baas.features.auth.model import Account, Device, Family, SessionEntry, SigningKey
 from baas.infra.db.pool import Queries, Row
 from baas.infra.db.sql import Sql, ident, join, sql
@@ -141,6 +142,34 @@ async def _account(db: Queries, schema: str, condition: Sql) -> Account | None:
     return Account(row["id"], row["disabled"], row["password_hash"]) if row else None
 
 
+# Claims ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def claims_of(db: Queries, schema: str, user_id: UUID) -> Claims:
+    row = await db.fetch_row(sql('select claims::text, version from {} where "user" = {}', ident(schema, "_claims"), user_id))
+    return Claims(row["claims"], row["version"]) if row else NONE
+
+
+async def claims_of_many(db: Queries, schema: str, users: Sequence[UUID]) -> Mapping[UUID, Claims]:
+    """Those of whom something was said."""
+    rows = await db.fetch(
+        sql('select "user", claims::text, version from {} where "user" = any({}::uuid[])', ident(schema, "_claims"), list(users))
+    )
+    return {row["user"]: Claims(row["claims"], row["version"]) for row in rows}
+
+
+async def save_claims(tx: Queries, schema: str, user_id: UUID, text: str) -> None:
+    """Say this of a user and nothing else. His row is locked by the caller, so none is left behind by one who is deleted."""
+    await tx.execute(
+        sql(
+            'insert into {} as c ("user", claims) values ({}, {}::json) on conflict ("user") do update'
+            " set claims = excluded.claims, version = c.version + 1, changed_at = now()"
+            " where c.claims::text <> excluded.claims::text",
+            ident(schema, "_claims"), user_id, text,
+        )
+    )  # fmt: skip
+
+
 # Sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -228,12 +257,17 @@ async def sessions(db: Queries, schema: str, user_id: UUID) -> list[SessionEntry
     ]
 
 
-async def ended_sessions(db: Queries, schema: str, look_back_s: int) -> list[UUID]:
-    """Sessions that ended within the last so many seconds."""
+async def news(db: Queries, schema: str, look_back_s: int) -> tuple[list[UUID], list[tuple[UUID, int]]]:
+    """Sessions that ended within the last so many seconds, and users whose claims changed, with the version of these."""
     rows = await db.fetch(
-        sql("select id from {} where ended_at > now() - {}::int * interval '1 second'", ident(schema, "_sessions"), look_back_s)
-    )
-    return [row["id"] for row in rows]
+        sql(
+            "select id, null::bigint as version from {} where ended_at > now() - {}::int * interval '1 second'"
+            ' union all select "user", version from {} where changed_at > now() - {}::int * interval \'1 second\'',
+            ident(schema, "_sessions"), look_back_s, ident(schema, "_claims"), look_back_s,
+        )
+    )  # fmt: skip
+    ended = [row["id"] for row in rows if row["version"] is None]
+    return ended, [(row["id"], row["version"]) for row in rows if row["version"] is not None]
 
 
 async def knows_address(db: Queries, schema: str, email: str, address: str) -> bool:
