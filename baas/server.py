@@ -16,7 +16,7 @@ from baas.engines.changes.reader import Feed
 from baas.engines.query.compile import Compiler
 from baas.engines.query.slow import SlowQueries
 from baas.engines.schema.catalog import Catalog
-from baas.features.auth.api import AuthApi, UsersApi
+from baas.features.auth.api import AuthApi, SigningKeysApi, UsersApi
 from baas.features.auth.service import Auth
 from baas.features.collections.api import CollectionsApi
 from baas.features.collections.service import Collections
@@ -208,7 +208,7 @@ def _rooms(  # noqa: PLR0917  what the parts are made of
         db, invalidations, passwords, per_address=settings.sign_in_per_address, per_account=settings.sign_in_per_account
     )
     catalog = Catalog(db, invalidations)
-    auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box)
+    auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box, invalidations)
     collections = Collections(db, catalog, invalidations)
     records = Records(db, catalog, compiler, auth, clock, settings)
     denials = Denials(db, catalog, clock)
@@ -264,6 +264,7 @@ def _app(
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
+        SigningKeysApi(rooms.auth),
         FilesApi(rooms.files, blobs, once),
         realtime,
         CollectionsApi(rooms.collections),

@@ -149,6 +149,9 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, operato
     await step("keys create", "app", "--scope", "records", keep="KEY")
     await step("keys list")
     await step("keys revoke", "KEY")
+    old = (await step("signing-keys list"))["items"][0]["id"]
+    assert (await step("signing-keys rotate"))["signs"]
+    assert {"id": old, "dropped": True} == await step("signing-keys drop", old)
     await step("collections create", "todos.json")
     await step("collections list")
     await step("collections show", "todos")
@@ -173,6 +176,9 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, operato
     await step("users create", "ada@example.com", "--password-stdin", stdin="correct horse\n", keep="USER")
     await step("users list")
     await step("users show", "USER")
+    said = await step("users claims", "USER", "role=admin", 'teams=["a"]')
+    assert {"role": "admin", "teams": ["a"]} == said["claims"]
+    assert {} == (await step("users claims", "USER", "--none"))["claims"]
     await step("users update", "USER", "--set", "disabled=true")
     await step("users delete", "USER")
     await step("buckets create", "notes", "--public")
@@ -270,6 +276,10 @@ CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
     (("records", "list"), 2, "usage"),
     (("projects", "delete", "cannot-be-there"), 3, "no_project"),
     (("keys", "revoke", "01890000-0000-7000-8000-000000000000"), 8, "confirmation_needed"),
+    (("signing-keys", "drop", "nobody"), 8, "confirmation_needed"),
+    (("users", "claims", "01890000-0000-7000-8000-000000000000"), 2, "usage"),
+    (("users", "claims", "01890000-0000-7000-8000-000000000000", "--none", "a=b"), 2, "usage"),
+    (("users", "claims", "01890000-0000-7000-8000-000000000000", "role=admin"), 3, "not_found"),
     (("users", "create", "ada@example.com"), 8, "confirmation_needed"),
     (("login", "http://127.0.0.1:1"), 8, "confirmation_needed"),
     (("status", "--url", "http://127.0.0.1:1"), 7, "unreachable"),

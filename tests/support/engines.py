@@ -46,6 +46,7 @@ ONE_ENGINE = frozenset(
         "features/test_auth",
         "features/test_auth_sessions",
         "features/test_auth_tokens",
+        "features/test_claims",
         "features/test_files",
         "features/test_operators",
         "features/test_projects",

@@ -49,8 +49,9 @@ _STUCK_S = 30.0
 class Member:
     """One connection in the channels. What waits for it is bounded; one that does not take it is cut off."""
 
-    def __init__(self, project: Project, principal: Principal, cut: Callable[[], None]) -> None:
-        self.id, self.project, self.principal = uuid4(), project, principal
+    def __init__(self, project: Project, who: Callable[[], Principal], cut: Callable[[], None]) -> None:
+        self.id, self.project = uuid4(), project
+        self._who = who
         self.joined: set[str] = set()
         self.tracked: set[str] = set()
         self.sending_since: float | None = None
@@ -58,6 +59,11 @@ class Member:
         self._size = 0
         self._came = asyncio.Event()
         self._cut = cut
+
+    @property
+    def principal(self) -> Principal:
+        """Who it is, with the claims of now."""
+        return self._who()
 
     async def next(self) -> str:
         while not self._waiting:
@@ -102,6 +108,7 @@ class Channels:
         self._server, self._numbers = str(uuid4()), itertools.count()
         self._task: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
+        self._due = False
         invalidations.on(_KIND, self._forget)
         signals.on_signal(self._heard)
 
@@ -150,9 +157,9 @@ class Channels:
 
     # Members.
 
-    def enter(self, project: Project, principal: Principal, cut: Callable[[], None]) -> Member:
+    def enter(self, project: Project, who: Callable[[], Principal], cut: Callable[[], None]) -> Member:
         """A connection, in no channel yet."""
-        member = Member(project, principal, cut)
+        member = Member(project, who, cut)
         self._members[member.id] = member
         return member
 
@@ -261,6 +268,11 @@ class Channels:
                 raise Unauthenticated("The account of this credential is gone.", code="bad_token")
         return auth_in_rules(principal, record)
 
+    def look_soon(self) -> None:
+        """Something else is said of a member by now: see whether he may still be where he is."""
+        self._due = True
+        self._hurry.set()
+
     # Words between servers, and who is there.
 
     def _say(self, key: str, channel: str, text: str, *, but: UUID | None = None) -> None:
@@ -298,8 +310,8 @@ class Channels:
                 member.look(now)
             # Whatever it was, it must not end this task: the end of access hangs on it.
             with contextlib.suppress(BaasError):
-                if now - renewed >= _LOOK_S:
-                    renewed = now
+                if self._due or now - renewed >= _LOOK_S:
+                    renewed, self._due = now, False
                     await self._renew()
                     await self._check_access()
                 await self._look_who_is_there()

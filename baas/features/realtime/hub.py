@@ -40,6 +40,7 @@ class Follower(Protocol):
 
     credential: str | None
     interest: frozenset[str]
+    principal: Principal
 
     def wake(self) -> None: ...
     def arrived(self, batch: Batch) -> None:
@@ -50,6 +51,9 @@ class Follower(Protocol):
 
     def look(self, now: float) -> None:
         """Called twice a second: what is due?"""
+
+    def renew(self, principal: Principal) -> None:
+        """What the subscriber's credential says of him by now."""
 
     def end(self, code: str, detail: str) -> None:
         """The subscriber may follow no longer."""
@@ -258,27 +262,28 @@ class Hub:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     async def _check_access(self) -> None:
-        """End the streams of those who may not follow any longer."""
+        """End the streams of those who may not follow any longer, and judge by what is said of the others now."""
         project = await self._projects.by_id(self.project.id)
         if project is None:
             for follower in tuple(self.followers):
                 follower.end("no_project", "The project is gone.")
             return
         self.project = project
-        ended: dict[str, Unauthenticated | None] = {}
+        found: dict[str, Principal | Unauthenticated] = {}
         for follower in tuple(self.followers):
             credential = follower.credential
             if credential is None:
                 continue
-            if credential not in ended:
-                ended[credential] = await self._refused(credential)
-            error = ended[credential]
-            if error is not None:
-                follower.end(error.code, error.detail)
+            if credential not in found:
+                found[credential] = await self._who(credential)
+            who = found[credential]
+            if isinstance(who, Principal):
+                follower.renew(who)
+            else:
+                follower.end(who.code, who.detail)
 
-    async def _refused(self, credential: str) -> Unauthenticated | None:
+    async def _who(self, credential: str) -> Principal | Unauthenticated:
         try:
-            await self._authenticate(credential, self.project)
+            return await self._authenticate(credential, self.project)
         except Unauthenticated as error:
             return error
-        return None

@@ -156,7 +156,7 @@ class Realtime:
             except BaasError as error:
                 error.facts["subscription"] = one.id
                 raise
-        if resumed and place is not None and place.definitions is not None and place.definitions != hub.definitions:
+        if resumed and place is not None and place.definitions is not None and place.definitions != stream.terms:
             stream.unsettle()
         return stream
 

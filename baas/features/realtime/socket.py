@@ -76,7 +76,8 @@ class _Talk:
         token, since = _maybe_text(first, "token"), _maybe_text(first, "since")
         principal = ANONYMOUS if token is None else await self._realtime.principal(token, project)
         async with self._realtime.open(project, principal, token, (), since) as stream:
-            member = self._channels.enter(project, principal, stream.cut)
+            member = self._channels.enter(project, lambda: stream.principal, stream.cut)
+            stream.on_renewed = self._channels.look_soon
             tasks = [
                 asyncio.ensure_future(one)
                 for one in (self._tell(stream), self._listen(stream, member), self._pass_on(stream, member))
@@ -174,6 +175,7 @@ class _Talk:
         if (principal.kind, principal.id) != (stream.principal.kind, stream.principal.id):
             raise Forbidden("The token is of another account; open another connection.", code="other_account")
         stream.credential = token
+        stream.renew(principal)
 
     async def _answer(self, message: Mapping[str, object], more: Mapping[str, object]) -> None:
         ref = {"ref": message["ref"]} if "ref" in message else {}

@@ -5,9 +5,10 @@ that is cut off between them gets all of them again.
 """
 
 import asyncio
+import hashlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from baas.base.errors import BaasError, Forbidden, Gone, NotFound, Unauthenticated, Unavailable
@@ -49,7 +50,10 @@ class Stream:
         self.credential = credential
         self.interest: frozenset[str] = frozenset()
         self.principal = principal
+        self.on_renewed: Callable[[], None] | None = None
+        """Called when something else is said of the principal by now."""
         self._hub, self._parts, self._auth = hub, parts, auth
+        self._claims = _digest(principal)
         self._pos, self._epoch = cursor.pos, cursor.epoch
         self._generation = hub.generation
         self._resumed = resumed
@@ -66,6 +70,16 @@ class Stream:
         self.cut_off = False
 
     # What is followed.
+
+    @property
+    def terms(self) -> str:
+        """The definitions and the claims by which was judged what the client has been shown."""
+        return self._hub.definitions + self._claims
+
+    @property
+    def _awaits_subscriptions(self) -> bool:
+        """Whether a client that has come back has yet to say what it follows."""
+        return self._resumed and not self._watches
 
     @property
     def subscriptions(self) -> frozenset[str]:
@@ -149,6 +163,21 @@ class Stream:
     def end(self, code: str, detail: str) -> None:
         self._say_last("closed", {"code": code, "detail": detail})
 
+    def renew(self, principal: Principal) -> None:
+        """Judge by these claims from now on. What the client holds was judged by others: where they matter, show it again."""
+        if principal.claims == self.principal.claims:
+            return
+        self.principal = principal
+        for watch in self._watches.values():
+            watch.ask_as(principal)
+        if any(watch.needs_claims for watch in self._watches.values()):
+            self._unsettled = True
+            self._wake.set()
+        else:
+            self._claims = _digest(principal)
+        if self.on_renewed is not None:
+            self.on_renewed()
+
     def drain(self) -> None:
         wait_ms = random.randrange(_JITTER_MS)  # noqa: S311  spread, not a secret
         self._say_last("reconnect", {"after_ms": wait_ms}, wait_ms)
@@ -199,7 +228,9 @@ class Stream:
         if self._beginning:
             async for some in self._begin():
                 yield some
-        if self._unsettled or self._generation != self._hub.generation:
+        if self._generation != self._hub.generation:
+            self._generation, self._unsettled = self._hub.generation, True
+        if self._unsettled and not self._awaits_subscriptions:
             async for some in self._show_again():
                 yield some
         while self._watches and self._pos < self._hub.cursor.pos and not self._interrupted() and not self._beginning:
@@ -216,7 +247,8 @@ class Stream:
 
     def _more(self) -> bool:
         behind = self._pos < self._hub.cursor.pos and bool(self.interest)
-        return behind or bool(self._beginning) or self._unsettled or self._interrupted()
+        unsettled = self._unsettled and not self._awaits_subscriptions
+        return behind or bool(self._beginning) or unsettled or self._interrupted()
 
     def _interrupted(self) -> bool:
         return self._last_word is not None or self._generation != self._hub.generation
@@ -242,7 +274,7 @@ class Stream:
 
     async def _show_again(self) -> AsyncIterator[Sequence[Event]]:
         """Other definitions, or a log with another beginning: read the place, then everything, under the rules of now."""
-        self._generation, self._unsettled = self._hub.generation, False
+        self._unsettled, self._claims = False, _digest(self.principal)
         cursor = self._hub.cursor
         waiting = list(self._watches)
         self._pos, self._epoch = cursor.pos, cursor.epoch
@@ -345,7 +377,7 @@ class Stream:
 
     def _place(self, pos: int | None = None, *, whole: bool = True) -> str:
         cursor = Cursor(self._epoch, self._pos if pos is None else pos)
-        return str(Place(cursor, self._hub.definitions if whole and not self._unsettled else FROM_THE_START))
+        return str(Place(cursor, self.terms if whole and not self._unsettled else FROM_THE_START))
 
     def _event(self, name: str, data: bytes, pos: int | None = None, *, whole: bool = True) -> Event:
         return Event(name, self._place(pos, whole=whole), data)
@@ -373,3 +405,8 @@ class Stream:
     def _ended(self, subscription: Subscription, error: BaasError, *, whole: bool) -> Event:
         data = encode({"subscription": subscription.id, "code": error.code, "detail": error.detail})
         return self._event("ended", data, whole=whole)
+
+
+def _digest(principal: Principal) -> str:
+    """Of the claims, short; none has none."""
+    return hashlib.sha256(repr(sorted(principal.claims.items())).encode()).hexdigest()[:8] if principal.claims else ""

@@ -43,7 +43,7 @@ _EXPLAIN = Body(
                 "type": ["object", "null"],
                 "description": "The body of a create or an update; of a file its content_type, size and sha256, or metadata.",
             },
-            "claims": {"type": ["object", "null"], "description": "`auth.claims`, as a token would hold them."},
+            "claims": {"type": ["object", "null"], "description": "`auth.claims`; the user's own when left out."},
             "via": {
                 "type": "string",
                 "enum": ["rest", "batch", "import", "realtime"],

@@ -106,7 +106,7 @@ def read_question(body: Mapping[str, object]) -> Question:
         record=record,
         user=read.text("as"),
         input=read.object("input"),
-        claims=read.object("claims") or {},
+        claims=read.object("claims"),
         field=read.text("field"),
         via=read.door(),
     )

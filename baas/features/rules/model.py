@@ -22,7 +22,7 @@ Verdict = Literal["allow", "deny", "depends"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether `user` (an id, None for a guest) may do this. `claims` stand for those of his token.
+    """Whether `user` (an id, None for a guest) may do this. `claims` stand for his own.
 
     About a record of `collection`, or the file whose path is `record` of `bucket`; one of the two is None. With `field` the
     question is for the `read` of that field (view, list) or its `validate` (create, update), and not for the action's rule.
@@ -37,7 +37,7 @@ class Question:
     record: str | None = None
     user: str | None = None
     input: Mapping[str, object] | None = None
-    claims: Mapping[str, object] = made(default_factory=dict)
+    claims: Mapping[str, object] | None = None
     field: str | None = None
     via: str = "rest"
     call: Shape = "one"

@@ -156,7 +156,8 @@ class Rules:
         record = await self._auth.record(project, user)
         if record is None:
             raise NotFound("There is no such user, or he is disabled.", code="user_not_found")
-        return Caller.of({"id": str(user), **record}, question.claims, str(project.id), via=question.via)
+        claims = question.claims if question.claims is not None else await self._auth.claims(project, user)
+        return Caller.of({"id": str(user), **record}, claims, str(project.id), via=question.via)
 
 
 def _id(text: str | None, pointer: str) -> UUID | None:
