@@ -110,7 +110,7 @@ class Output:
             return
         lines = [f"✗ {problem.get('title') or 'Failed'}"]
         if (detail := problem.get("detail")) and detail != problem.get("title"):
-            lines.append(f"  {detail}")
+            lines += [f"  {line}" for line in str(detail).splitlines()]
         lines += _spot(problem)
         for fault in _faults(problem.get("errors")):
             lines.append(f"  {fault.get('pointer') or '(body)'}: {fault.get('message')}")

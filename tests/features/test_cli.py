@@ -253,6 +253,7 @@ async def test_flags_stand_before_and_after_the_command(here: Terminal) -> None:
     assert 2 == (await here("-o", "yaml", "version")).code
 
 
+AWAY = ("--database-url", "postgresql://a:hunter22@127.0.0.1:1/x", "--data-dir", "data")
 CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
     (("collections", "show", "nothing"), 3, "collection_not_found"),
     (("records", "get", "users", "nothing"), 3, "record_not_found"),
@@ -277,6 +278,15 @@ CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
     (("projects", "list", "--profile", "nobody"), 1, "bad_profiles"),
     (("files", "put", "b", "not-there.png"), 1, "cannot_send"),
     (("deploy", "not-there"), 1, "cannot_send"),
+    (("serve", "--port", "99999"), 2, "bad_settings"),
+    (("serve", "--config", "not-there.toml"), 2, "bad_settings"),
+    (("dev", "--host", "192.0.2.1"), 2, "cannot_start"),
+    (("config", "show", "--config", "not-there.toml"), 2, "bad_settings"),
+    (("operators", "list", *AWAY), 7, "database_unreachable"),
+    (("operators", "create", "ada@example.com", "--password-stdin", *AWAY), 2, "usage"),
+    (("db", "new-epoch", *AWAY), 7, "database_unreachable"),
+    (("db", "upgrade", "--data-dir", "not-there"), 2, "cannot_start"),
+    (("db", "prune", "--data-dir", "not-there"), 2, "cannot_start"),
 ]
 
 
@@ -295,6 +305,7 @@ async def test_a_failure_has_its_exit_code_and_its_words(
     assert told.err.startswith("✗ ")
     assert problem == machine.problem["code"]
     assert "Traceback" not in told.err + machine.err
+    assert "hunter22" not in told.err + machine.err
     assert "" == told.out + machine.out
 
 

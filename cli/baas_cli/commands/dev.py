@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baas_cli.commands.serve import run_server
 from baas_cli.invocation import Invocation
 from baas_cli.output import Output
 from baas_cli.profiles import BadProfiles, Profile, load_profiles, save_profiles
@@ -34,16 +35,13 @@ def dev(  # noqa: PLR0917  one parameter is one flag
     open_page: Open = False,
 ) -> None:
     """Run a server for development: nothing to set up, reached from this machine only, you are its operator."""
-    from baas.process import CannotStart, serve
-    from baas.process_server import say
+    from baas.process_server import open_log
 
-    started = _Started(Invocation.of(ctx).output, demo, open_page)
-    try:
-        settings = _settings({"host": host, "port": port, "data_dir": data_dir})
-    except CannotStart as error:
-        say(str(error))
-        raise typer.Exit(error.exit_code) from None
-    raise typer.Exit(serve(settings, prepare=started.prepare, ready=started.ready, next_free_port=True))
+    output = Invocation.of(ctx).output
+    started = _Started(output, demo, open_page)
+    settings = _settings({"host": host, "port": port, "data_dir": data_dir})
+    how = {"prepare": started.prepare, "ready": started.ready, "next_free_port": True}
+    raise typer.Exit(run_server(output, settings, open_log(settings), **how))
 
 
 def _settings(flags: dict[str, object]) -> "Settings":
