@@ -67,9 +67,10 @@ def test_dev_is_one_command(folder: Path, record_property) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     for start in ("first", "again"):
-        with running(["dev", "--port", str(port)], folder / "dev") as server:
+        with running(["dev", "--port", str(port)], folder / "dev", environ={"PATH": os.defpath}) as server:
             record_property(f"{start}_start_s", round(server.wait_until_ready(url), 2))
             wait_for(lambda server=server: "/docs" in server.output)
+            assert f"try `{sys.executable} -m baas projects list`" in server.output
             code, listed, said = run(["projects", "list", "--json"], folder / "dev")
             assert (code, listed) == (0, '{\n  "items": [],\n  "next_cursor": null\n}\n'), said
 

@@ -1,5 +1,6 @@
 """`baas dev`: everything on this machine, for its user alone."""
 
+import shlex
 import shutil
 import sys
 import threading
@@ -135,5 +136,16 @@ def _people(page: str) -> str:
 
 
 def _command() -> str:
-    """How this program is called here: its name where the shell finds it, its path where not (an environment not activated)."""
-    return "baas" if shutil.which("baas") else sys.argv[0]
+    """How this program is called here: its name where the shell finds it, else as it was called: its path (of an environment
+    that is not activated), or `python -m baas`, where the path would be that of a module that is no program.
+    """
+    if shutil.which("baas"):
+        return "baas"
+    by_module = Path(sys.argv[0]).name == "__main__.py"
+    return f"{shlex.quote(_python())} -m baas" if by_module else shlex.quote(sys.argv[0])
+
+
+def _python() -> str:
+    """As short as it means this very interpreter."""
+    found = shutil.which("python")
+    return "python" if found and Path(found) == Path(sys.executable) else sys.executable
