@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 from baas_cli.invocation import NotLoggedIn, Usage
-from baas_cli.output import ConfirmationNeeded, Declined
-from baas_cli.profiles import BadProfiles
+from baas_cli.output import ConfirmationNeeded, Declined, NoSuchField
+from baas_cli.profiles import BadEnvironment, BadProfiles
 
 
 class Exit(IntEnum):
@@ -36,7 +36,7 @@ def failure_of(error: BaseException) -> tuple[Exit, Mapping[str, object]] | None
             return _of_status(error.status), _with_hint(error)
         case BaasError():
             return _of_client(error)
-        case Usage():
+        case Usage() | NoSuchField() | BadEnvironment():
             return Exit.USAGE, _problem("usage", "Not understood", str(error))
         case NotLoggedIn():
             return Exit.NOT_LOGGED_IN, _problem("not_logged_in", "Not logged in", str(error), LOGIN_HINT)
