@@ -20,6 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
+from baas.base.errors import BaasError
 from baas.base.settings import Secret, Settings, load_settings
 from baas.infra.observe.log import Log
 from baas.process_server import FAILED, STOPPING, Failure, Running, open_log, run_in_loop, serve_here
@@ -102,7 +103,7 @@ def work() -> None:
     listener, pair = socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2]))
     # Signals may come before the loop listens for them; the parent's second one, or its end, reaches us either way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with pair:
+    with pair, listener:
         settings, url = _read(pair)
         code = run_in_loop(_work(settings, url, listener, pair))
     sys.exit(code)
@@ -112,7 +113,12 @@ async def _work(settings: Settings, url: str, listener: socket.socket, pair: soc
     pair.setblocking(False)
     alone = asyncio.Event()
     asyncio.get_running_loop().add_reader(pair.fileno(), alone.set)
-    return await serve_here(settings, url, listener, log=open_log(settings), ready=lambda: pair.sendall(_READY), alone=alone)
+    log = open_log(settings)
+    try:
+        return await serve_here(settings, url, listener, log=log, ready=lambda: pair.sendall(_READY), alone=alone)
+    except BaasError as error:  # in words, as where one process serves; the parent sees that we ended
+        log.announce("ended", f"{error} {error.hint or ''}".strip(), level="error", code=error.code)
+        return FAILED
 
 
 def _start(workers: list[_Worker], running: Running, listener: socket.socket, log: Log, failure: Failure) -> int:

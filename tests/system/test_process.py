@@ -149,19 +149,19 @@ def test_two_servers_start_at_once_on_an_empty_database(folder: Path, given: Clu
 
 
 def test_another_secret_key_is_refused(folder: Path, given: Cluster) -> None:
-    """What earlier servers sealed would not open."""
+    """What earlier servers sealed would not open. A worker says so as a single process does."""
     address = new_database(given, "sealed")
     environ = {"BAAS_DATABASE_URL": address, "BAAS_SECRET_KEY": "k7Qm2ZtR9vWx4Lp8Nf3Hs6Jd1Gb5Yc0A"}
     port = free_port()
     with running(serve(folder / "sealed", port), folder / "sealed", environ=environ) as server:
         server.wait_until_ready(f"http://127.0.0.1:{port}")
-    code, _, said = run(
-        serve(folder / "sealed", port), folder, environ=environ | {"BAAS_SECRET_KEY": "0" + environ["BAAS_SECRET_KEY"]}
-    )
+    environ |= {"BAAS_SECRET_KEY": "0" + environ["BAAS_SECRET_KEY"]}
+    for workers in ("1", "2"):
+        code, _, said = run(serve(folder / "sealed", port, "--workers", workers), folder, environ=environ)
 
-    assert code == 1
-    assert "another secret key" in said
-    assert "Traceback" not in said
+        assert code == 1
+        assert {"wrong_secret_key"} == {event["code"] for event in events(said) if event["event"] == "ended"}
+        assert "another secret key" in said
 
 
 def half_a_request(port: int) -> socket.socket:
