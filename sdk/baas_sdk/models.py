@@ -162,6 +162,11 @@ class File(Resource):
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def key(self) -> str:
+        """What `download`, `open` and `delete` of the bucket take; the same as `path`."""
+        return self.path
+
 
 class Project(Resource):
     """A project of the installation."""
