@@ -250,9 +250,7 @@ class FieldPath(Value, Expression):
         """
         text = pattern.removeprefix("%").removesuffix("%")
         if "%" in text:
-            raise ConfigError(
-                f"{pattern!r} has a % in the middle, and filters have no patterns."
-            )
+            raise ConfigError(f"{pattern!r} has a % in the middle, and filters have no patterns.")
         before, after = pattern.startswith("%"), pattern.endswith("%")
         if before and after:
             return self.contains(text)

@@ -267,11 +267,13 @@ def place(schema: str, access: Access, action: Action, path: str, draft: Draft |
 
 async def make_stage(stage: Stage, schema: str) -> None:
     """The project's buckets, and a table for files that has none."""
-    for name in ("_buckets", "_files"):
-        await stage.tx.execute(
-            sql("create table {} (like {} including defaults including indexes)", ident(stage.schema, name), ident(schema, name))
-        )
+    await _copy_table(stage, ident(stage.schema, "_buckets"), ident(schema, "_buckets"))
+    await _copy_table(stage, ident(stage.schema, "_files"), ident(schema, "_files"))
     await stage.tx.execute(sql("insert into {} select * from {}", ident(stage.schema, "_buckets"), ident(schema, "_buckets")))
+
+
+async def _copy_table(stage: Stage, copy: Sql, table: Sql) -> None:
+    await stage.tx.execute(sql("create table {} (like {} including defaults including indexes)", copy, table))
 
 
 async def add_files(stage: Stage, files: Sequence[File]) -> None:
