@@ -367,8 +367,8 @@ class Compiler:
     # Why a change touched nothing: asked only then, to choose between 403, 404, 409, 412 and 422.
 
     def why_not_inserted(self, table: Table, tree: Insert | InsertMany, asking: Asking) -> Statement:
-        """`allowed` by the rule; `targets`: for each of `reference_names`, whether what it points to is there; `failing`: for
-        each of `demands`, the positions from 1 of the rows that do not meet it, null for none.
+        """`allowed` by the rule; `targets`: for each of `reference_names`, where what it points to is missing (see `losses`);
+        `failing`: for each of `demands`, the positions from 1 of the rows that do not meet it, null for none.
         """
         create, refs = asking.judge(table, "create"), references(table, table.columns, asking)
         demands = validations(table, asking, "create")
@@ -379,16 +379,17 @@ class Compiler:
             if isinstance(tree, InsertMany):
                 source, position = sql("(select {} from {}) n", unpacked(table), many_rows(table)), sql("n._position")
             allowed = _every(all_hold([], (create, rows(table, next="n"))))
-            targets = (_every(one) for one in whole_references_hold(refs))
+            lost = (reference.lost(ident("n", reference.column.name), None) for reference in refs)
+            targets = (sql("string_agg(({} - 1) || ':' || {}, ' ' order by {})", position, one, position) for one in lost)
             failing = (
                 sql("(array_agg({}) filter (where not {}))::text", position, one)
                 for one in _demands_hold(demands, new_row(table, "n"))
             )
             return Template(
                 sql(
-                    "select {} as allowed, {} as targets, array[{}]::text[] as failing from {}",
+                    "select {} as allowed, array[{}]::text[] as targets, array[{}]::text[] as failing from {}",
                     allowed,
-                    booleans(targets),
+                    join(", ", targets),
                     join(", ", failing),
                     source,
                 )
@@ -416,11 +417,11 @@ class Compiler:
             return Template(
                 sql(
                     "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, coalesce({}, false) as wanted,"
-                    " {} as targets, {} as valid from {} r, {} where r.id = {}::uuid",
+                    " array[{}]::text[] as targets, {} as valid from {} r, {} where r.id = {}::uuid",
                     view.where(rows(table, record="r")),
                     rule.where(written.rows()),
                     all_hold([], *only),
-                    booleans(references_hold(refs, written)),
+                    _lost((one, written.next(one.column.name)) for one in refs),
                     booleans(_demands_hold(demands, written.rows())),
                     table.sql,
                     written.row(),
@@ -444,12 +445,12 @@ class Compiler:
             return Template(
                 sql(
                     "select r.id is not null as present, coalesce({}, false) as seen, r.rev, coalesce({}, false) as may_update,"
-                    " coalesce({}, false) as may_create, {} as targets, {} as stays, {} as valid, {} as valid_new"
+                    " coalesce({}, false) as may_create, array[{}]::text[] as targets, {} as stays, {} as valid, {} as valid_new"
                     " from {} left join {} r on r.id = n.id",
                     view.where(rows(table, record="r")),
                     update.where(Written.of(table, tree.replaces).rows()),
                     create.where(rows(table, next="n")),
-                    booleans(whole_references_hold(refs, old="r")),
+                    _lost((one, ident("n", one.column.name)) for one in refs),
                     booleans(stay(tree.fixed)),
                     booleans(_demands_hold(changed, Written.of(table, tree.replaces).rows())),
                     booleans(_demands_hold(new, new_row(table, "n"))),
@@ -586,6 +587,11 @@ def whole_references_hold(refs: Iterable[Reference], old: str | None = None) -> 
         reference.holds(ident("n", reference.column.name), ident(old, reference.column.name) if old else None)
         for reference in refs
     ]
+
+
+def _lost(written: Iterable[tuple[Reference, Sql]]) -> Sql:
+    """Of one changed record, what the values that its references get miss."""
+    return join(", ", (sql("'0:' || {}", one.lost(new, ident("r", one.column.name))) for one, new in written))
 
 
 def _demands_hold(demands: Iterable[Demanded], where: RowsOf) -> list[Sql]:

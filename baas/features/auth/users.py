@@ -14,6 +14,7 @@ from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
+from baas.engines.query.references import losses
 from baas.engines.query.table import USERS, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
 from baas.engines.query.written import Demanded
@@ -258,14 +259,14 @@ def _user(project: Project, user_id: UUID, claims: Mapping[str, object] | None =
 
 
 def _bad_values(
-    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Demanded], met: Sequence[bool], asking: Asking
+    names: Sequence[str], targets: Sequence[str | None], demands: Sequence[Demanded], met: Sequence[bool], asking: Asking
 ) -> Invalid:
     """What refers to nothing, and what the `validate` of a field does not take."""
     # The same words for a record that is not there and for one that the caller may not see.
     faults = [
-        Fault(f"/{name}", "bad_reference", "What this refers to does not exist.")
-        for name, one in zip(names, holds, strict=False)
-        if not one
+        Fault(f"/{name}{item}", "bad_reference", "What this refers to does not exist.")
+        for name, text in zip(names, targets, strict=False)
+        for _, item in losses(text)
     ]
     unmet = [demand.fault(masked=asking.masked) for demand, one in zip(demands, met, strict=False) if not one]
     if unmet:

@@ -91,7 +91,7 @@ def _affected(row: Row, most: int) -> int:
 def _unmet(row: Row, names: tuple[str, ...], faults: list[Fault]) -> BaasError | None:
     """What does not fit one of the records, first what it points to."""
     met = list(row["met"])
-    missing = [name for name, holds in zip(names, met, strict=False) if not holds]
+    missing = [f"/{name}" for name, holds in zip(names, met, strict=False) if not holds]
     found = list(refusals.bad_reference(missing).errors) if missing else []
     found += [fault for fault, holds in zip(faults, met[len(names) :], strict=True) if not holds]
     if not found:

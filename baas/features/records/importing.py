@@ -14,7 +14,7 @@ from hashlib import sha256
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from baas.base.errors import BaasError, Fault, Invalid, Unavailable, UnsupportedMediaType
+from baas.base.errors import BaasError, Conflict, Fault, Invalid, Unavailable, UnsupportedMediaType
 from baas.engines.schema.catalog import Catalog
 from baas.features.records.creates import AnonymousCreates
 from baas.features.records.lines import Csv, Line, json_body, split
@@ -221,7 +221,7 @@ class ImportApi:
             created, updated = await self._store(context, wanted, [row.body for row in rows])
             report.created += created
             report.updated += updated
-        except Invalid as error:
+        except (Conflict, Invalid) as error:
             wrong = _by_row(error, len(rows))
             if not wrong:
                 await self._create_halves(context, wanted, rows, report, error)
@@ -254,7 +254,7 @@ class ImportApi:
             return len(bodies), 0
         try:
             done = await self._records.upsert(*place, {"key": list(wanted.unique), "items": bodies})
-        except Invalid as error:
+        except (Conflict, Invalid) as error:
             error.errors = tuple(Fault(one.pointer.removeprefix("/items"), one.code, one.message) for one in error.errors)
             raise
         return done.created, done.updated
@@ -307,7 +307,7 @@ class _Chunk:
         return whole.digest()
 
 
-def _by_row(error: Invalid, rows: int) -> dict[int, Invalid]:
+def _by_row(error: Conflict | Invalid, rows: int) -> dict[int, Invalid]:
     """The faults of a list of bodies by their place in it; empty when one of them names none."""
     found: dict[int, list[object]] = defaultdict(list)
     for fault in error.errors:

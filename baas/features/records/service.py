@@ -10,7 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from baas.base.clock import Clock
-from baas.base.errors import BadRequest, Fault, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, did_you_mean
+from baas.base.errors import BadRequest, Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, did_you_mean
 from baas.base.ids import uuid7
 from baas.base.principal import Principal
 from baas.base.project import Project
@@ -58,7 +58,7 @@ from baas.features.records.model import ANY, Followed, Groups, History, Page, Pr
 from baas.features.records.query import wanted_by_body
 from baas.features.records.store import Lines, RecordStore
 from baas.features.records.upserts import Upserted, Upserts
-from baas.features.records.writing import all_new_values, locks, refused
+from baas.features.records.writing import Places, all_new_values, locks, refused
 from baas.features.records.writing import changed_values as changed_values  # noqa: PLC0414  other rooms find it here
 from baas.features.records.writing import new_values as new_values  # noqa: PLC0414  other rooms find it here
 from baas.infra.db.pool import Database
@@ -82,6 +82,7 @@ class Records:
         self._auth = auth
         self._clock = clock
         self._demands = Demands(compiler, self._store)
+        self._places = Places(self._store)
         self._bulk = Bulk(self._store, compiler, self._ask_for_many)
         self._upserts = Upserts(self._store, compiler, self._ask_to_upsert)
         self._export_s, self._export_idle_s = settings.export_timeout_s, settings.export_idle_timeout_s
@@ -342,10 +343,13 @@ class Records:
         tree = InsertMany(all_new_values(table, asking, bodies))
         items = None
         if asking.judge(table, "create").verdict is not False:
-            with refused(table, asking):
-                items = await self._store.items(
-                    self._compiler.insert_many(table, tree, asking), asking.limit_s, locks(table, asking, "create")
-                )
+            try:
+                with refused(table, asking):
+                    items = await self._store.items(
+                        self._compiler.insert_many(table, tree, asking), asking.limit_s, locks(table, asking, "create")
+                    )
+            except (Conflict, Invalid) as error:
+                raise await self._places.told(table, asking, tree.rows, error) from None
         if items is None:
             raise await self._why_not_inserted(table, tree, asking)
         return items
@@ -597,7 +601,8 @@ class Records:
             return refusals.denied("create")
         why = await self._store.why(self._compiler.why_not_inserted(table, tree, asking))
         unmet = self._demands.unmet_by_new(table, asking, tree, why)
-        return refusals.of_insert(why, self._compiler.reference_names(table, table.columns, asking), unmet)
+        names = self._compiler.reference_names(table, table.columns, asking)
+        return refusals.of_insert(why, names, unmet, many=isinstance(tree, InsertMany))
 
 
 class _in_words:  # noqa: N801  reads as a word at its use
