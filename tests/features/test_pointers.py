@@ -1,5 +1,6 @@
 """Every fault has a pointer from the beginning of the body that was sent to what is wrong."""
 
+import json
 from typing import Any
 
 import httpx2
@@ -101,7 +102,7 @@ async def test_an_upsert_names_the_item(posts: ProjectUnderTest) -> None:
 async def test_an_import_names_the_lines(posts: ProjectUnderTest) -> None:
     user = await posts.user()
     await user.create("posts", {"pub": "p"})
-    lines = '{"pub":"a"}\n{"pub":"p"}\n{"pub":"a"}\n{"friends":["%s"]}\n' % NOBODY
+    lines = "\n".join(json.dumps(one) for one in ({"pub": "a"}, {"pub": "p"}, {"pub": "a"}, {"friends": [NOBODY]}))
 
     answer = await user.post(f"{PATH}/import?on_error=skip", content=lines, headers={"Content-Type": "application/x-ndjson"})
 

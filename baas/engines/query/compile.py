@@ -288,11 +288,11 @@ class Compiler:
         written, only = Written(table, tree.values), self._only(table, tree.where, asking)
         refs, demands = references(table, written.names, asking), self.demands(table, asking, "update", tree.values)
         folded = (_keys((rule, view, show, *(one for one, _ in only))), _keys(refs), _keys(demands))
-        key = ("update", table.key, written.key, tree.rev is None, folded)
+        key = ("update", table.key, written.key, tree.revs is None, folded)
 
         def make() -> Template:
             holding = [*references_hold(refs, written), *_demands_hold(demands, written.rows())]
-            conditions = [SIGNED, *_this_one(tree.rev), *holding]
+            conditions = [SIGNED, *_this_one(tree.revs), *holding]
             return Template(
                 sql(
                     "update {} r set {} from {} where {} returning {}",
@@ -305,7 +305,7 @@ class Compiler:
                 "change",
             )
 
-        slots = written.slots(asking.now) | {"id": tree.id, _REVISION: tree.rev}
+        slots = written.slots(asking.now) | {"id": tree.id, _REVISION: tree.revs}
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def put(self, table: Table, tree: Put, asking: Asking) -> Statement:
@@ -314,15 +314,15 @@ class Compiler:
         show = shown(table, None, asking)
         refs = references(table, table.columns, asking)
         changed, new = validations(table, asking, "update", tree.replaces), validations(table, asking, "create")
-        only_old = tree.only_old or tree.rev is not None
+        only_old = tree.only_old or tree.revs is not None
         folded = (_keys((update, create, view, show, *refs)), _keys(changed), _keys(new))
-        key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, only_old, folded)
+        key = ("put", table.key, tree.replaces, tree.fixed, tree.revs is None, only_old, folded)
 
         def make() -> Template:
             written = Written.of(table, tree.replaces)
             both = written.rows()
             holding = [*whole_references_hold(refs, old="r"), *stay(tree.fixed), *_demands_hold(changed, both)]
-            replaced = [SIGNED, *_this_one(tree.rev), *holding]
+            replaced = [SIGNED, *_this_one(tree.revs), *holding]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
             only_replace = [sql("false")] if only_old else []
             return Template(
@@ -348,7 +348,7 @@ class Compiler:
                 "change",
             )
 
-        slots = {**_one_rows_slots(table, tree.values, asking), _REVISION: tree.rev}
+        slots = {**_one_rows_slots(table, tree.values, asking), _REVISION: tree.revs}
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def delete(self, table: Table, tree: Delete, asking: Asking) -> Statement:
@@ -356,13 +356,13 @@ class Compiler:
         Raises RuleError.
         """
         rule, only = asking.judge(table, "delete"), self._only(table, tree.where, asking)
-        key = ("delete", table.key, tree.rev is None, rule.key, *_keys(one for one, _ in only))
+        key = ("delete", table.key, tree.revs is None, rule.key, *_keys(one for one, _ in only))
 
         def make() -> Template:
-            conditions = all_hold([SIGNED, *_this_one(tree.rev)], (rule, sharing(rows(table, record="r"))), *only)
+            conditions = all_hold([SIGNED, *_this_one(tree.revs)], (rule, sharing(rows(table, record="r"))), *only)
             return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
-        return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)
+        return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.revs}, asking.leaves)
 
     # Why a change touched nothing: asked only then, to choose between 403, 404, 409, 412 and 422.
 
@@ -556,10 +556,12 @@ def all_hold(conditions: Iterable[Sql], *judged: tuple[Judgement, RowsOf]) -> Sq
     return join(" and ", every) if every else sql("true")
 
 
-def _this_one(rev: int | None) -> list[Sql]:
-    """The record by `id`, which `put` has in its row and the others in a slot of the same name; at a revision when given."""
+def _this_one(revs: Sequence[int] | None) -> list[Sql]:
+    """The record by `id`, which `put` has in its row and the others in a slot of the same name; at one of the
+    revisions when given.
+    """
     here = sql("r.id = {}::uuid", Slot("id"))
-    return [here] if rev is None else [here, sql("r.rev = {}::int8", Slot(_REVISION))]
+    return [here] if revs is None else [here, sql("r.rev = any ({}::int8[])", Slot(_REVISION))]
 
 
 def answer_of(table: Table, view: Judgement, show: Shown) -> Sql:

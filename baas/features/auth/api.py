@@ -13,11 +13,10 @@ from baas.features.auth.users import UserJson
 from baas.infra.http import params
 from baas.infra.http.answers import json_response, no_content, not_modified
 from baas.infra.http.body import read_object
-from baas.infra.http.conditions import Condition
-from baas.infra.http.content import matches
+from baas.infra.http.conditions import Condition, is_known
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
-from baas.infra.http.routes import ANYONE, OPERATOR, USER, Body, Endpoint, scope
+from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, USER, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
 _PROJECT = "/v1/projects/{project}"
@@ -117,8 +116,9 @@ class AuthApi:
                      responses={204: None}),
             Endpoint("GET", f"{base}/me", USER, "Get the own account", self.me, tag=tag, responses={200: _USER}),
             Endpoint("PATCH", f"{base}/me", USER, "Change the own account (merge patch)", self.change_me, tag=tag,
-                     request=_OWN, responses={200: _USER}),
-            Endpoint("DELETE", f"{base}/me", USER, "Delete the own account", self.delete_me, tag=tag, responses={204: None}),
+                     request=_OWN, responses={200: _USER}, conditions=BOTH),
+            Endpoint("DELETE", f"{base}/me", USER, "Delete the own account", self.delete_me, tag=tag, responses={204: None},
+                     conditions=BOTH),
             Endpoint("POST", f"{base}/password-change", USER, "Set another password; other sessions end", self.change_password,
                      tag=tag, request=_members("current", "password"), responses={204: None}, once="late"),
             Endpoint("GET", f"{base}/sessions", USER, "List the own sessions", self.sessions, tag=tag,
@@ -225,8 +225,8 @@ class UsersApi:
                      responses={201: _USER}, once="late"),
             Endpoint("GET", one, policy, "Get a user", self.get, tag=tag, responses={200: _USER}),
             Endpoint("PATCH", one, policy, "Change a user (merge patch), password and claims included", self.change, tag=tag,
-                     request=_CHANGES, responses={200: _USER}, once="late"),
-            Endpoint("DELETE", one, policy, "Delete a user", self.delete, tag=tag, responses={204: None}),
+                     request=_CHANGES, responses={200: _USER}, once="late", conditions=BOTH),
+            Endpoint("DELETE", one, policy, "Delete a user", self.delete, tag=tag, responses={204: None}, conditions=BOTH),
             Endpoint("GET", f"{one}/sessions", policy, "List a user's sessions", self.sessions, tag=tag,
                      responses={200: _SESSIONS}),
             Endpoint("DELETE", f"{one}/sessions", policy, "End a user's sessions", self.end_sessions, tag=tag,
@@ -324,10 +324,7 @@ def _user_response(user: UserJson, status: int = 200, *, location: str | None = 
 
 def _shown_user(request: Request, user: UserJson) -> Response:
     """The answer to a GET; 304 for whoever has this revision."""
-    known = Condition.of(request).if_none_match
-    if known is not None and matches(known, str(user.rev), weak=True):
-        return not_modified({"ETag": f'"{user.rev}"'})
-    return _user_response(user)
+    return not_modified({"ETag": f'"{user.rev}"'}) if is_known(request, str(user.rev)) else _user_response(user)
 
 
 def _device(request: Request) -> Device:

@@ -9,7 +9,6 @@ from typing import cast
 from urllib.parse import quote
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -30,7 +29,7 @@ from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
 from baas.infra.http.page import decode_cursor, encode_cursor
 from baas.infra.http.params import boolean, integer, one_of, query, text
-from baas.infra.http.routes import ANYONE, Body, Endpoint, scope
+from baas.infra.http.routes import ANYONE, BOTH, MATCH, Body, Endpoint, scope
 
 _TAG = "files"
 _ADMIN = scope("schema")
@@ -85,6 +84,7 @@ class FilesApi:
                 tag=_TAG,
                 request=_CHANGED,
                 responses=changed,
+                conditions=BOTH,
             ),
             Endpoint(
                 "DELETE",
@@ -95,6 +95,7 @@ class FilesApi:
                 tag=_TAG,
                 query=confirm,
                 responses={204: None},
+                conditions=BOTH,
             ),
             Endpoint("GET", _FILES, ANYONE, "List files", self.list, tag=_TAG, query=pages, responses={200: _FILE_PAGE}),
             Endpoint(
@@ -108,6 +109,7 @@ class FilesApi:
                 responses={200: _FILE_BODY, 201: _FILE_BODY},
                 streams=True,
                 once="own",
+                conditions=BOTH,
             ),
             Endpoint(
                 "GET",
@@ -140,8 +142,9 @@ class FilesApi:
                 tag=_TAG,
                 request=_CHANGE,
                 responses=described,
+                conditions=MATCH,
             ),
-            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}),
+            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}, conditions=MATCH),
         )
 
     # Buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,16 +198,16 @@ class FilesApi:
 
     async def put(self, request: Request) -> Response:
         context, headers = Context.of(request), request.headers
-        none_match = headers.get("if-none-match")
-        if none_match not in (None, "*"):
-            raise BadRequest("An upload takes If-None-Match: * alone.", code="bad_header", header="If-None-Match")
+        only = Condition.of(request)
+        if only.if_none_match not in (None, "*"):
+            raise BadRequest("An upload takes If-None-Match: * alone.", code="bad_header", parameter="If-None-Match")
         upload = Upload(
             stream_body(request, limit=_MORE_THAN_ANY_FILE),  # the bucket's own limit is counted by the service
             content_type(headers),
             size=content_length(headers),
             sha256=content_sha256(headers),
-            if_match=headers.get("if-match"),
-            create_only=none_match == "*",
+            if_match=only.if_match,
+            create_only=only.if_none_match == "*",
         )
         key = key_of(request.scope)
         if key is None:
@@ -246,21 +249,21 @@ class FilesApi:
     async def describe(self, request: Request) -> Response:
         context = Context.of(request)
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
-        change = _change(body, request.headers)
+        change = _change(body, Condition.of(request).if_match)
         bucket, path = request.path_params["bucket"], request.path_params["path"]
         return _written(context.project, await self._files.describe(context.project, context.principal, bucket, path, change))
 
     async def delete(self, request: Request) -> Response:
         context, params = Context.of(request), request.path_params
-        condition = request.headers.get("if-match")
-        await self._files.delete(context.project, context.principal, params["bucket"], params["path"], if_match=condition)
+        wanted = Condition.of(request).if_match
+        await self._files.delete(context.project, context.principal, params["bucket"], params["path"], if_match=wanted)
         return no_content()
 
     def _open(self, blob: str, start: int, stop: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return self._blobs.open(blob, start, stop)
 
 
-def _change(body: Mapping[str, object], headers: Headers) -> Change:
+def _change(body: Mapping[str, object], if_match: str | None) -> Change:
     """`{"metadata"?: {…}, "content_type"?: "…"}`. Raises Invalid with every fault."""
     faults = [Fault(f"/{name}", "unknown_field", "Known: metadata, content_type.") for name in body if name not in _CHANGEABLE]
     metadata, kind = body.get("metadata", {}), body.get("content_type")
@@ -271,7 +274,7 @@ def _change(body: Mapping[str, object], headers: Headers) -> Change:
     if faults:
         raise Invalid("The change has faults.", errors=faults)
     patch = cast("Mapping[str, object]", metadata) if "metadata" in body else None
-    return Change(patch, cast("str | None", kind), headers.get("if-match"))
+    return Change(patch, cast("str | None", kind), if_match)
 
 
 def _start(cursor: str | None, of: str) -> str:

@@ -1,6 +1,7 @@
 """Sites and releases over HTTP."""
 
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from uuid import UUID
 
@@ -16,12 +17,13 @@ from baas.features.hosting.archive import hidden
 from baas.features.hosting.model import DEFAULT_SITE, Release, Site, Wanted
 from baas.features.hosting.options import changed_options, new_site
 from baas.features.hosting.service import Hosting
-from baas.infra.http.answers import created, json_response, no_content
+from baas.infra.http.answers import created, json_response, no_content, not_modified
 from baas.infra.http.body import as_object, read_bytes, read_object, stream_body
+from baas.infra.http.conditions import Condition, etag_of, is_known, tagged
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
 from baas.infra.http.params import boolean, identifier, integer, query, text
-from baas.infra.http.routes import Body, Endpoint, scope
+from baas.infra.http.routes import BOTH, Body, Endpoint, scope
 
 _TAG = "sites"
 _MANIFEST_BYTES = 4 << 20
@@ -67,8 +69,9 @@ class HostingApi:
                 tag=_TAG,
                 request=_OPTIONS,
                 responses={200: _SITE_BODY},
+                conditions=BOTH,
             ),
-            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}),
+            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}, conditions=BOTH),
             Endpoint(
                 "GET",
                 _RELEASES,
@@ -128,21 +131,26 @@ class HostingApi:
         project = Context.of(request).project
         name, options = new_site(await read_object(request, limit=project.settings.limits.max_json_bytes))
         site = await self._hosting.create(project, name, options)
-        return created(self._site_json(project, site), location=f"/v1/projects/{project.name}/sites/{name}")
+        location = f"/v1/projects/{project.name}/sites/{name}"
+        return created(self._site_json(project, site), location=location, headers=tagged(site.as_json()))
 
     async def get(self, request: Request) -> Response:
         project = Context.of(request).project
-        return json_response(self._site_json(project, await self._hosting.site(project, _name(request))))
+        site = await self._hosting.site(project, _name(request))
+        headers = tagged(site.as_json())
+        if is_known(request, etag_of(site.as_json())):
+            return not_modified(headers)
+        return json_response(self._site_json(project, site), headers=headers)
 
     async def change(self, request: Request) -> Response:
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
-        site = await self._hosting.site(project, _name(request))
-        changed = await self._hosting.change(project, site.name, changed_options(body, site.options))
-        return json_response(self._site_json(project, changed))
+        change = partial(changed_options, body)
+        changed = await self._hosting.change(project, _name(request), change, Condition.of(request))
+        return json_response(self._site_json(project, changed), headers=tagged(changed.as_json()))
 
     async def delete(self, request: Request) -> Response:
-        await self._hosting.delete(Context.of(request).project, _name(request))
+        await self._hosting.delete(Context.of(request).project, _name(request), Condition.of(request))
         return no_content()
 
     async def releases(self, request: Request) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,7 +26,9 @@ from baas.infra.blobs.thread import to_the_end
 from baas.infra.db.errors import UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Transaction
+from baas.infra.http.conditions import ANY, Condition, etag_of
 
+OptionsChange = Callable[[SiteOptions], SiteOptions]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNUSED = timedelta(hours=24)
 _PUTS_AT_ONCE = 8
@@ -76,18 +78,25 @@ class Hosting:
         except UniqueViolated:
             raise Conflict(f"There is a site named {name!r}.", code="already_exists") from None
 
-    async def change(self, project: Project, name: str, options: SiteOptions) -> Site:
-        """Give the site other options, at once for its active release too. Raises NotFound."""
+    async def change(self, project: Project, name: str, change: OptionsChange, only: Condition = ANY) -> Site:
+        """Give the site other options, at once for its active release too. Raises NotFound, PreconditionFailed, and what
+        `change` raises.
+        """
         async with self._db.transaction() as tx:
             site = _found(await store.lock_site(tx, project.schema, name), name)
-            changed = _found(await store.change_site(tx, project.schema, site.id, options), name)
+            only.check(etag_of(site.as_json()))
+            changed = _found(await store.change_site(tx, project.schema, site.id, change(site.options)), name)
             await _announce(tx, project, name)
         await self._invalidations.catch_up()
         return changed
 
-    async def delete(self, project: Project, name: str) -> None:
-        """Remove the site with its releases; their contents are swept when nothing else holds them. Raises NotFound."""
+    async def delete(self, project: Project, name: str, only: Condition = ANY) -> None:
+        """Remove the site with its releases; their contents are swept when nothing else holds them. Raises NotFound, and
+        PreconditionFailed.
+        """
         async with self._db.transaction() as tx:
+            if only != ANY:
+                only.check(etag_of(_found(await store.lock_site(tx, project.schema, name), name).as_json()))
             if not await store.drop_site(tx, project.schema, name):
                 raise _no_site(name)
             await _announce(tx, project, name)

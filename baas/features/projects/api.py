@@ -18,7 +18,7 @@ from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
-from baas.infra.http.routes import ANYONE, OPERATOR, Body, Endpoint, scope
+from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
 _MAX_BODY_BYTES = 64 * 1024
@@ -114,14 +114,14 @@ class ProjectsApi:
             Endpoint("POST", base, OPERATOR, "Make a project", self.create, tag=tag, request=_NAME, responses={201: _PROJECT}),
             Endpoint("GET", one, scope("settings"), "Get a project", self.get, tag=tag, responses={200: _PROJECT}),
             Endpoint("PATCH", one, OPERATOR, "Rename a project", self.rename, tag=tag, request=_NAME, responses={200: _PROJECT},
-                     beyond=True),
+                     beyond=True, conditions=BOTH),
             Endpoint("DELETE", one, OPERATOR, "Delete a project and all its data", self.drop, tag=tag,
                      query={"confirm": {"type": "string", "description": "the project's name"}}, responses={204: None},
-                     beyond=True),
+                     beyond=True, conditions=BOTH),
             Endpoint("GET", f"{one}/settings", scope("settings"), "Get a project's settings", self.settings, tag=tag,
                      responses={200: _SETTINGS}),
             Endpoint("PATCH", f"{one}/settings", scope("settings"), "Change a project's settings (merge patch)",
-                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}),
+                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}, conditions=BOTH),
         )  # fmt: skip
 
     async def list(self, request: Request) -> Response:
@@ -136,21 +136,21 @@ class ProjectsApi:
     async def create(self, request: Request) -> Response:
         """Make a project."""
         entry = await self._projects.create(await _read_name(request))
-        return created(entry.as_json(), location=f"/v1/projects/{entry.name}")
+        return created(entry.as_json(), location=f"/v1/projects/{entry.name}", headers=tagged(entry.as_json()))
 
     async def get(self, request: Request) -> Response:
         """One project."""
-        return json_response((await self._projects.entry(Context.of(request).project)).as_json())
+        return shown(request, (await self._projects.entry(Context.of(request).project)).as_json())
 
     async def rename(self, request: Request) -> Response:
         """Give a project another name."""
-        entry = await self._projects.rename(Context.of(request).project, await _read_name(request))
-        return json_response(entry.as_json())
+        entry = await self._projects.rename(Context.of(request).project, await _read_name(request), Condition.of(request))
+        return json_response(entry.as_json(), headers=tagged(entry.as_json()))
 
     async def drop(self, request: Request) -> Response:
         """Delete a project."""
-        query = params.query(request)
-        await self._projects.drop(Context.of(request).project, confirm=params.text(query, "confirm"))
+        confirm = params.text(params.query(request), "confirm")
+        await self._projects.drop(Context.of(request).project, confirm=confirm, only=Condition.of(request))
         return no_content()
 
     async def settings(self, request: Request) -> Response:

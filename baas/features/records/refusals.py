@@ -175,7 +175,7 @@ def of_change(action: Action, why: Row | None, tree: Update | Delete, names: Seq
         raise absent()
     if not why["allowed"]:
         raise denied(action) if why["seen"] else absent()
-    _check_rev(tree.rev, why["rev"], seen=why["seen"])
+    _check_rev(tree.revs, why["rev"], seen=why["seen"])
     if not why["wanted"]:
         raise PreconditionFailed("The record is not one that the condition in where admits.")
     # An operator's list is not the one that is stored, so a place in that one would lead nowhere.
@@ -186,7 +186,7 @@ def of_change(action: Action, why: Row | None, tree: Update | Delete, names: Seq
 
 def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
     """The same for a put. To a caller who may not see the record it answers as if there were none, as far as it can."""
-    only_old = tree.only_old or tree.rev is not None
+    only_old = tree.only_old or tree.revs is not None
     if why is None or not why["present"]:
         if why is not None and only_old:
             raise nothing_to_replace()
@@ -199,7 +199,7 @@ def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fau
             raise nothing_to_replace()
         raise IdTaken("There is a record with this id already.") if why["may_create"] else denied("create")
     else:
-        _check_rev(tree.rev, why["rev"], seen=why["seen"])
+        _check_rev(tree.revs, why["rev"], seen=why["seen"])
         changed = [name for name, stays in zip(tree.fixed, why["stays"], strict=True) if not stays]
         if changed:
             raise Invalid(
@@ -263,8 +263,8 @@ def _bad_values(wrong: Sequence[str], unmet: Sequence[Fault]) -> Invalid | None:
     return Invalid("The record does not fit the collection.", errors=faults[:MAX_FAULTS])
 
 
-def _check_rev(wanted: int | None, stored: int, *, seen: bool) -> None:
-    if wanted is not None and wanted != stored:
+def _check_rev(wanted: Sequence[int] | None, stored: int, *, seen: bool) -> None:
+    if wanted is not None and stored not in wanted:
         raise PreconditionFailed(
             "The record has changed since you read it.",
             hint="Read it again and repeat the change.",

@@ -367,7 +367,7 @@ class Records:
         refusals.demand_precondition(table, given=only.given)
         record_id = _record_id(record)
         try:
-            tree = Update(record_id, changed_values(table, asking, body), only.rev, only.where)
+            tree = Update(record_id, changed_values(table, asking, body), only.revs, only.where)
         except Unfit as error:
             raise await self._demands.with_faults_of_change(table, asking, record_id, error) from None
         for _ in range(_TRIES):
@@ -414,7 +414,7 @@ class Records:
         if only_new:
             return await self._put_new(table, Insert(values), asking)
         replaces, fixed = _written_by_put(table, asking, body)
-        tree = Put(record_id, values, replaces, fixed, only.rev, only.given)
+        tree = Put(record_id, values, replaces, fixed, only.revs, only.given)
         for _ in range(_TRIES):
             try:
                 with refused(table, asking):
@@ -439,7 +439,7 @@ class Records:
         asking = await self._asking_only(project, principal, table, "delete", where=only.where)
         _refuse_locked(table, asking, "delete")
         refusals.demand_precondition(table, given=only.given)
-        tree = Delete(_record_id(record), only.rev, only.where)
+        tree = Delete(_record_id(record), only.revs, only.where)
         for _ in range(_TRIES):
             if asking.judge(table, "delete").verdict is not False:
                 with refused(table, asking, "delete"), refusals.in_filter():

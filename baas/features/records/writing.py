@@ -46,7 +46,7 @@ class Places:
         self._store = store
         self._statements = Collisions()
 
-    async def told(  # noqa: PLR0917  what was written, how, and what came of it
+    async def told(
         self, table: Table, asking: Asking, rows: tuple[Values, ...], error: BaasError, key: Sequence[str] = ()
     ) -> BaasError:
         """The refusal with pointers from the list on; without any where the records cannot be told."""

@@ -15,17 +15,19 @@ from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baas.base.errors import MethodNotAllowed, NotFound
+from baas.base.errors import BadRequest, MethodNotAllowed, NotFound
 from baas.infra.http.context import Context
+from baas.infra.http.etags import condition
 from baas.infra.http.once import Once, key_of
 from baas.infra.http.params import Query, read_query
-from baas.infra.http.routes import Endpoint, Handler
+from baas.infra.http.routes import BOTH, Endpoint, Handler
 
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
 _ANY = "{}"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_CONDITIONS = {name.lower().encode(): name for name in (*BOTH, "If-Unmodified-Since")}
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 
 
@@ -143,6 +145,8 @@ class Router:
         found.endpoint.policy.admit(Context.of(scope).principal)
         asked: bytes = scope["query_string"]
         scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
+        if found.endpoint.changes:
+            _refuse_conditions(found.endpoint, scope)
         if found.endpoint.method in _UNSAFE and self._once is not None:
             key = key_of(scope)
             if key is not None and found.endpoint.changes and found.endpoint.once in ("whole", "late"):
@@ -161,6 +165,18 @@ class Router:
 def _read(endpoint: Endpoint, asked: bytes) -> Query:
     # Whatever stands in the address of a page is its script's business.
     return read_query(asked, endpoint.query) if asked and not endpoint.page else _NOTHING
+
+
+def _refuse_conditions(endpoint: Endpoint, scope: Scope) -> None:
+    """One that nobody judges would be broken in silence. Raises BadRequest (`unsupported_condition`, `bad_header`)."""
+    for name, _ in scope["headers"]:
+        said = _CONDITIONS.get(name)
+        if said in endpoint.conditions:
+            condition(scope["headers"], said)
+        elif said is not None:
+            known = " and ".join(endpoint.conditions)
+            hint = f"It takes {known}." if known else "It takes no condition."
+            raise BadRequest(f"This call does not judge {said}.", code="unsupported_condition", hint=hint, parameter=said)
 
 
 class _Handled:
