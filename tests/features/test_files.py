@@ -237,10 +237,13 @@ async def test_a_wrong_digest_is_refused(project: ProjectUnderTest, settings: Se
     await bucket(project)
 
     assert 201 == (await put(project.operator, "a", b"one", content_digest=digest_of(b"one"))).status_code
-    assert 200 == (await put(project.operator, "a", b"one", content_digest="sha-512=:AAAA:")).status_code
-    wrong = await put(project.operator, "a", b"two", content_digest=digest_of(b"one"))
-    assert (422, "digest_mismatch") == outcome(wrong)
-    for bad in ("sha-256=abc", "sha-256=:abc:", "sha-256=:####:", "sha-256="):
+    right = f"sha-512=:{base64.b64encode(hashlib.sha512(b'one').digest()).decode()}:"
+    assert 200 == (await put(project.operator, "a", b"one", content_digest=right)).status_code
+    assert 200 == (await put(project.operator, "a", b"one", content_digest=f"md5=:AAAA:, {right}")).status_code
+    for digest in (digest_of(b"one"), right, f"{digest_of(b'two')}, {right}"):
+        assert (422, "digest_mismatch") == outcome(await put(project.operator, "a", b"two", content_digest=digest)), digest
+    unread = ("sha-512=:AAAA:", "md5=:AAAA:", "nonsense", "", f"{right}, nonsense")
+    for bad in ("sha-256=abc", "sha-256=:abc:", "sha-256=:####:", "sha-256=", *unread):
         assert (400, "bad_header") == outcome(await put(project.operator, "a", b"x", content_digest=bad)), bad
     assert b"one" == (await get(project.operator, "a")).content
     assert 1 == blobs_of(project, settings)

@@ -111,7 +111,7 @@ class Auth:
         if not project.settings.auth.sign_up:
             raise Forbidden("This project does not let people sign up by themselves.", code="sign_up_disabled")
         await self._count(project, address_key("sign-up", device.address), self._address_limit)
-        missing = [Fault("/password", "required", "Must be given.")] if body.get("password") is None else []
+        missing = [] if "password" in body else [Fault("/password", "required", "Must be given.")]
         draft, password = await self._read_new(project, body, None, missing)
         digest = await self._passwords.hash(password or "")
         await self._db.begin()
@@ -367,9 +367,9 @@ class Auth:
 
 def _password_of(body: Mapping[str, object], faults: list[Fault]) -> str | None:
     """The new password in a body, or None when there is none; what is wrong with it goes to `faults`."""
-    password = body.get("password")
-    if password is None:
+    if "password" not in body:
         return None
+    password = body["password"]
     if not isinstance(password, str):
         faults.append(Fault("/password", "wrong_type", "Must be a string."))
         return None

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from baas.base.clock import rfc3339
 from baas.base.errors import BadRequest, Fault, Internal, Invalid
 from baas.base.project import Project
-from baas.features.files.headers import BYTES, content_length, content_sha256, content_type, served
+from baas.features.files.headers import BYTES, content_digests, content_length, content_type, served
 from baas.features.files.manifest import CONTENT_TYPE
 from baas.features.files.model import Change, File, Page, Saved, Upload, Written
 from baas.features.files.service import Files
@@ -201,11 +201,13 @@ class FilesApi:
         only = Condition.of(request)
         if only.if_none_match not in (None, "*"):
             raise BadRequest("An upload takes If-None-Match: * alone.", code="bad_header", parameter="If-None-Match")
+        digests = content_digests(headers)
         upload = Upload(
             stream_body(request, limit=_MORE_THAN_ANY_FILE),  # the bucket's own limit is counted by the service
             content_type(headers),
             size=content_length(headers),
-            sha256=content_sha256(headers),
+            sha256=digests.get("sha-256"),
+            sha512=digests.get("sha-512"),
             if_match=only.if_match,
             create_only=only.if_none_match == "*",
         )

@@ -4,6 +4,7 @@ An upload is durable before its row, and visible with it. A blob without a row i
 known, and swept after a day where a crash left it.
 """
 
+import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -194,11 +195,14 @@ class Files:
         draft = self._draft(access, path, upload)
         self._check_kind(project, access.bucket, upload)
         await self._refuse_early(project, access, draft, upload)
+        sha512 = hashlib.sha512()
         body = _at_most(upload.body, self._limit(project, access.bucket))
+        if upload.sha512 is not None:
+            body = _hashed(body, sha512)
         blob = await self._blobs.put(f"{_prefix(project)}/{uuid7().hex}", body)
         try:
-            if upload.sha256 not in (None, blob.sha256):
-                raise Invalid("The body's SHA-256 is not the one that Content-Digest states.", code="digest_mismatch")
+            if upload.sha256 not in (None, blob.sha256) or upload.sha512 not in (None, sha512.hexdigest()):
+                raise digest_mismatch("The body's digest is not the one that Content-Digest states.")
             whole = replace(draft, size=blob.size, sha256=blob.sha256)
             taken = Taken(blob.sha256, partial(self._write, project, access, whole, blob, upload))
             yield taken
@@ -512,6 +516,16 @@ async def _at_most(body: AsyncIterable[bytes], limit: int) -> AsyncIterator[byte
         if size > limit:
             raise _too_large(limit)
         yield chunk
+
+
+async def _hashed(body: AsyncIterator[bytes], digest: "hashlib._Hash") -> AsyncIterator[bytes]:
+    async for chunk in body:
+        digest.update(chunk)
+        yield chunk
+
+
+def digest_mismatch(detail: str) -> Invalid:
+    return Invalid(detail, code="digest_mismatch", errors=[Fault("", "digest_mismatch", detail)])
 
 
 def _check_path(path: str) -> None:

@@ -16,6 +16,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from baas.base.errors import BadRequest, MethodNotAllowed, NotFound
+from baas.infra.http.body import refuse_body
 from baas.infra.http.context import Context
 from baas.infra.http.etags import condition
 from baas.infra.http.once import Once, key_of
@@ -57,7 +58,8 @@ class _Path:
         if endpoint.method in self.endpoints:
             raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
         self.endpoints[endpoint.method] = endpoint
-        self.apps[endpoint.method] = endpoint.app or _Handled(endpoint.handle)
+        app = endpoint.app or _Handled(endpoint.handle)
+        self.apps[endpoint.method] = _Bodiless(app) if endpoint.changes and endpoint.request is None else app
 
     def params(self, path: str) -> dict[str, Any] | None:
         match = self.pattern.match(path)
@@ -146,7 +148,7 @@ class Router:
         asked: bytes = scope["query_string"]
         scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
         if found.endpoint.changes:
-            _refuse_conditions(found.endpoint, scope)
+            _refuse_unheeded(found.endpoint, scope)
         if found.endpoint.method in _UNSAFE and self._once is not None:
             key = key_of(scope)
             if key is not None and found.endpoint.changes and found.endpoint.once in ("whole", "late"):
@@ -167,10 +169,16 @@ def _read(endpoint: Endpoint, asked: bytes) -> Query:
     return read_query(asked, endpoint.query) if asked and not endpoint.page else _NOTHING
 
 
-def _refuse_conditions(endpoint: Endpoint, scope: Scope) -> None:
-    """One that nobody judges would be broken in silence. Raises BadRequest (`unsupported_condition`, `bad_header`)."""
+def _refuse_unheeded(endpoint: Endpoint, scope: Scope) -> None:
+    """A condition that nobody judges would be broken in silence, and a part be taken for the whole (RFC 9110, 14.5).
+
+    Raises BadRequest (`unsupported_condition`, `bad_header`).
+    """
     for name, _ in scope["headers"]:
         said = _CONDITIONS.get(name)
+        if name == b"content-range":
+            detail = "A part of a body is not taken: send the whole, without Content-Range."
+            raise BadRequest(detail, code="bad_header", parameter="Content-Range")
         if said in endpoint.conditions:
             condition(scope["headers"], said)
         elif said is not None:
@@ -191,6 +199,19 @@ class _Handled:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._handle(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+class _Bodiless:
+    """A call that takes no body."""
+
+    __slots__ = ("_app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await refuse_body(scope, receive)
+        await self._app(scope, receive, send)
 
 
 def _without_body(send: Send) -> Send:

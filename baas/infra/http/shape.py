@@ -51,9 +51,9 @@ class Shape:
         return value
 
     def maybe_texts(self, name: str, *, one_of: tuple[str, ...]) -> tuple[str, ...] | None:
-        """A list of known words without repetition, or None when it is absent or null."""
+        """A list of known words without repetition, or None when it is absent."""
         value = self._take(name)
-        if value is None:
+        if name not in self._body:
             return None
         if not isinstance(value, list):
             self._wrong(name, "a list")
