@@ -50,7 +50,7 @@ from baas.features.auth.service import Auth
 from baas.features.records import refusals
 from baas.features.records.aggregates import NO_ZONE
 from baas.features.records.bulk import Bulk
-from baas.features.records.cursors import Cursors, query_of, versions_of
+from baas.features.records.cursors import query_of, versions_of
 from baas.features.records.demands import Demands
 from baas.features.records.histories import check_old, check_old_list, check_since
 from baas.features.records.limits import list_limit_s, most_cost, too_slow
@@ -62,6 +62,7 @@ from baas.features.records.writing import Places, all_new_values, locks, refused
 from baas.features.records.writing import changed_values as changed_values  # noqa: PLC0414  other rooms find it here
 from baas.features.records.writing import new_values as new_values  # noqa: PLC0414  other rooms find it here
 from baas.infra.db.pool import Database
+from baas.infra.http.page import Cursors
 
 Body = Mapping[str, object]
 _TRIES = 3
