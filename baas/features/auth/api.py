@@ -11,11 +11,11 @@ from baas.features.auth.model import Device
 from baas.features.auth.service import Auth
 from baas.features.auth.users import UserJson
 from baas.infra.http import params
-from baas.infra.http.answers import json_response, no_content, not_modified
+from baas.infra.http.answers import encode, json_response, no_content, not_modified
 from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, is_known
 from baas.infra.http.context import Context
-from baas.infra.http.page import decode_cursor, encode_cursor
+from baas.infra.http.page import Cursors, query_of
 from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, USER, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
@@ -214,8 +214,9 @@ class AuthApi:
 class UsersApi:
     """`/v1/projects/{project}/users`, for operators and keys."""
 
-    def __init__(self, auth: Auth) -> None:
+    def __init__(self, auth: Auth, cursors: Cursors) -> None:
         self._auth = auth
+        self._cursors = cursors
 
     def routes(self) -> tuple[Endpoint, ...]:
         base, one, tag, policy = f"{_PROJECT}/users", f"{_PROJECT}/users/{{user}}", "users", scope("users")
@@ -235,16 +236,18 @@ class UsersApi:
 
     async def list(self, request: Request) -> Response:
         """A page of users in the order they were made."""
-        context, query = Context.of(request), params.query(request)
-        items, following = await self._auth.users(
+        context, asked = Context.of(request), params.query(request)
+        email, cursor = params.text(asked, "email", max_length=320), params.text(asked, "cursor")
+        query = query_of("users", context.project.key, context.principal.kind, context.principal.id, email)
+        items, last = await self._auth.users(
             context.project,
             context.principal,
-            email=params.text(query, "email", max_length=320),
-            after=_cursor(params.text(query, "cursor")),
-            limit=params.integer(query, "limit", 30, minimum=1, maximum=500),
+            email=email,
+            after=None if cursor is None else UUID(str(self._cursors.open(cursor, query)[0])),
+            limit=params.integer(asked, "limit", 30, minimum=1, maximum=500),
         )
-        cursor = b'"%s"' % encode_cursor(str(following)).encode() if following else b"null"
-        return json_response(b'{"items":[%s],"next_cursor":%s}' % (items, cursor))
+        following = None if last is None else self._cursors.seal((str(last),), query)
+        return json_response(b'{"items":[%s],"next_cursor":%s}' % (items, encode(following)))
 
     async def create(self, request: Request) -> Response:
         """Make a user."""
@@ -338,11 +341,3 @@ def _path_id(request: Request, name: str) -> UUID:
         return params.identifier(request.path_params[name], name)
     except BadRequest:
         raise NotFound(f"No such {name}.") from None
-
-
-def _cursor(text: str | None) -> UUID | None:
-    place = decode_cursor(text)
-    try:
-        return UUID(place) if place else None
-    except ValueError:
-        raise BadRequest("The cursor is not one of this list; start without.", code="bad_cursor", parameter="cursor") from None

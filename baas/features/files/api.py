@@ -1,6 +1,5 @@
 """Buckets and files over HTTP."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -27,7 +26,7 @@ from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.content import Content
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
-from baas.infra.http.page import decode_cursor, encode_cursor
+from baas.infra.http.page import Cursors, query_of
 from baas.infra.http.params import boolean, integer, one_of, query, text
 from baas.infra.http.routes import ANYONE, BOTH, MATCH, Body, Endpoint, scope
 
@@ -40,16 +39,16 @@ _FILE = _FILES + "/{path:path}"
 _TRIES = 3
 _MORE_THAN_ANY_FILE = 1 << 50
 _MAX_PATH = 1024
-_QUERY_DIGEST_CHARS = 12
 
 
 class FilesApi:
     """Uploads and downloads are streamed; everything else is JSON."""
 
-    def __init__(self, files: Files, blobs: BlobStore, once: Once) -> None:
+    def __init__(self, files: Files, blobs: BlobStore, once: Once, cursors: Cursors) -> None:
         self._files = files
         self._blobs = blobs
         self._once = once
+        self._cursors = cursors
 
     def routes(self) -> tuple[Endpoint, ...]:
         download = {"download": {"type": "boolean", "description": "Save the file instead of showing it."}}
@@ -184,17 +183,19 @@ class FilesApi:
         context, bucket = Context.of(request), request.path_params["bucket"]
         prefix = text(asked, "prefix", "", max_length=_MAX_PATH)
         folders = one_of(asked, "delimiter", ("/",)) is not None
-        of = sha256(json.dumps([bucket, prefix, folders]).encode()).hexdigest()[:_QUERY_DIGEST_CHARS]
+        whose = context.project.key, context.principal.kind, context.principal.id
+        of, cursor = query_of("files", whose, bucket, prefix, folders), text(asked, "cursor")
         page = await self._files.list(
             context.project,
             context.principal,
             bucket,
             prefix,
-            _start(asked.get("cursor"), of),
+            "" if cursor is None else str(self._cursors.open(cursor, of)[0]),
             folders=folders,
             limit=integer(asked, "limit", 30, minimum=1, maximum=500),
         )
-        return json_response(_page_json(page, of, folders=folders))
+        following = None if page.rest is None else self._cursors.seal((page.rest,), of)
+        return json_response(_page_json(page, following, folders=folders))
 
     async def put(self, request: Request) -> Response:
         context, headers = Context.of(request), request.headers
@@ -279,19 +280,11 @@ def _change(body: Mapping[str, object], if_match: str | None) -> Change:
     return Change(patch, cast("str | None", kind), if_match)
 
 
-def _start(cursor: str | None, of: str) -> str:
-    """Where a page starts. A cursor belongs to one list; a forged one only moves within it, under the same rule."""
-    place = decode_cursor(cursor)
-    if place and not place.startswith(of):
-        raise BadRequest("The cursor is not one of this list; start without.", code="bad_cursor", parameter="cursor")
-    return place.removeprefix(of)
-
-
-def _page_json(page: Page, of: str, *, folders: bool) -> Mapping[str, object]:
+def _page_json(page: Page, following: str | None, *, folders: bool) -> Mapping[str, object]:
     answer: dict[str, object] = {"items": [_as_json(file) for file in page.items]}
     if folders:
         answer["folders"] = list(page.folders)
-    return {**answer, "next_cursor": None if page.rest is None else encode_cursor(of + page.rest)}
+    return {**answer, "next_cursor": following}
 
 
 def _with_warnings(saved: Saved) -> dict[str, object]:

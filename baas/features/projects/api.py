@@ -17,7 +17,7 @@ from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
-from baas.infra.http.page import decode_cursor, encode_cursor
+from baas.infra.http.page import Cursors, query_of
 from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
@@ -104,8 +104,9 @@ class OperatorsApi:
 class ProjectsApi:
     """`/v1/projects`."""
 
-    def __init__(self, projects: Projects) -> None:
+    def __init__(self, projects: Projects, cursors: Cursors) -> None:
         self._projects = projects
+        self._cursors = cursors
 
     def routes(self) -> tuple[Endpoint, ...]:
         base, one, tag = "/v1/projects", "/v1/projects/{project}", "projects"
@@ -126,11 +127,14 @@ class ProjectsApi:
 
     async def list(self, request: Request) -> Response:
         """A page of projects by name."""
-        query = params.query(request)
-        limit = params.integer(query, "limit", 100, minimum=1, maximum=500)
-        entries = await self._projects.list(after=decode_cursor(params.text(query, "cursor")), limit=limit + 1)
+        asked, principal = params.query(request), Context.of(request).principal
+        limit = params.integer(asked, "limit", 100, minimum=1, maximum=500)
+        query = query_of("projects", principal.kind, principal.id)
+        cursor = params.text(asked, "cursor")
+        after = "" if cursor is None else str(self._cursors.open(cursor, query)[0])
+        entries = await self._projects.list(after=after, limit=limit + 1)
         page = entries[:limit]
-        following = encode_cursor(page[-1].name) if len(entries) > limit else None
+        following = self._cursors.seal((page[-1].name,), query) if len(entries) > limit else None
         return json_response({"items": [entry.as_json() for entry in page], "next_cursor": following})
 
     async def create(self, request: Request) -> Response:

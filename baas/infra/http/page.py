@@ -9,33 +9,12 @@ import msgspec
 
 from baas.base.errors import BadRequest
 
-_MAX_CHARS = 1000
 _MAC_BYTES = 16
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEYS = msgspec.json.Decoder(tuple[str | None, ...])
 _encode = msgspec.json.Encoder().encode
 
 Keys = tuple[str | None, ...]
-
-
-def encode_cursor(place: str) -> str:
-    """The opaque form of a place in a list."""
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None) -> str:
-    """The place, empty for the beginning. Raises BadRequest (`bad_cursor`). A forged place only moves within the same list."""
-    if not cursor:
-        return ""
-    try:
-        if len(cursor) > _MAX_CHARS:
-            raise ValueError
-        place = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        if "\0" in place:
-            raise ValueError
-    except (ValueError, binascii.Error):
-        raise BadRequest("The cursor is not one of this list; start without.", code="bad_cursor", parameter="cursor") from None
-    return place
 
 
 class Cursors:
