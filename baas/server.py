@@ -271,7 +271,7 @@ def _app(
         realtime,
         CollectionsApi(rooms.collections),
         RulesApi(rooms.rules, rooms.collections),
-        HostingApi(rooms.hosting, settings, once),
+        HostingApi(rooms.hosting, settings, once, cursors),
         ProjectsApi(rooms.projects, cursors),
         KeysApi(rooms.keys),
         OperatorsApi(rooms.operators),

@@ -15,7 +15,7 @@ from baas.infra.http.answers import encode, json_response, no_content, not_modif
 from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, is_known
 from baas.infra.http.context import Context
-from baas.infra.http.page import Cursors, query_of
+from baas.infra.http.page import Cursors, linked, query_of
 from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, USER, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
@@ -247,7 +247,8 @@ class UsersApi:
             limit=params.integer(asked, "limit", 30, minimum=1, maximum=500),
         )
         following = None if last is None else self._cursors.seal((str(last),), query)
-        return json_response(b'{"items":[%s],"next_cursor":%s}' % (items, encode(following)))
+        body = b'{"items":[%s],"next_cursor":%s}' % (items, encode(following))
+        return json_response(body, headers=linked(request.scope, following))
 
     async def create(self, request: Request) -> Response:
         """Make a user."""

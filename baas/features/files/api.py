@@ -26,7 +26,7 @@ from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.content import Content
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
-from baas.infra.http.page import Cursors, query_of
+from baas.infra.http.page import Cursors, linked, query_of
 from baas.infra.http.params import boolean, integer, one_of, query, text
 from baas.infra.http.routes import ANYONE, BOTH, MATCH, Body, Endpoint, scope
 
@@ -195,7 +195,7 @@ class FilesApi:
             limit=integer(asked, "limit", 30, minimum=1, maximum=500),
         )
         following = None if page.rest is None else self._cursors.seal((page.rest,), of)
-        return json_response(_page_json(page, following, folders=folders))
+        return json_response(_page_json(page, following, folders=folders), headers=linked(request.scope, following))
 
     async def put(self, request: Request) -> Response:
         context, headers = Context.of(request), request.headers

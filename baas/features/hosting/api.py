@@ -22,6 +22,7 @@ from baas.infra.http.body import as_object, read_bytes, read_object, stream_body
 from baas.infra.http.conditions import Condition, etag_of, is_known, tagged
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
+from baas.infra.http.page import Cursors, linked, query_of
 from baas.infra.http.params import boolean, identifier, integer, query, text
 from baas.infra.http.routes import BOTH, Body, Endpoint, scope
 
@@ -37,8 +38,9 @@ _ADMIN = scope("sites")
 
 
 class HostingApi:
-    def __init__(self, hosting: Hosting, settings: Settings, once: Once) -> None:
+    def __init__(self, hosting: Hosting, settings: Settings, once: Once, cursors: Cursors) -> None:
         self._hosting = hosting
+        self._cursors = cursors
         self._once = once
         self._settings = settings
 
@@ -46,7 +48,10 @@ class HostingApi:
         """Streams are those whose bodies are larger than JSON may be."""
         archive = Body({"type": "string", "format": "binary"}, "application/octet-stream", "A tar.gz or zip file.")
         activate = {"activate": {"type": "boolean", "default": True}, "message": {"type": "string", "maxLength": _MAX_MESSAGE}}
-        limit = {"limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 30}}
+        page: dict[str, Mapping[str, object]] = {
+            "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 30},
+            "cursor": {"type": "string"},
+        }
         return (
             Endpoint("GET", _SITES, _ADMIN, "List sites", self.list_sites, tag=_TAG, responses={200: _list_of(_SITE_SCHEMA)}),
             Endpoint(
@@ -79,8 +84,8 @@ class HostingApi:
                 "List releases",
                 self.releases,
                 tag=_TAG,
-                query=limit,
-                responses={200: _list_of(_RELEASE_SCHEMA)},
+                query=page,
+                responses={200: _list_of(_RELEASE_SCHEMA, next_cursor={"type": ["string", "null"]})},
             ),
             Endpoint(
                 "POST",
@@ -154,9 +159,14 @@ class HostingApi:
         return no_content()
 
     async def releases(self, request: Request) -> Response:
-        limit = integer(query(request), "limit", 30, minimum=1, maximum=100)
-        found = await self._hosting.releases(Context.of(request).project, _name(request), limit=limit)
-        return json_response({"items": [release.as_json() for release in found]})
+        context, name, asked = Context.of(request), _name(request), query(request)
+        limit, cursor = integer(asked, "limit", 30, minimum=1, maximum=100), text(asked, "cursor")
+        of = query_of("releases", context.project.key, context.principal.kind, context.principal.id, name)
+        before = None if cursor is None else UUID(str(self._cursors.open(cursor, of)[0]))
+        found = await self._hosting.releases(context.project, name, before=before, limit=limit + 1)
+        following = self._cursors.seal((str(found[limit - 1].id),), of) if len(found) > limit else None
+        body = {"items": [release.as_json() for release in found[:limit]], "next_cursor": following}
+        return json_response(body, headers=linked(request.scope, following))
 
     async def release(self, request: Request) -> Response:
         release = await self._hosting.release(Context.of(request).project, _name(request), _release_id(request))
@@ -358,5 +368,6 @@ _MANIFEST = Body(
 )
 
 
-def _list_of(schema: Mapping[str, object]) -> Body:
-    return Body({"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": schema}}})
+def _list_of(schema: Mapping[str, object], **more: object) -> Body:
+    items = {"type": "array", "items": schema}
+    return Body({"type": "object", "required": ["items", *more], "properties": {"items": items, **more}})

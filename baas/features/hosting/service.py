@@ -104,10 +104,10 @@ class Hosting:
 
     # Releases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def releases(self, project: Project, name: str, *, limit: int) -> list[Release]:
-        """The newest first. Raises NotFound."""
+    async def releases(self, project: Project, name: str, *, before: UUID | None, limit: int) -> list[Release]:
+        """The newest first, those made `before` one of them. Raises NotFound."""
         site = await self.site(project, name)
-        return await store.releases(self._db, project.schema, site.id, limit=limit)
+        return await store.releases(self._db, project.schema, site.id, before=before, limit=limit)
 
     async def release(self, project: Project, name: str, release_id: UUID) -> Release:
         """Raises NotFound."""

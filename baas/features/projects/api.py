@@ -17,7 +17,7 @@ from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
-from baas.infra.http.page import Cursors, query_of
+from baas.infra.http.page import Cursors, linked, query_of
 from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
@@ -135,7 +135,8 @@ class ProjectsApi:
         entries = await self._projects.list(after=after, limit=limit + 1)
         page = entries[:limit]
         following = self._cursors.seal((page[-1].name,), query) if len(entries) > limit else None
-        return json_response({"items": [entry.as_json() for entry in page], "next_cursor": following})
+        items = [entry.as_json() for entry in page]
+        return json_response({"items": items, "next_cursor": following}, headers=linked(request.scope, following))
 
     async def create(self, request: Request) -> Response:
         """Make a project."""

@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
-from urllib.parse import quote
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,12 +42,12 @@ from baas.infra.http.answers import send_json
 from baas.infra.http.body import as_object, read_json_body
 from baas.infra.http.context import Context
 from baas.infra.http.etags import condition, matches, tags
+from baas.infra.http.page import next_link
 from baas.infra.http.routes import ANYONE, BOTH, MATCH, Body, Endpoint, Method
 
 _PATH = "/v1/projects/{project}/collections/{collection}/records"
 _NO_STORE = (b"cache-control", b"no-store")
 _REVISION = re.compile(r"[1-9][0-9]{0,18}")
-_LONGEST_LINK = 4000
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 _encode = msgspec.json.Encoder().encode
 
@@ -167,7 +166,7 @@ class RecordsApi:
 
     async def list(self, call: Call) -> None:
         page = await self._records.list(call.project, call.principal, call.collection, self._wanted(call.scope))
-        await call.answer(_page_json(page), 200, *_next_link(call.scope, page), *_feed_cursor(page))
+        await call.answer(_page_json(page), 200, *_next_link(call.scope, page.next_cursor), *_feed_cursor(page))
 
     def _wanted(self, scope: Scope) -> Wanted:
         """What the query string asks for. Clients ask the same again and again, so a short one is understood once."""
@@ -218,7 +217,8 @@ class RecordsApi:
         found = await self._records.history(
             call.project, call.principal, call.collection, call.record, limit, values.get("cursor")
         )
-        await call.answer(b'{"items":[' + found.items.encode() + b'],"next_cursor":' + _encode(found.next_cursor) + b"}")
+        body = b'{"items":[' + found.items.encode() + b'],"next_cursor":' + _encode(found.next_cursor) + b"}"
+        await call.answer(body, 200, *_next_link(call.scope, found.next_cursor))
 
     async def create(self, call: Call) -> None:
         body = await call.body()
@@ -334,18 +334,9 @@ def _revisions(wanted: str) -> Iterator[int]:
             yield int(tag)
 
 
-def _next_link(scope: Scope, page: Page) -> list[tuple[bytes, bytes]]:
-    """The link to the next page: this request's own path and query with another cursor, unless that is too long for a URL."""
-    if page.next_cursor is None:
-        return []
-    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    asked: bytes = scope["query_string"]
-    if b"cursor=" in asked:
-        asked = b"&".join(part for part in asked.split(b"&") if not part.startswith(b"cursor="))
-    target = b"%b?%b%bcursor=%b" % (raw.partition(b"?")[0], asked, b"&" if asked else b"", page.next_cursor.encode())
-    if len(target) > _LONGEST_LINK:
-        return []
-    return [(b"link", b"<" + target.replace(b">", b"%3E") + b'>; rel="next"')]
+def _next_link(scope: Scope, cursor: str | None) -> list[tuple[bytes, bytes]]:
+    link = next_link(scope, cursor)
+    return [] if link is None else [(b"link", link.encode("latin-1"))]
 
 
 def _feed_cursor(page: Page) -> list[tuple[bytes, bytes]]:

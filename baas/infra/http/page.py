@@ -4,11 +4,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+from urllib.parse import quote
 
 import msgspec
+from starlette.types import Scope
 
 from baas.base.errors import BadRequest
 
+_LONGEST_LINK = 4000
 _MAC_BYTES = 16
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEYS = msgspec.json.Decoder(tuple[str | None, ...])
@@ -51,6 +54,29 @@ class Cursors:
 def query_of(*parts: object) -> bytes:
     """What a cursor belongs to; the first part is the name of the list."""
     return _encode(parts)
+
+
+def next_link(scope: Scope, cursor: str | None) -> str | None:
+    """The value of `Link` (RFC 8288): this request's own path and query with the cursor of the next page.
+
+    None on the last page, and where the link would be too long for a URL.
+    """
+    if cursor is None:
+        return None
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    asked: bytes = scope["query_string"]
+    if b"cursor=" in asked:
+        asked = b"&".join(part for part in asked.split(b"&") if not part.startswith(b"cursor="))
+    target = b"%b?%b%bcursor=%b" % (raw.partition(b"?")[0], asked, b"&" if asked else b"", cursor.encode())
+    if len(target) > _LONGEST_LINK:
+        return None
+    return f'<{target.replace(b">", b"%3E").decode("latin-1")}>; rel="next"'
+
+
+def linked(scope: Scope, cursor: str | None) -> dict[str, str]:
+    """The header of an answer that is a page."""
+    link = next_link(scope, cursor)
+    return {} if link is None else {"Link": link}
 
 
 def _bad() -> BadRequest:
