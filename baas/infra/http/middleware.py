@@ -247,6 +247,8 @@ class Edge:
 
     def _page(self, scope: Scope, exchange: _Exchange) -> Awaitable[None]:
         """Health, documentation and console: no project, no credential in the sense of the API, no page in a frame."""
+        if scope["method"] == "OPTIONS":
+            return self._options(scope, exchange, b"")
         found = self._router.find(scope["method"], scope["path"])
         exchange.route = found.endpoint.path
         if found.endpoint.page:

@@ -108,34 +108,37 @@ class Router:
         self._by_shape = _by_shape(path for path in open_paths if ":path}" not in path.template)
 
     def find(self, method: str, path: str) -> Found:
-        """What answers; raises NotFound (`no_route`) and MethodNotAllowed with every method the path knows."""
-        allowed: set[str] = set()
-        for candidate in self._candidates(path):
-            params = candidate.params(path)
-            if params is None:
-                continue
-            endpoint = candidate.endpoints.get(method)
-            if endpoint is not None:
-                return Found(endpoint, candidate.apps[method], params)
-            if method == "HEAD" and "HEAD" in candidate.methods:
-                return Found(candidate.endpoints["GET"], candidate.apps["GET"], params, bare=True)
-            allowed |= candidate.methods
-        if not allowed:
-            raise NotFound("There is nothing at this path.", code="no_route")
-        names = ", ".join(sorted(allowed))
+        """What answers; raises NotFound (`no_route`) and MethodNotAllowed with every method the path knows.
+
+        The most specific template is the path, whatever methods it has: `HEAD …/records/export` asks nothing of a record.
+        """
+        candidate, params = self._path(path)
+        endpoint = candidate.endpoints.get(method)
+        if endpoint is not None:
+            return Found(endpoint, candidate.apps[method], params)
+        if method == "HEAD" and "HEAD" in candidate.methods:
+            return Found(candidate.endpoints["GET"], candidate.apps["GET"], params, bare=True)
+        names = ", ".join(sorted(candidate.methods))
         raise MethodNotAllowed(f"This path answers {names}.", headers={"Allow": names})
 
     def outlives(self, method: str, path: str) -> bool:
         """Whether this call is answered again though the project in its path is gone."""
-        paths = self._candidates(path)
-        return any(method in one.endpoints and one.endpoints[method].beyond and one.params(path) is not None for one in paths)
+        try:
+            endpoint = self._path(path)[0].endpoints.get(method)
+        except NotFound:
+            return False
+        return endpoint is not None and endpoint.beyond
 
     def methods(self, path: str) -> set[str]:
         """Every method that the path answers; raises NotFound when there is none."""
-        allowed = {name for one in self._candidates(path) if one.params(path) is not None for name in one.methods}
-        if not allowed:
-            raise NotFound("There is nothing at this path.", code="no_route")
-        return allowed
+        return self._path(path)[0].methods
+
+    def _path(self, path: str) -> tuple[_Path, dict[str, Any]]:
+        for candidate in self._candidates(path):
+            params = candidate.params(path)
+            if params is not None:
+                return candidate, params
+        raise NotFound("There is nothing at this path.", code="no_route")
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Find, check the policy, read the query, run. The edge may have found already (`baas.found`).
