@@ -283,7 +283,7 @@ class UsersApi:
 
     async def end_sessions(self, request: Request) -> Response:
         """End all sessions of a user."""
-        await self._auth.end_sessions(Context.of(request).project, _path_id(request, "user"))
+        await self._auth.end_user_sessions(Context.of(request).project, _path_id(request, "user"))
         return no_content()
 
 

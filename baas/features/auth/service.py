@@ -279,6 +279,12 @@ class Auth:
             raise NotFound("No such user.")
         return await self._sessions.list(project, user_id)
 
+    async def end_user_sessions(self, project: Project, user_id: UUID) -> None:
+        """End all sessions of any user. Raises NotFound when there is no such user."""
+        if await store.account_by_id(self._db, project.schema, user_id) is None:
+            raise NotFound("No such user.")
+        await self._sessions.end(project, user_id)
+
     @on_fresh_definitions
     async def delete_user(self, project: Project, by: Principal, user_id: UUID, only: Condition = ANY) -> None:
         """Delete an account and end its sessions. Raises Conflict (`reference_violated`), PreconditionFailed, NotFound."""

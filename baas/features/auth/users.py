@@ -240,17 +240,18 @@ class UserRows:
         violation = violation_of(error, await self._catalog.collections(project))
         if violation is None:
             return error
-        faults = [Fault(f"/{name}", violation.kind, _WORDS[violation.kind]) for name in violation.fields]
+        code, words = _WORDS[violation.kind]
+        faults = [Fault(f"/{name}", code, words) for name in violation.fields]
         if violation.kind == "unique":
             return Conflict("There is a user with this value.", code="already_exists", errors=faults)
         return Invalid("The user does not fit what is stored.", errors=faults)
 
 
 _WORDS = {
-    "unique": "Another user has this value.",
-    "reference": "What this refers to does not exist.",
-    "required": "Must be given.",
-    "check": "Does not fit the field.",
+    "unique": ("already_exists", "Another user has this value."),
+    "reference": ("bad_reference", "What this refers to does not exist."),
+    "required": ("required", "Must be given."),
+    "check": ("invalid", "Does not fit the field."),
 }
 
 

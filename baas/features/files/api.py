@@ -268,7 +268,7 @@ class FilesApi:
 
 def _change(body: Mapping[str, object], if_match: str | None) -> Change:
     """`{"metadata"?: {…}, "content_type"?: "…"}`. Raises Invalid with every fault."""
-    faults = [Fault(f"/{name}", "unknown_field", "Known: metadata, content_type.") for name in body if name not in _CHANGEABLE]
+    faults = [Fault(f"/{name}", "unknown_key", "Known: metadata, content_type.") for name in body if name not in _CHANGEABLE]
     metadata, kind = body.get("metadata", {}), body.get("content_type")
     if not isinstance(metadata, dict):
         faults.append(Fault("/metadata", "wrong_type", "This must be an object; null members remove."))

@@ -115,7 +115,9 @@ class Files:
                 made = await store.make_bucket(tx, project.schema, manifest.new_bucket(body, collections))
                 return _saved(made, collections)
         except UniqueViolated:
-            raise Conflict(f"There is a bucket named {body['name']!r}.", code="already_exists") from None
+            message = f"There is a bucket named {body['name']!r}."
+            faults = [Fault("/name", "already_exists", message)]
+            raise Conflict(message, code="already_exists", errors=faults) from None
 
     async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Saved:
         """Change what the body names; stored files stay as they are. Raises NotFound, PreconditionFailed, Invalid."""
@@ -173,7 +175,7 @@ class Files:
             _refuse_locked(access, "list")
             if access.judge("list").verdict is False:
                 if principal.kind == "anonymous":
-                    raise Unauthenticated("The rules show these files to no anonymous caller.", code="rule_denied")
+                    raise Unauthenticated("This list is not for anonymous callers.")
                 raise _denied("list")
         read = store.folder_page if folders else store.page
         return await read(self._db, project.schema, access, prefix=prefix, start=start, limit=limit)
@@ -461,7 +463,7 @@ def _described(stored: File, change: Change, now: datetime) -> Draft:
         changed = merged(json.loads(stored.metadata, parse_float=Decimal), change.metadata)
         metadata = msgspec.json.Encoder(decimal_format="number").encode(changed).decode()
         if len(metadata) > _MOST_METADATA_BYTES:
-            raise Invalid(f"Metadata may have {_MOST_METADATA_BYTES} bytes.", code="too_large")
+            raise _metadata_too_large()
     return Draft(
         stored.path,
         stored.name,
@@ -572,6 +574,11 @@ def _bad_type(bucket: Bucket) -> UnsupportedMediaType:
 def _too_large(limit: int) -> TooLarge:
     # The connection stays open: closed under a client that is still sending, it would be reset, and the answer lost with it.
     return TooLarge(f"A file here may have at most {limit} bytes.", limit=limit)
+
+
+def _metadata_too_large() -> TooLarge:
+    detail = f"Metadata may have at most {_MOST_METADATA_BYTES} bytes as JSON."
+    return TooLarge(detail, limit=_MOST_METADATA_BYTES, errors=[Fault("/metadata", "too_large", detail)])
 
 
 def _prefix(project: Project) -> str:

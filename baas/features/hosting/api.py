@@ -8,7 +8,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baas.base.errors import BadRequest, Fault, Invalid
+from baas.base.errors import BadRequest, Fault, Invalid, NotFound
 from baas.base.paths import path_fault
 from baas.base.project import Project
 from baas.base.settings import Settings
@@ -16,7 +16,7 @@ from baas.base.strict_json import loads
 from baas.features.hosting.archive import hidden
 from baas.features.hosting.model import DEFAULT_SITE, Release, Site, Wanted
 from baas.features.hosting.options import changed_options, new_site
-from baas.features.hosting.service import Hosting
+from baas.features.hosting.service import Hosting, no_release
 from baas.infra.http.answers import created, json_response, no_content, not_modified
 from baas.infra.http.body import as_object, read_bytes, read_object, stream_body
 from baas.infra.http.conditions import Condition, etag_of, is_known, tagged
@@ -236,7 +236,7 @@ class HostingApi:
 def _manifest(body: Mapping[str, object]) -> tuple[list[Wanted], str | None]:
     """`{"files": {path: {"sha256", "size"}}, "message"?}`; raises Invalid with every fault."""
     unknown = [name for name in body if name not in ("files", "message")]
-    faults = [Fault(f"/{_escaped(name)}", "unknown_field", "Known: files, message.") for name in unknown]
+    faults = [Fault(f"/{_escaped(name)}", "unknown_key", "Known: files, message.") for name in unknown]
     message, files = body.get("message"), body.get("files")
     if message is not None and not (isinstance(message, str) and len(message) <= _MAX_MESSAGE):
         faults.append(Fault("/message", "wrong_type", f"A text of at most {_MAX_MESSAGE} characters."))
@@ -279,12 +279,16 @@ def _escaped(name: str) -> str:
 def _name(request: Request) -> str:
     name: str = request.path_params["site"]
     if "\0" in name or len(name) > 100:
-        raise BadRequest("That is no name of a site.", code="bad_parameter", parameter="site")
+        raise NotFound("There is no site of this name.", code="no_site")
     return name
 
 
 def _release_id(request: Request) -> UUID:
-    return identifier(request.path_params["release"], "release")
+    """What is no id names nothing."""
+    try:
+        return identifier(request.path_params["release"], "release")
+    except BadRequest:
+        raise no_release() from None
 
 
 _BOOLEAN = {"type": "boolean"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from baas.base.errors import BadRequest, Conflict, Invalid, NotFound, Unavailable
+from baas.base.errors import BadRequest, Conflict, Fault, Invalid, NotFound, Unavailable
 from baas.base.ids import short_id, uuid7
 from baas.base.project import Project
 from baas.base.settings import Settings
@@ -76,7 +76,8 @@ class Hosting:
         try:
             return await store.make_site(self._db, project.schema, uuid7(), name, options)
         except UniqueViolated:
-            raise Conflict(f"There is a site named {name!r}.", code="already_exists") from None
+            message = f"There is a site named {name!r}."
+            raise Conflict(message, code="already_exists", errors=[Fault("/name", "already_exists", message)]) from None
 
     async def change(self, project: Project, name: str, change: OptionsChange, only: Condition = ANY) -> Site:
         """Give the site other options, at once for its active release too. Raises NotFound, PreconditionFailed, and what
@@ -182,7 +183,7 @@ class Hosting:
             site = _found(await store.lock_site(tx, project.schema, name), name)
             release = await store.release(tx, project.schema, site.id, release_id)
             if release is None:
-                raise _no_release()
+                raise no_release()
             if not release.ready:
                 raise Conflict("The release is not ready: finalize it first.", code="release_not_ready")
             await self._switch(tx, project, site, release_id)
@@ -278,7 +279,7 @@ class Hosting:
     async def _release(self, project: Project, site: Site, release_id: UUID) -> Release:
         release = await store.release(self._db, project.schema, site.id, release_id)
         if release is None:
-            raise _no_release()
+            raise no_release()
         return release
 
 
@@ -330,5 +331,5 @@ def _no_site(name: str) -> NotFound:
     return NotFound(f"There is no site named {name[:100]!r}.", code="no_site")
 
 
-def _no_release() -> NotFound:
+def no_release() -> NotFound:
     return NotFound("There is no such release of this site.", code="no_release")

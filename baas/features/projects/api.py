@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -182,6 +183,8 @@ class KeysApi:
             Endpoint("GET", base, policy, "List API keys", self.list, tag=tag, responses={200: _items(_KEY)}),
             Endpoint("POST", base, policy, "Make an API key; its secret is in this answer only", self.create, tag=tag,
                      request=_KEY_REQUEST, responses={201: _NEW_KEY}),
+            Endpoint("GET", f"{base}/{{key}}", policy, "Get an API key, without its secret", self.get, tag=tag,
+                     responses={200: _KEY}),
             Endpoint("DELETE", f"{base}/{{key}}", policy, "Revoke an API key", self.revoke, tag=tag, responses={204: None}),
         )  # fmt: skip
 
@@ -204,14 +207,22 @@ class KeysApi:
         key, secret = await self._keys.create(context.project, context.principal, name=name, scopes=scopes or ("*",), life=life)
         return created({**key.as_json(), "key": secret}, location=f"/v1/projects/{context.project.name}/keys/{key.id}")
 
+    async def get(self, request: Request) -> Response:
+        """One key."""
+        return shown(request, (await self._keys.get(Context.of(request).project, _key_id(request))).as_json())
+
     async def revoke(self, request: Request) -> Response:
         """Revoke a key."""
-        try:
-            key_id = params.identifier(request.path_params["key"], "key")
-        except BadRequest:
-            raise NotFound("No such key.") from None
-        await self._keys.revoke(Context.of(request).project, key_id)
+        await self._keys.revoke(Context.of(request).project, _key_id(request))
         return no_content()
+
+
+def _key_id(request: Request) -> UUID:
+    """What is no id names nothing."""
+    try:
+        return params.identifier(request.path_params["key"], "key")
+    except BadRequest:
+        raise NotFound("No such key.") from None
 
 
 async def _read_name(request: Request) -> str:

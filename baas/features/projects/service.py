@@ -131,12 +131,11 @@ class Projects:
     async def drop(self, project: Project, *, confirm: str | None, only: Condition = ANY) -> None:
         """Delete the project and everything in its schema in one transaction, then what rooms keep outside of it.
 
-        Raises Invalid (`confirmation_missing`) unless `confirm` is the project's name, NotFound when it is gone.
+        Raises Conflict (`confirm_required`) unless `confirm` is the project's name, NotFound when it is gone.
         """
         if confirm != project.name:
-            raise Invalid(
-                f"Deleting a project deletes all its data. Confirm with ?confirm={project.name}.", code="confirmation_missing"
-            )
+            detail = f"Deleting a project deletes all its data. Confirm with ?confirm={project.name}."
+            raise Conflict(detail, code="confirm_required")
         async with self._db.changing_schema(statement_timeout_s=_DDL_TIMEOUT_S) as tx:
             await _demand(tx, project, only)
             dropped = await store.drop_project(tx, project.id)

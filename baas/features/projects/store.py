@@ -120,6 +120,11 @@ async def keys(db: Queries, project_id: UUID) -> list[ApiKey]:
     return [_key_of(row) for row in rows]
 
 
+async def key(db: Queries, project_id: UUID, key_id: UUID) -> ApiKey | None:
+    row = await db.fetch_row(sql("select {} from baas.api_keys where project = {} and id = {}", _KEY, project_id, key_id))
+    return _key_of(row) if row else None
+
+
 async def delete_key(tx: Queries, project_id: UUID, key_id: UUID) -> bool:
     return bool(await tx.execute(sql("delete from baas.api_keys where project = {} and id = {}", project_id, key_id)))
 

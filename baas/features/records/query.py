@@ -375,7 +375,8 @@ def _names(value: object, parameter: str) -> tuple[str, ...] | None:
         return None
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(one, str) and one.strip() for one in names):
-        raise BadRequest(f"{parameter} must be names with commas between them.", code=f"bad_{parameter}", parameter=parameter)
+        form = "names with commas between them" if isinstance(value, str) else "a list of names"
+        raise BadRequest(f"{parameter} must be {form}.", code=f"bad_{parameter}", parameter=parameter)
     return tuple(one.strip() for one in names)
 
 

@@ -32,6 +32,7 @@ from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Row
 
 _LONGEST_PATH = 200
+_LOST = "Points to something that does not exist, or that you may not see."
 _ACTS: Mapping[Action, str] = {
     "list": "list these records",
     "view": "view this record",
@@ -197,7 +198,7 @@ def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fau
             raise denied("update")
         if only_old:
             raise nothing_to_replace()
-        raise IdTaken("There is a record with this id already.") if why["may_create"] else denied("create")
+        raise _id_taken() if why["may_create"] else denied("create")
     else:
         _check_rev(tree.revs, why["rev"], seen=why["seen"])
         changed = [name for name, stays in zip(tree.fixed, why["stays"], strict=True) if not stays]
@@ -208,6 +209,11 @@ def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fau
             )
     if (wrong := _bad_values(lost_targets(why["targets"], names), unmet)) is not None:
         raise wrong
+
+
+def _id_taken() -> IdTaken:
+    message = "There is a record with this id already."
+    return IdTaken(message, errors=[Fault("/id", "already_exists", message)])
 
 
 def of_constraint(error: ConstraintViolated, table: Table, readable: frozenset[str]) -> BaasError:
@@ -238,8 +244,12 @@ def still_referenced() -> Conflict:
 
 def bad_reference(pointers: Sequence[str]) -> Invalid:
     """The same words for a target that is missing and for one that this caller may not see."""
-    message = "Points to something that does not exist, or that you may not see."
-    return Invalid(message, code="bad_reference", errors=[Fault(one, "bad_reference", message) for one in pointers])
+    return Invalid(_LOST, code="bad_reference", errors=lost(pointers))
+
+
+def lost(pointers: Sequence[str]) -> list[Fault]:
+    """A fault for each of them."""
+    return [Fault(one, "bad_reference", _LOST) for one in pointers]
 
 
 def lost_targets(

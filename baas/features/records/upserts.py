@@ -102,7 +102,7 @@ def _in_items(error: BaasError) -> BaasError:
 
 
 def _wrong(names: Sequence[str]) -> Sequence[Fault]:
-    return refusals.bad_reference([f"/{name}" for name in names]).errors
+    return refusals.lost([f"/{name}" for name in names])
 
 
 def _placed(failing: Sequence[str | None], faults: Sequence[Fault]) -> list[tuple[int, Fault]]:

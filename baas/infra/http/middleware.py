@@ -484,7 +484,7 @@ def _check_origin(head: Head, project: Project) -> None:
     if origin is None or allowed_origin(project, origin):
         return
     if origin.partition(b"://")[2].lower() != head.found.get(b"host", b"").lower():
-        raise Forbidden("Pages of this origin may not connect; list it in the project's settings.", code="bad_origin")
+        raise Forbidden("Pages of this origin may not connect; list it in the project's settings.", code="origin_not_allowed")
 
 
 def _on_project(scope: Scope, project: Project) -> Scope:

@@ -803,7 +803,9 @@ async def test_no_credential_reaches_the_log_by_any_way_in() -> None:
 
     canary_token = f"sk_{_CANARY}{'A' * 30}"
     known: dict[str, Any] = {name: {} for name in ("token", "code", "password")}
-    async with small_app([Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken, query=known)]) as app:
+    async with small_app(
+        [Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken, query=known, request=Body({}))]
+    ) as app:
         await app.http.post(
             f"/v1/projects/app/broken?token={_CANARY}&code={_CANARY}&password={_CANARY}",
             json={"password": _CANARY, "nested": {"refresh_token": f"rt_{_CANARY}{'B' * 30}", "client_secret": _CANARY}},
