@@ -491,3 +491,31 @@ async def test_a_list_by_rule_and_order_is_read_from_its_index(
         text = "\n".join(row["QUERY PLAN"] for row in plan)
         assert "Seq Scan on posts" not in text, text
         assert "Incremental Sort" in text, "only ties are sorted, by id"
+
+
+async def test_a_change_of_nothing_is_no_change(project: ProjectUnderTest) -> None:
+    """By PATCH, by filter and by key: judged like any other, and then neither a revision nor an entry of the change log."""
+    fields = [{"name": "title", "type": "text"}, {"name": "slug", "type": "text", "unique": True}]
+    rules = {**dict.fromkeys(("list", "view", "create", "delete"), "true"), "update": "record.title == 'a'"}
+    await project.collection("posts", fields, rules, options={"history": True})
+    user = await project.user()
+    made, closed = [await user.create("posts", {"title": one, "slug": one}) for one in "ab"]
+    place, records = f"collections/posts/records/{made['id']}", "collections/posts/records"
+    before = (await user.get(records)).headers["x-feed-cursor"]
+
+    same = await user.patch(place, json={}, headers={"if-match": '"1"', "idempotency-key": "k"})
+    bulk = await user.post(f"{records}/bulk-update", json={"filter": "title == 'a'", "patch": {}, "max_affected": 5})
+    upsert = await user.post(f"{records}/upsert", json={"key": ["slug"], "items": [{"slug": "a"}]})
+
+    assert (same.status_code, same.json(), same.headers["etag"]) == (200, made, '"1"')
+    assert (bulk.status_code, bulk.json()) == (200, {"affected": 0})
+    assert (upsert.status_code, upsert.json()["items"]) == (200, [made])
+    assert (await user.get(records)).headers["x-feed-cursor"] == before
+    assert len((await user.get(f"{place}/history")).json()["items"]) == 1
+    refused = [
+        await user.patch(f"{records}/{closed['id']}", json={}),
+        await user.patch(place, json={}, headers={"if-match": '"2"'}),
+        await user.patch(place, json={}, params={"where": "title == 'b'"}),
+        await user.patch(f"{records}/{uuid4()}", json={}),
+    ]
+    assert [one.status_code for one in refused] == [403, 412, 412, 404]

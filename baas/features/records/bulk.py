@@ -58,6 +58,8 @@ class Bulk:
         tree = UpdateMany(wanted, values, most)
         with refusals.in_filter():
             statement = self._statements.update(table, tree, asking)
+        if not values:
+            return 0  # a change of nothing is none: no revision, nothing in the log
         try:
             with refused(table, asking):
                 row = await self._store.tally(statement, asking.limit_s, locks(table, asking, "update"))

@@ -371,6 +371,8 @@ class Records:
             tree = Update(record_id, changed_values(table, asking, body), only.revs, only.where)
         except Unfit as error:
             raise await self._demands.with_faults_of_change(table, asking, record_id, error) from None
+        if not tree.values:
+            return await self._unchanged(table, asking, tree)
         for _ in range(_TRIES):
             stored = None
             if asking.judge(table, "update").verdict is not False:
@@ -582,6 +584,16 @@ class Records:
         if any(way.needs_auth_record() for way in found) or any(one.needs_auth_record() for node in nodes for one in node.walk()):
             return await self._facts(project, asking.principal, whole=True)
         return asking
+
+    async def _unchanged(self, table: Table, asking: Asking, tree: Update) -> Stored:
+        """The answer to a change of nothing: judged like any other, and no change, so neither a revision nor in the log."""
+        with refusals.in_filter():
+            why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
+        refusals.of_change("update", why, tree, ())
+        stored = None
+        if asking.judge(table, "view").verdict is not False:
+            stored = await self._store.record(self._compiler.get(table, Get(tree.id), asking), asking.limit_s)
+        return stored or Stored(f'{{"id":"{tree.id}"}}', None, seen=False)
 
     async def _put_new(self, table: Table, tree: Insert, asking: Asking) -> Stored:
         stored = None
