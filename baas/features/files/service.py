@@ -36,6 +36,7 @@ from baas.base.paths import folder_and_name, path_fault
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.base.words import counted
 from baas.engines.query.advice import advise_beside
 from baas.engines.query.asking import ALWAYS
 from baas.engines.query.compile import Compiler
@@ -140,7 +141,7 @@ class Files:
                 raise _no_bucket()
             only.check(etag_of(current.as_json()))
             if not may_lose_data and (files := await store.count_files(tx, project.schema, name)):
-                detail = f"Bucket {name!r} holds {files} files. Confirm their loss with ?confirm=data-loss."
+                detail = f"Bucket {name!r} holds {counted(files, 'file', 'files')}. Confirm their loss with ?confirm=data-loss."
                 raise Conflict(detail, code="confirm_required", files=files)
             await store.drop_bucket(tx, project.schema, name)
 

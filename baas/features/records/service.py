@@ -699,7 +699,8 @@ def _projection(table: Table, asking: Asking, fields: Sequence[str] | None) -> t
     for name in fields:
         if name not in names:
             hint = did_you_mean(name, names)
-            raise BadRequest(f"There is no field {name!r}.", code="bad_fields", hint=hint, parameter="fields")
+            words = f"There is no field {name!r}." if name else "A name is empty."
+            raise BadRequest(words, code="bad_fields", hint=hint, parameter="fields")
     return tuple(dict.fromkeys(fields))
 
 

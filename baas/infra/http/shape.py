@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from baas.base.errors import Fault, Invalid
+from baas.base.words import counted
 
 
 class Shape:
@@ -33,9 +34,9 @@ class Shape:
             self._wrong(name, "a text")
             return None
         if len(value) < min_chars:
-            self.fault(name, "too_short", f"At least {min_chars} character{'s' * (min_chars != 1)}.")
+            self.fault(name, "too_short", f"At least {counted(min_chars, 'character', 'characters')}.")
         elif len(value) > max_chars:
-            self.fault(name, "too_long", f"At most {max_chars} characters.")
+            self.fault(name, "too_long", f"At most {counted(max_chars, 'character', 'characters')}.")
         return value
 
     def maybe_integer(self, name: str, *, at_least: int, at_most: int) -> int | None:
