@@ -57,6 +57,7 @@ from baas.infra.db.signals import Signals
 from baas.infra.http.admission import AddressRate
 from baas.infra.http.middleware import Edge
 from baas.infra.http.once import Once
+from baas.infra.http.page import Cursors
 from baas.infra.http.probes import Probes
 from baas.infra.http.router import Router
 from baas.infra.http.routes import Endpoint
@@ -257,20 +258,21 @@ def _app(
     rate = AddressRate(settings.api_per_address)
     creates = AnonymousCreates(settings.anonymous_creates_per_address)
     once = Once(db, settings.secret_key.reveal().encode())
+    cursors = Cursors(settings.secret_key.reveal().encode())
     apis = (
         RecordsApi(rooms.records, creates),
         BatchApi(rooms.records, db, rate, creates),
         ImportApi(rooms.records, rooms.catalog, db, creates),
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
-        UsersApi(rooms.auth),
+        UsersApi(rooms.auth, cursors),
         SigningKeysApi(rooms.auth),
-        FilesApi(rooms.files, blobs, once),
+        FilesApi(rooms.files, blobs, once, cursors),
         realtime,
         CollectionsApi(rooms.collections),
         RulesApi(rooms.rules, rooms.collections),
-        HostingApi(rooms.hosting, settings, once),
-        ProjectsApi(rooms.projects),
+        HostingApi(rooms.hosting, settings, once, cursors),
+        ProjectsApi(rooms.projects, cursors),
         KeysApi(rooms.keys),
         OperatorsApi(rooms.operators),
         Probes(health, metrics, settings, rooms.principal),

@@ -129,7 +129,13 @@ class Misdirected(BaasError):
 
 
 class Invalid(BaasError):
+    """There is always a fault in `errors`: of the whole body, or of the query, where no place is more to blame."""
+
     status, title, default_code = 422, "Invalid content", "invalid"
+
+    def __init__(self, detail: str = "", *, code: str | None = None, errors: Sequence[Fault] = (), **more: object) -> None:
+        super().__init__(detail, code=code, errors=errors, **more)  # type: ignore[arg-type]
+        self.errors = self.errors or (Fault("", self.code, self.detail),)
 
 
 class PreconditionRequired(BaasError):

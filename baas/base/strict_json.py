@@ -62,6 +62,16 @@ def loads(data: bytes, *, max_depth: int = 32, max_keys: int = 1000) -> object:
     return value
 
 
+def loads_text(text: str, name: str) -> object:
+    """The value of a JSON text that is not a body but stands in a parameter of this name. Raises BadRequest (`bad_parameter`)."""
+    try:
+        return loads(text.encode("utf-8", "surrogatepass"))
+    except (BadRequest, Invalid) as error:
+        said = error.detail.removeprefix("The body ")
+        detail = f"{name} {said}" if said != error.detail else f"{name} is not usable: {said}"
+        raise BadRequest(detail, code="bad_parameter", parameter=name) from None
+
+
 def _may_hide_something(data: bytes, value: object, max_keys: int) -> bool:
     """Whether the body might hold what the fast decoder lets pass: NUL, long integers, repeated keys, too many of them."""
     if b"\\u0000" in data or _LONG_NUMBER.search(data):
@@ -122,6 +132,8 @@ def _read_slowly(data: bytes, max_keys: int) -> object:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         _not_json("The body is not UTF-8.", error.start)
+    if text.startswith("\ufeff"):
+        _not_json("The body begins with a byte order mark, which JSON has not.", 0)
     try:
         written = json.loads(
             text, object_pairs_hook=_Pairs, parse_float=_any_number, parse_int=_any_integer, parse_constant=_constant

@@ -79,7 +79,7 @@ class APIError(BaasError):
 
     def __str__(self) -> str:
         parts = [f"{self.status} {self.code}: {self.detail}"]
-        parts += [f"  {error.pointer or '(body)'}: {error.message}" for error in self.errors]
+        parts += [f"  {error.pointer or '(body)'}: {error.message}" for error in self.errors if error.message != self.detail]
         if hint := self.facts.get("hint"):
             parts.append(f"  {hint}")
         parts[-1] += f" (request {self.request_id or 'unknown'})"

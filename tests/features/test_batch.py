@@ -151,7 +151,7 @@ UNREADABLE: list[tuple[Any, list[str]]] = [
     ),
     (
         {"operations": [{"method": "DELETE", "path": "/@{a.id}"}, {"method": "DELETE", "path": "/x", "id": "a"}]},
-        ["/operations/0"],
+        ["/operations/0/path"],
     ),
     (
         {"operations": [{"method": "DELETE", "path": "/x", "id": "a"}, {"method": "DELETE", "path": "/x", "id": "a"}]},

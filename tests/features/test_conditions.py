@@ -1,10 +1,12 @@
 """`If-Match` and `If-None-Match` on whatever has an ETag: nobody overwrites what he has not seen (threat model P3)."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 
+from baas.server import Server
 from tests.support.callers import ProjectUnderTest
 
 RULES = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
@@ -108,3 +110,63 @@ async def test_refused_changes_of_records_and_files_tell_the_version_to_those_wh
         refused = await ada.put(f"buckets/{name}/files/f", content=b"y", headers={**text, **wrong})
         assert refused.status_code == 412, refused.text
         assert ("etag" in refused.headers) == (name == "open")
+
+
+async def test_a_condition_is_judged_or_refused(project: ProjectUnderTest, server: Server) -> None:
+    """By every route that changes something; before anything else is looked at."""
+    user = await project.user()
+    endpoints = [one for one in server.app.endpoints if one.changes]  # type: ignore[attr-defined]
+    assert len(endpoints) > 40
+    for endpoint in endpoints:
+        caller = user if endpoint.policy.who == "user" else project.operator
+        path = re.sub(r"\{[a-z0-9_]+(:path)?\}", "nothing", endpoint.path.replace("{project}", project.name))
+        for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"):
+            answer = await caller.request(endpoint.method, path, content=b"{", headers={name: ""})
+            code = "bad_header" if name in endpoint.conditions else "unsupported_condition"
+            assert (answer.status_code, answer.json()["code"], answer.json()["parameter"]) == (400, code, name), answer.text
+
+
+async def test_if_match_is_read_in_one_way(project: ProjectUnderTest) -> None:
+    """Lists, several lines, weak tags and `*`, for records, files and definitions alike."""
+    await project.collection("notes", [{"name": "title", "type": "text"}], RULES)
+    note = await project.operator.create("notes", {"title": "a"})
+    assert (await project.operator.post("buckets", json={"name": "b"})).status_code == 201
+    assert (await project.operator.put("buckets/b/files/f", content=b"x")).status_code == 201
+    assert (await project.operator.post("sites", json={"name": "s"})).status_code == 201
+    caller, here = project.operator, f"/v1/projects/{project.name}"
+    for path in (f"collections/notes/records/{note['id']}", "buckets/b/files/f", "buckets/b", "sites/s", here):
+
+        async def change(*lines: str, path: str = path) -> int:
+            body = {"name": project.name} if path == here else {"metadata": {}} if "files" in path else {}
+            headers = [("authorization", f"Bearer {caller.token}"), *(("if-match", line) for line in lines)]
+            where = path if path == here else f"{caller.base}/{path}"
+            return (await caller.http.patch(where, json=body, headers=headers)).status_code
+
+        etag = (await project.operator.get(path)).headers["etag"]
+        assert await change(f'"999", {etag}') == 200, path
+        etag = (await project.operator.get(path)).headers["etag"]
+        assert await change('"999"', etag) == 200, path
+        assert await change("*") == 200, path
+        etag = (await project.operator.get(path)).headers["etag"]
+        assert [await change(one) for one in (f"W/{etag}", '"999", "1000"', '"' + "9" * 30 + '"')] == [412] * 3, path
+        assert [await change(one) for one in ("", etag.strip('"'), f"{etag} {etag}", f"*, {etag}", f"{etag},")] == [400] * 5, path
+        for header, status in ((f'"999", {etag}', 200), ('"999"', 412), ("3", 400)):
+            assert (await project.operator.get(path, headers={"if-match": header})).status_code == status, (path, header)
+        assert (await project.operator.get(path, headers={"if-none-match": f'"x", {etag}'})).status_code == 304, path
+
+
+async def test_sites_and_projects_change_as_they_were_read(project: ProjectUnderTest) -> None:
+    assert (await project.operator.post("sites", json={"name": "s"})).status_code == 201
+    etag = (await project.operator.get("sites/s")).headers["etag"]
+    answers = await asyncio.gather(
+        *[project.operator.patch("sites/s", json={"spa": True}, headers={"if-match": etag}) for _ in range(4)]
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412]
+    assert (await project.operator.delete("sites/s", headers={"if-match": etag})).status_code == 412
+    assert (await project.operator.get("sites/s")).json()["spa"] is True
+    now = (await project.operator.get("sites/s")).headers["etag"]
+    assert (await project.operator.delete("sites/s", headers={"if-match": now})).status_code == 204
+    confirm = {"confirm": project.name}
+    assert (
+        await project.operator.delete(f"/v1/projects/{project.name}", params=confirm, headers={"if-match": '"x"'})
+    ).status_code == 412

@@ -121,3 +121,20 @@ async def test_what_no_database_can_keep_never_reaches_it(
     assert status == answer.status_code, answer.text
     assert code in (None, answer.json()["code"])
     assert [] == await project.operator.list("notes")
+
+
+async def test_options_says_what_a_path_answers(http: httpx2.AsyncClient, project: ProjectUnderTest) -> None:
+    """Outside of the API too. A stream has no HEAD, and is not taken for a record that is called so."""
+    export = f"/v1/projects/{project.name}/collections/users/records/export"
+    for path, allowed in (
+        ("/healthz", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
+        ("/_/", "GET, HEAD, OPTIONS"),
+        ("/v1/projects", "GET, HEAD, OPTIONS, POST"),
+        (export, "GET, OPTIONS"),
+    ):
+        answer = await http.request("OPTIONS", path)
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b""), path
+    assert (await http.request("OPTIONS", "/nothing")).status_code == 404
+    head = await http.head(export)
+    assert (head.status_code, head.headers["allow"]) == (405, "GET, OPTIONS")

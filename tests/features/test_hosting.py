@@ -128,16 +128,16 @@ async def test_every_fault_of_a_manifest_is_named_at_once(project: ProjectUnderT
     assert {
         "/name": "bad_name",
         "/spa": "wrong_type",
-        "/colour": "unknown_field",
+        "/colour": "unknown_key",
         "/headers/0/path": "bad_path",
         "/headers/0/headers/Set-Cookie": "bad_header",
         "/headers/0/headers/X-Ok": "bad_header",
         "/headers/0/headers": "bad_header",
         "/headers/1": "wrong_type",
-        "/redirects/0/to": "bad_target",
+        "/redirects/0/to": "bad_redirect",
         "/redirects/1/status": "out_of_range",
         "/redirects/2/from": "bad_path",
-        "/redirects/2/to": "bad_target",
+        "/redirects/2/to": "bad_redirect",
     } == {fault["pointer"]: fault["code"] for fault in answer.json()["errors"]}
 
 
@@ -362,7 +362,7 @@ async def test_a_manifests_faults(project: ProjectUnderTest, site: str) -> None:
 
     assert 422 == answer.status_code
     assert {
-        "/config": "unknown_field",
+        "/config": "unknown_key",
         "/files/..~1x": "bad_path",
         "/files/.env": "bad_path",
         "/files/a/sha256": "bad_sha256",
@@ -428,7 +428,7 @@ async def test_what_names_nothing_is_404(project: ProjectUnderTest, site: str) -
         body = {"json": {}} if method == "PATCH" else {}
         answer = await project.operator.request(method, path, **body)
         assert 404 == answer.status_code, path
-    assert 400 == (await project.operator.get("sites/default/releases/xyz")).status_code
+    assert 404 == (await project.operator.get("sites/default/releases/xyz")).status_code
 
 
 async def test_a_release_of_another_site_is_none_of_this(project: ProjectUnderTest, site: str) -> None:

@@ -161,6 +161,27 @@ async def test_with_a_key_a_repeated_file_is_written_once(project: ProjectUnderT
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
 
 
+async def test_a_key_is_good_for_one_file_to_its_end(project: ProjectUnderTest) -> None:
+    """The same file is told from the first time; one that is longer, shorter, or read from another line is another."""
+    await things(project)
+    data, keyed = lines(*[{"title": str(at)} for at in range(1001)]), {"headers": {"idempotency-key": "k"}}
+    thousand = "".join(data.splitlines(keepends=True)[:1000])
+
+    first, again = [await load(project.operator, "things", data, **keyed) for _ in range(2)]
+    others = [
+        await load(project.operator, "things", data, from_line=501, **keyed),
+        await load(project.operator, "things", data + lines({"title": "x"}), **keyed),
+        await load(project.operator, "things", thousand, **keyed),
+        await load(project.operator, "things", lines({"title": "x"}), from_line=1, **keyed),
+    ]
+
+    assert (first.status_code, "idempotent-replayed" in first.headers) == (200, False)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
+    assert first.content == again.content
+    assert [(one.status_code, one.json()["code"]) for one in others] == [(422, "idempotency_mismatch")] * 4
+    assert await count(project, "things") == 1001
+
+
 async def test_a_cut_import_goes_on_where_it_was_cut(project: ProjectUnderTest, server_url: str) -> None:
     """Every thousand that was written is there once, however often the connection breaks in between."""
     await things(project)

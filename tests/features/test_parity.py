@@ -129,6 +129,7 @@ OTHER_DOORS = (
     f"GET {P}/collections",
     f"GET {P}/collections/{{collection}}",
     f"GET {P}/keys",
+    f"GET {P}/keys/{{key}}",
     f"GET {P}/settings",
     f"GET {P}",
     "GET /v1/projects",
@@ -299,7 +300,7 @@ async def test_no_other_door_tells_a_caller_what_the_rules_deny(world: World) ->
     word = world.word("files", "bob", "content")
     await world.project.operator.put("buckets/b/files/f.txt", content=word.encode(), headers={"content-type": "text/plain"})
     values = {"project": world.project.name, "collection": "own", "user": world.actors["bob"].id, "bucket": "b", "path": "f.txt"}
-    values |= {"site": "s", "release": "r", "request": "q", "id": world.records["own", "bob"]}
+    values |= {"site": "s", "release": "r", "request": "q", "key": "k", "id": world.records["own", "bob"]}
     cells = 0
     for actor, caller in world.actors.items():
         if actor in ("operator", "bob"):

@@ -30,7 +30,7 @@ async def test_a_project_is_made_shown_listed_renamed_and_deleted(operator, db):
     renamed = await operator.patch(f"projects/{name}", json={"name": other})
     assert renamed.json() == made.json() | {"name": other}
     assert (await operator.get(f"projects/{name}")).status_code == 404
-    assert (await operator.delete(f"projects/{other}", params={"confirm": name})).status_code == 422
+    assert (await operator.delete(f"projects/{other}", params={"confirm": name})).status_code == 409
     assert (await operator.delete(f"projects/{other}", params={"confirm": other})).status_code == 204
     assert (await operator.get(f"projects/{other}")).status_code == 404
     left = await db.fetch_value(sql("select count(*) from pg_namespace where nspname = {}", made.json()["schema"]))

@@ -288,11 +288,11 @@ class Compiler:
         written, only = Written(table, tree.values), self._only(table, tree.where, asking)
         refs, demands = references(table, written.names, asking), self.demands(table, asking, "update", tree.values)
         folded = (_keys((rule, view, show, *(one for one, _ in only))), _keys(refs), _keys(demands))
-        key = ("update", table.key, written.key, tree.rev is None, folded)
+        key = ("update", table.key, written.key, tree.revs is None, folded)
 
         def make() -> Template:
             holding = [*references_hold(refs, written), *_demands_hold(demands, written.rows())]
-            conditions = [SIGNED, *_this_one(tree.rev), *holding]
+            conditions = [SIGNED, *_this_one(tree.revs), *holding]
             return Template(
                 sql(
                     "update {} r set {} from {} where {} returning {}",
@@ -305,7 +305,7 @@ class Compiler:
                 "change",
             )
 
-        slots = written.slots(asking.now) | {"id": tree.id, _REVISION: tree.rev}
+        slots = written.slots(asking.now) | {"id": tree.id, _REVISION: tree.revs}
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def put(self, table: Table, tree: Put, asking: Asking) -> Statement:
@@ -314,15 +314,15 @@ class Compiler:
         show = shown(table, None, asking)
         refs = references(table, table.columns, asking)
         changed, new = validations(table, asking, "update", tree.replaces), validations(table, asking, "create")
-        only_old = tree.only_old or tree.rev is not None
+        only_old = tree.only_old or tree.revs is not None
         folded = (_keys((update, create, view, show, *refs)), _keys(changed), _keys(new))
-        key = ("put", table.key, tree.replaces, tree.fixed, tree.rev is None, only_old, folded)
+        key = ("put", table.key, tree.replaces, tree.fixed, tree.revs is None, only_old, folded)
 
         def make() -> Template:
             written = Written.of(table, tree.replaces)
             both = written.rows()
             holding = [*whole_references_hold(refs, old="r"), *stay(tree.fixed), *_demands_hold(changed, both)]
-            replaced = [SIGNED, *_this_one(tree.rev), *holding]
+            replaced = [SIGNED, *_this_one(tree.revs), *holding]
             absent = sql("not exists (select from {} r where r.id = n.id)", table.sql)
             only_replace = [sql("false")] if only_old else []
             return Template(
@@ -348,7 +348,7 @@ class Compiler:
                 "change",
             )
 
-        slots = {**_one_rows_slots(table, tree.values, asking), _REVISION: tree.rev}
+        slots = {**_one_rows_slots(table, tree.values, asking), _REVISION: tree.revs}
         return self._texts.get(key, make).bind(slots, asking.leaves)
 
     def delete(self, table: Table, tree: Delete, asking: Asking) -> Statement:
@@ -356,19 +356,19 @@ class Compiler:
         Raises RuleError.
         """
         rule, only = asking.judge(table, "delete"), self._only(table, tree.where, asking)
-        key = ("delete", table.key, tree.rev is None, rule.key, *_keys(one for one, _ in only))
+        key = ("delete", table.key, tree.revs is None, rule.key, *_keys(one for one, _ in only))
 
         def make() -> Template:
-            conditions = all_hold([SIGNED, *_this_one(tree.rev)], (rule, sharing(rows(table, record="r"))), *only)
+            conditions = all_hold([SIGNED, *_this_one(tree.revs)], (rule, sharing(rows(table, record="r"))), *only)
             return Template(sql("delete from {} r where {} returning r.rev", table.sql, conditions), "change")
 
-        return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.rev}, asking.leaves)
+        return self._texts.get(key, make).bind({"id": tree.id, _REVISION: tree.revs}, asking.leaves)
 
     # Why a change touched nothing: asked only then, to choose between 403, 404, 409, 412 and 422.
 
     def why_not_inserted(self, table: Table, tree: Insert | InsertMany, asking: Asking) -> Statement:
-        """`allowed` by the rule; `targets`: for each of `reference_names`, whether what it points to is there; `failing`: for
-        each of `demands`, the positions from 1 of the rows that do not meet it, null for none.
+        """`allowed` by the rule; `targets`: for each of `reference_names`, where what it points to is missing (see `losses`);
+        `failing`: for each of `demands`, the positions from 1 of the rows that do not meet it, null for none.
         """
         create, refs = asking.judge(table, "create"), references(table, table.columns, asking)
         demands = validations(table, asking, "create")
@@ -379,16 +379,17 @@ class Compiler:
             if isinstance(tree, InsertMany):
                 source, position = sql("(select {} from {}) n", unpacked(table), many_rows(table)), sql("n._position")
             allowed = _every(all_hold([], (create, rows(table, next="n"))))
-            targets = (_every(one) for one in whole_references_hold(refs))
+            lost = (reference.lost(ident("n", reference.column.name), None) for reference in refs)
+            targets = (sql("string_agg(({} - 1) || ':' || {}, ' ' order by {})", position, one, position) for one in lost)
             failing = (
                 sql("(array_agg({}) filter (where not {}))::text", position, one)
                 for one in _demands_hold(demands, new_row(table, "n"))
             )
             return Template(
                 sql(
-                    "select {} as allowed, {} as targets, array[{}]::text[] as failing from {}",
+                    "select {} as allowed, array[{}]::text[] as targets, array[{}]::text[] as failing from {}",
                     allowed,
-                    booleans(targets),
+                    join(", ", targets),
                     join(", ", failing),
                     source,
                 )
@@ -416,11 +417,11 @@ class Compiler:
             return Template(
                 sql(
                     "select coalesce({}, false) as seen, r.rev, coalesce({}, false) as allowed, coalesce({}, false) as wanted,"
-                    " {} as targets, {} as valid from {} r, {} where r.id = {}::uuid",
+                    " array[{}]::text[] as targets, {} as valid from {} r, {} where r.id = {}::uuid",
                     view.where(rows(table, record="r")),
                     rule.where(written.rows()),
                     all_hold([], *only),
-                    booleans(references_hold(refs, written)),
+                    _lost((one, written.next(one.column.name)) for one in refs),
                     booleans(_demands_hold(demands, written.rows())),
                     table.sql,
                     written.row(),
@@ -444,12 +445,12 @@ class Compiler:
             return Template(
                 sql(
                     "select r.id is not null as present, coalesce({}, false) as seen, r.rev, coalesce({}, false) as may_update,"
-                    " coalesce({}, false) as may_create, {} as targets, {} as stays, {} as valid, {} as valid_new"
+                    " coalesce({}, false) as may_create, array[{}]::text[] as targets, {} as stays, {} as valid, {} as valid_new"
                     " from {} left join {} r on r.id = n.id",
                     view.where(rows(table, record="r")),
                     update.where(Written.of(table, tree.replaces).rows()),
                     create.where(rows(table, next="n")),
-                    booleans(whole_references_hold(refs, old="r")),
+                    _lost((one, ident("n", one.column.name)) for one in refs),
                     booleans(stay(tree.fixed)),
                     booleans(_demands_hold(changed, Written.of(table, tree.replaces).rows())),
                     booleans(_demands_hold(new, new_row(table, "n"))),
@@ -555,10 +556,12 @@ def all_hold(conditions: Iterable[Sql], *judged: tuple[Judgement, RowsOf]) -> Sq
     return join(" and ", every) if every else sql("true")
 
 
-def _this_one(rev: int | None) -> list[Sql]:
-    """The record by `id`, which `put` has in its row and the others in a slot of the same name; at a revision when given."""
+def _this_one(revs: Sequence[int] | None) -> list[Sql]:
+    """The record by `id`, which `put` has in its row and the others in a slot of the same name; at one of the
+    revisions when given.
+    """
     here = sql("r.id = {}::uuid", Slot("id"))
-    return [here] if rev is None else [here, sql("r.rev = {}::int8", Slot(_REVISION))]
+    return [here] if revs is None else [here, sql("r.rev = any ({}::int8[])", Slot(_REVISION))]
 
 
 def answer_of(table: Table, view: Judgement, show: Shown) -> Sql:
@@ -586,6 +589,11 @@ def whole_references_hold(refs: Iterable[Reference], old: str | None = None) -> 
         reference.holds(ident("n", reference.column.name), ident(old, reference.column.name) if old else None)
         for reference in refs
     ]
+
+
+def _lost(written: Iterable[tuple[Reference, Sql]]) -> Sql:
+    """Of one changed record, what the values that its references get miss."""
+    return join(", ", (sql("'0:' || {}", one.lost(new, ident("r", one.column.name))) for one, new in written))
 
 
 def _demands_hold(demands: Iterable[Demanded], where: RowsOf) -> list[Sql]:

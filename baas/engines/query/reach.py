@@ -134,6 +134,8 @@ def unknown(code: str, path: Sequence[str], known: Sequence[str]) -> BadName:
     name = path[-1]
     where = f" of {'.'.join(path[:-1])}" if len(path) > 1 else ""
     hint = did_you_mean(name, known) if len(name) <= _LONGEST_NAME else None
+    if not name:
+        return BadName(code, path, f"A name{where} is empty.", None)
     return BadName(code, path, f"There is no {name[:_LONGEST_NAME]!r}{where} here.", hint)
 
 

@@ -40,10 +40,20 @@ class Reference:
         unchanged = sql(" or {} is not distinct from {}", new, old) if old is not None else sql("")
         return sql("({} is null{} or exists ({}))", new, unchanged, self._found(new))
 
+    def lost(self, new: Sql, old: Sql | None) -> Sql:
+        """Where such a target is missing, as `losses` reads it; null where there is none."""
+        if not self.column.many:
+            return sql("(case when {} then null else '' end)", self.holds(new, old))
+        found = sql("string_agg('/' || (item.at - 1), ',' order by item.at)")
+        return sql("(select {} from unnest({}) with ordinality item(value, at) where {})", found, new, self._is_lost(old))
+
     def _all_hold(self, new: Sql, old: Sql | None) -> Sql:
+        return sql("not exists (select from unnest({}) item(value) where {})", new, self._is_lost(old))
+
+    def _is_lost(self, old: Sql | None) -> Sql:
         item = ident("item", "value")
         added = sql(" and not coalesce({} = any ({}), false)", item, old) if old is not None else sql("")
-        return sql("not exists (select from unnest({}) item(value) where not exists ({}){})", new, self._found(item), added)
+        return sql("not exists ({}){}", self._found(item), added)
 
     def _found(self, value: Sql) -> Sql:
         if self.target is None:
@@ -74,3 +84,11 @@ def references(table: Table, names: Iterable[str], asking: Asking) -> tuple[Refe
         if reference.needed:
             found.append(reference)
     return tuple(found)
+
+
+def losses(text: str | None) -> list[tuple[int, str]]:
+    """Of what a `why_…` statement says of a reference: the places from 0 of the rows that miss a target, and where within the
+    field that is: `""`, or the place in its list as a pointer.
+    """
+    rows = (row.partition(":") for row in text.split(" ")) if text else ()
+    return [(int(at), item) for at, _, items in rows for item in items.split(",")]

@@ -137,12 +137,12 @@ class InsertMany:
 class Update:
     """`values` of the record with this id change, the others stay; an `Operation` is a value that is worked out of the old one.
 
-    Only while the record has revision `rev` and is one that `where` shows, when those are given.
+    Only while the record has one of these revisions and is one that `where` shows, when those are given.
     """
 
     id: UUID
     values: Values
-    rev: int | None = None
+    revs: tuple[int, ...] | None = None
     where: Filter | None = None
 
 
@@ -151,21 +151,21 @@ class Put:
     """Create the record with this id, or replace it.
 
     `values` is the whole row; of a stored one only `replaces` changes. A `fixed` field must already have the value given.
-    `rev` given: only replace, and only that revision; `only_old`: only replace, of whatever revision.
+    `revs` given: only replace, and only one of those revisions; `only_old`: only replace, of whatever revision.
     """
 
     id: UUID
     values: Values
     replaces: tuple[str, ...]
     fixed: tuple[str, ...] = ()
-    rev: int | None = None
+    revs: tuple[int, ...] | None = None
     only_old: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
     id: UUID
-    rev: int | None = None
+    revs: tuple[int, ...] | None = None
     where: Filter | None = None
 
 

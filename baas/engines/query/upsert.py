@@ -83,8 +83,7 @@ class Upserts:
                     " where not exists (select from old where old._position = n._position)),"
                     " verdict as materialized (select (select coalesce(bool_and(allowed and true = all (met)), true) from old)"
                     " and (select coalesce(bool_and(allowed and true = all (met)), true) from new) as ok),"
-                    " changed as (update {} r set {} from n, old, verdict"
-                    " where {} and verdict.ok and r.id = old.id and n._position = old._position returning n._position, {}),"
+                    " changed as ({}),"
                     " made as (insert into {} as r ({}) select {} from n, new, verdict"
                     " where {} and verdict.ok and new._position = n._position returning r.id, {}),"
                     " told as (select _position, body from changed"
@@ -106,10 +105,7 @@ class Upserts:
                     join(" and ", (sql("{} = {}", ident("r", name), ident("n", name)) for name in tree.key)),
                     may_create,
                     _booleans(new_met),
-                    table.sql,
-                    written.assignments(),
-                    SIGNED,
-                    answer_of(table, view, show),
+                    _changed(table, written, answer_of(table, view, show)),
                     table.sql,
                     names_of(table.columns),
                     names_of(table.columns, "n"),
@@ -121,6 +117,21 @@ class Upserts:
             )
 
         return self._texts.get(key, make).bind(many_rows_slots(table, tree.rows, asking), asking.leaves)
+
+
+def _changed(table: Table, written: Written, answer: Sql) -> Sql:
+    """The stored ones, changed; those of which nothing is changed stay as they are, revision and all."""
+    here = sql("verdict.ok and r.id = old.id and n._position = old._position")
+    if not written.names:
+        return sql("select n._position, {} from {} r, n, old, verdict where {}", answer, table.sql, here)
+    return sql(
+        "update {} r set {} from n, old, verdict where {} and {} returning n._position, {}",
+        table.sql,
+        written.assignments(),
+        SIGNED,
+        here,
+        answer,
+    )
 
 
 def _holds(judgement: Judgement, where: RowsOf) -> Sql:

@@ -84,6 +84,7 @@ def read_collection(body: Mapping[str, object], *, schema: str, faults: Faults) 
     faults.unknown_keys("", body, _KEYS)
     name = read_name(body.get("name"), "/name", faults)
     fields = read_fields(body.get("fields", []), (), faults, reserved=RESERVED_FIELDS)
+    _refuse_renames(body.get("fields"), faults)
     view = read_view(body["view"], faults) if body.get("view") is not None else None
     collection = Collection(name=name, schema=schema, fields=fields, view=view)
     if view is not None:
@@ -180,6 +181,12 @@ def read_field(entry: Mapping[str, object], at: str, faults: Faults, *, reserved
     if option_faults:
         return field
     return _with_default(field, entry.get("default"), at, faults)
+
+
+def _refuse_renames(value: object, faults: Faults) -> None:
+    for index, entry in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(entry, dict) and entry.get("renamed_from") is not None:
+            faults.add(pointer("/fields", index, "renamed_from"), "not_allowed", "A new collection has no field to rename.")
 
 
 def read_renames(value: object, old: Collection, new: Collection, faults: Faults) -> dict[str, str]:

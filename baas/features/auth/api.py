@@ -11,13 +11,12 @@ from baas.features.auth.model import Device
 from baas.features.auth.service import Auth
 from baas.features.auth.users import UserJson
 from baas.infra.http import params
-from baas.infra.http.answers import json_response, no_content, not_modified
+from baas.infra.http.answers import encode, json_response, no_content, not_modified
 from baas.infra.http.body import read_object
-from baas.infra.http.conditions import Condition
-from baas.infra.http.content import matches
+from baas.infra.http.conditions import Condition, is_known
 from baas.infra.http.context import Context
-from baas.infra.http.page import decode_cursor, encode_cursor
-from baas.infra.http.routes import ANYONE, OPERATOR, USER, Body, Endpoint, scope
+from baas.infra.http.page import Cursors, linked, query_of
+from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, USER, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
 _PROJECT = "/v1/projects/{project}"
@@ -117,8 +116,9 @@ class AuthApi:
                      responses={204: None}),
             Endpoint("GET", f"{base}/me", USER, "Get the own account", self.me, tag=tag, responses={200: _USER}),
             Endpoint("PATCH", f"{base}/me", USER, "Change the own account (merge patch)", self.change_me, tag=tag,
-                     request=_OWN, responses={200: _USER}),
-            Endpoint("DELETE", f"{base}/me", USER, "Delete the own account", self.delete_me, tag=tag, responses={204: None}),
+                     request=_OWN, responses={200: _USER}, conditions=BOTH),
+            Endpoint("DELETE", f"{base}/me", USER, "Delete the own account", self.delete_me, tag=tag, responses={204: None},
+                     conditions=BOTH),
             Endpoint("POST", f"{base}/password-change", USER, "Set another password; other sessions end", self.change_password,
                      tag=tag, request=_members("current", "password"), responses={204: None}, once="late"),
             Endpoint("GET", f"{base}/sessions", USER, "List the own sessions", self.sessions, tag=tag,
@@ -214,8 +214,9 @@ class AuthApi:
 class UsersApi:
     """`/v1/projects/{project}/users`, for operators and keys."""
 
-    def __init__(self, auth: Auth) -> None:
+    def __init__(self, auth: Auth, cursors: Cursors) -> None:
         self._auth = auth
+        self._cursors = cursors
 
     def routes(self) -> tuple[Endpoint, ...]:
         base, one, tag, policy = f"{_PROJECT}/users", f"{_PROJECT}/users/{{user}}", "users", scope("users")
@@ -225,8 +226,8 @@ class UsersApi:
                      responses={201: _USER}, once="late"),
             Endpoint("GET", one, policy, "Get a user", self.get, tag=tag, responses={200: _USER}),
             Endpoint("PATCH", one, policy, "Change a user (merge patch), password and claims included", self.change, tag=tag,
-                     request=_CHANGES, responses={200: _USER}, once="late"),
-            Endpoint("DELETE", one, policy, "Delete a user", self.delete, tag=tag, responses={204: None}),
+                     request=_CHANGES, responses={200: _USER}, once="late", conditions=BOTH),
+            Endpoint("DELETE", one, policy, "Delete a user", self.delete, tag=tag, responses={204: None}, conditions=BOTH),
             Endpoint("GET", f"{one}/sessions", policy, "List a user's sessions", self.sessions, tag=tag,
                      responses={200: _SESSIONS}),
             Endpoint("DELETE", f"{one}/sessions", policy, "End a user's sessions", self.end_sessions, tag=tag,
@@ -235,16 +236,19 @@ class UsersApi:
 
     async def list(self, request: Request) -> Response:
         """A page of users in the order they were made."""
-        context, query = Context.of(request), params.query(request)
-        items, following = await self._auth.users(
+        context, asked = Context.of(request), params.query(request)
+        email, cursor = params.text(asked, "email", max_length=320), params.text(asked, "cursor")
+        query = query_of("users", context.project.key, context.principal.kind, context.principal.id, email)
+        items, last = await self._auth.users(
             context.project,
             context.principal,
-            email=params.text(query, "email", max_length=320),
-            after=_cursor(params.text(query, "cursor")),
-            limit=params.integer(query, "limit", 30, minimum=1, maximum=500),
+            email=email,
+            after=None if cursor is None else UUID(str(self._cursors.open(cursor, query)[0])),
+            limit=params.integer(asked, "limit", 30, minimum=1, maximum=500),
         )
-        cursor = b'"%s"' % encode_cursor(str(following)).encode() if following else b"null"
-        return json_response(b'{"items":[%s],"next_cursor":%s}' % (items, cursor))
+        following = None if last is None else self._cursors.seal((str(last),), query)
+        body = b'{"items":[%s],"next_cursor":%s}' % (items, encode(following))
+        return json_response(body, headers=linked(request.scope, following))
 
     async def create(self, request: Request) -> Response:
         """Make a user."""
@@ -279,7 +283,7 @@ class UsersApi:
 
     async def end_sessions(self, request: Request) -> Response:
         """End all sessions of a user."""
-        await self._auth.end_sessions(Context.of(request).project, _path_id(request, "user"))
+        await self._auth.end_user_sessions(Context.of(request).project, _path_id(request, "user"))
         return no_content()
 
 
@@ -324,10 +328,7 @@ def _user_response(user: UserJson, status: int = 200, *, location: str | None = 
 
 def _shown_user(request: Request, user: UserJson) -> Response:
     """The answer to a GET; 304 for whoever has this revision."""
-    known = Condition.of(request).if_none_match
-    if known is not None and matches(known, str(user.rev), weak=True):
-        return not_modified({"ETag": f'"{user.rev}"'})
-    return _user_response(user)
+    return not_modified({"ETag": f'"{user.rev}"'}) if is_known(request, str(user.rev)) else _user_response(user)
 
 
 def _device(request: Request) -> Device:
@@ -341,11 +342,3 @@ def _path_id(request: Request, name: str) -> UUID:
         return params.identifier(request.path_params[name], name)
     except BadRequest:
         raise NotFound(f"No such {name}.") from None
-
-
-def _cursor(text: str | None) -> UUID | None:
-    place = decode_cursor(text)
-    try:
-        return UUID(place) if place else None
-    except ValueError:
-        raise BadRequest("The cursor is not one of this list; start without.", code="bad_cursor", parameter="cursor") from None

@@ -111,7 +111,7 @@ class Auth:
         if not project.settings.auth.sign_up:
             raise Forbidden("This project does not let people sign up by themselves.", code="sign_up_disabled")
         await self._count(project, address_key("sign-up", device.address), self._address_limit)
-        missing = [Fault("/password", "required", "Must be given.")] if body.get("password") is None else []
+        missing = [] if "password" in body else [Fault("/password", "required", "Must be given.")]
         draft, password = await self._read_new(project, body, None, missing)
         digest = await self._passwords.hash(password or "")
         await self._db.begin()
@@ -279,6 +279,12 @@ class Auth:
             raise NotFound("No such user.")
         return await self._sessions.list(project, user_id)
 
+    async def end_user_sessions(self, project: Project, user_id: UUID) -> None:
+        """End all sessions of any user. Raises NotFound when there is no such user."""
+        if await store.account_by_id(self._db, project.schema, user_id) is None:
+            raise NotFound("No such user.")
+        await self._sessions.end(project, user_id)
+
     @on_fresh_definitions
     async def delete_user(self, project: Project, by: Principal, user_id: UUID, only: Condition = ANY) -> None:
         """Delete an account and end its sessions. Raises Conflict (`reference_violated`), PreconditionFailed, NotFound."""
@@ -367,9 +373,9 @@ class Auth:
 
 def _password_of(body: Mapping[str, object], faults: list[Fault]) -> str | None:
     """The new password in a body, or None when there is none; what is wrong with it goes to `faults`."""
-    password = body.get("password")
-    if password is None:
+    if "password" not in body:
         return None
+    password = body["password"]
     if not isinstance(password, str):
         faults.append(Fault("/password", "wrong_type", "Must be a string."))
         return None

@@ -14,6 +14,7 @@ from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
+from baas.engines.query.references import losses
 from baas.engines.query.table import USERS, Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
 from baas.engines.query.written import Demanded
@@ -239,17 +240,18 @@ class UserRows:
         violation = violation_of(error, await self._catalog.collections(project))
         if violation is None:
             return error
-        faults = [Fault(f"/{name}", violation.kind, _WORDS[violation.kind]) for name in violation.fields]
+        code, words = _WORDS[violation.kind]
+        faults = [Fault(f"/{name}", code, words) for name in violation.fields]
         if violation.kind == "unique":
             return Conflict("There is a user with this value.", code="already_exists", errors=faults)
         return Invalid("The user does not fit what is stored.", errors=faults)
 
 
 _WORDS = {
-    "unique": "Another user has this value.",
-    "reference": "What this refers to does not exist.",
-    "required": "Must be given.",
-    "check": "Does not fit the field.",
+    "unique": ("already_exists", "Another user has this value."),
+    "reference": ("bad_reference", "What this refers to does not exist."),
+    "required": ("required", "Must be given."),
+    "check": ("invalid", "Does not fit the field."),
 }
 
 
@@ -258,14 +260,14 @@ def _user(project: Project, user_id: UUID, claims: Mapping[str, object] | None =
 
 
 def _bad_values(
-    names: Sequence[str], holds: Sequence[bool], demands: Sequence[Demanded], met: Sequence[bool], asking: Asking
+    names: Sequence[str], targets: Sequence[str | None], demands: Sequence[Demanded], met: Sequence[bool], asking: Asking
 ) -> Invalid:
     """What refers to nothing, and what the `validate` of a field does not take."""
     # The same words for a record that is not there and for one that the caller may not see.
     faults = [
-        Fault(f"/{name}", "bad_reference", "What this refers to does not exist.")
-        for name, one in zip(names, holds, strict=False)
-        if not one
+        Fault(f"/{name}{item}", "bad_reference", "What this refers to does not exist.")
+        for name, text in zip(names, targets, strict=False)
+        for _, item in losses(text)
     ]
     unmet = [demand.fault(masked=asking.masked) for demand, one in zip(demands, met, strict=False) if not one]
     if unmet:

@@ -15,7 +15,7 @@ from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
-from baas.infra.http.routes import Body, Endpoint, scope
+from baas.infra.http.routes import BOTH, Body, Endpoint, scope
 
 _BASE = "/v1/projects/{project}"
 _ONE = _BASE + "/collections/{collection}"
@@ -105,9 +105,9 @@ class CollectionsApi:
                      responses={201: _COLLECTION}),
             Endpoint("GET", _ONE, _POLICY, "One collection", self.get, tag=tag, responses={200: _COLLECTION, 304: None}),
             Endpoint("PATCH", _ONE, _POLICY, "Change a collection", self.change, tag=tag, request=_CHANGE, query=_CONFIRM,
-                     responses={200: _COLLECTION}),
+                     responses={200: _COLLECTION}, conditions=BOTH),
             Endpoint("DELETE", _ONE, _POLICY, "Delete a collection", self.delete, tag=tag, query=_CONFIRM,
-                     responses={204: None}),
+                     responses={204: None}, conditions=BOTH),
             Endpoint("GET", f"{_BASE}/schema", _POLICY, "The manifest: every collection", self.schema, tag=tag,
                      responses={200: _list_of("collections")}),
         )  # fmt: skip

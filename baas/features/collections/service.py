@@ -8,6 +8,7 @@ from functools import partial
 
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, NotFound
 from baas.base.project import Project
+from baas.base.words import counted
 from baas.engines.changes import log
 from baas.engines.query.advice import Advice, advise, advise_beside
 from baas.engines.query.conditions import condition
@@ -273,24 +274,25 @@ def _refuse_impact(found: Impact, new: Collection, body: Mapping[str, object], *
     faults = []
     for name, number in found.missing.items():
         if number:
-            words = f"{number} records have no value. Give them one first, or a new field a default."
+            words = f"{counted(number, 'record has', 'records have')} no value. Give each one first, or a new field a default."
             faults.append(_stored_fault(body, name, "missing_values", words, number))
     for name, number in found.unfit.items():
         if number:
-            words = f"{number} records hold a value outside the new limits."
+            words = f"{counted(number, 'record holds', 'records hold')} a value outside the new limits."
             faults.append(_stored_fault(body, name, "outside_limits", words, number))
     for name, number in found.too_long.items():
         if number:
-            faults.append(_stored_fault(body, name, "too_long", f"{number} records hold a text too long for an index.", number))
+            words = f"{counted(number, 'record holds', 'records hold')} a text too long for an index."
+            faults.append(_stored_fault(body, name, "too_long", words, number))
     for names, number in found.duplicates.items():
         if number:
-            words = f"{number} values of {', '.join(names)} are held by more than one record."
+            words = f"Of {', '.join(names)} {counted(number, 'value is', 'values are')} held by more than one record."
             faults.append(_stored_fault(body, names[0], "not_unique", words, number))
     if faults:
         raise Conflict("Stored records stand against this change.", code="does_not_fit", errors=faults)
     losses = {name: number for name, number in found.lost.items() if number}
     if losses and not may_lose_data:
-        words = ", ".join(f"{name} ({number} values)" for name, number in losses.items())
+        words = ", ".join(f"{name} ({counted(number, 'value', 'values')})" for name, number in losses.items())
         detail = f"Collection {new.name!r} would lose {words}. Confirm the loss with ?confirm=data-loss."
         raise Conflict(detail, code="confirm_required", records=found.records, fields=losses)
 

@@ -16,6 +16,7 @@ from baas.engines.schema.collection import Collection
 from baas.features.console.live import live_endpoints, live_schemas
 from baas.infra.http.answers import encode, json_response, not_modified
 from baas.infra.http.context import Context
+from baas.infra.http.etags import matches
 from baas.infra.http.openapi import document
 from baas.infra.http.routes import ANYONE, Body, Endpoint
 
@@ -169,5 +170,4 @@ def _etag(body: bytes) -> str:
 
 
 def _knows(request: Request, etag: str) -> bool:
-    known = request.headers.get("if-none-match", "")
-    return known.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in known.split(","))
+    return matches(", ".join(request.headers.getlist("if-none-match")), etag.strip('"'), weak=True)

@@ -1,6 +1,5 @@
 """Buckets and files over HTTP."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -9,7 +8,6 @@ from typing import cast
 from urllib.parse import quote
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from baas.base.clock import rfc3339
 from baas.base.errors import BadRequest, Fault, Internal, Invalid
 from baas.base.project import Project
-from baas.features.files.headers import BYTES, content_length, content_sha256, content_type, served
+from baas.features.files.headers import BYTES, content_digests, content_length, content_type, served
 from baas.features.files.manifest import CONTENT_TYPE
 from baas.features.files.model import Change, File, Page, Saved, Upload, Written
 from baas.features.files.service import Files
@@ -28,9 +26,9 @@ from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.content import Content
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
-from baas.infra.http.page import decode_cursor, encode_cursor
+from baas.infra.http.page import Cursors, linked, query_of
 from baas.infra.http.params import boolean, integer, one_of, query, text
-from baas.infra.http.routes import ANYONE, Body, Endpoint, scope
+from baas.infra.http.routes import ANYONE, BOTH, MATCH, Body, Endpoint, scope
 
 _TAG = "files"
 _ADMIN = scope("schema")
@@ -41,16 +39,16 @@ _FILE = _FILES + "/{path:path}"
 _TRIES = 3
 _MORE_THAN_ANY_FILE = 1 << 50
 _MAX_PATH = 1024
-_QUERY_DIGEST_CHARS = 12
 
 
 class FilesApi:
     """Uploads and downloads are streamed; everything else is JSON."""
 
-    def __init__(self, files: Files, blobs: BlobStore, once: Once) -> None:
+    def __init__(self, files: Files, blobs: BlobStore, once: Once, cursors: Cursors) -> None:
         self._files = files
         self._blobs = blobs
         self._once = once
+        self._cursors = cursors
 
     def routes(self) -> tuple[Endpoint, ...]:
         download = {"download": {"type": "boolean", "description": "Save the file instead of showing it."}}
@@ -85,6 +83,7 @@ class FilesApi:
                 tag=_TAG,
                 request=_CHANGED,
                 responses=changed,
+                conditions=BOTH,
             ),
             Endpoint(
                 "DELETE",
@@ -95,6 +94,7 @@ class FilesApi:
                 tag=_TAG,
                 query=confirm,
                 responses={204: None},
+                conditions=BOTH,
             ),
             Endpoint("GET", _FILES, ANYONE, "List files", self.list, tag=_TAG, query=pages, responses={200: _FILE_PAGE}),
             Endpoint(
@@ -108,6 +108,7 @@ class FilesApi:
                 responses={200: _FILE_BODY, 201: _FILE_BODY},
                 streams=True,
                 once="own",
+                conditions=BOTH,
             ),
             Endpoint(
                 "GET",
@@ -140,8 +141,9 @@ class FilesApi:
                 tag=_TAG,
                 request=_CHANGE,
                 responses=described,
+                conditions=MATCH,
             ),
-            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}),
+            Endpoint("DELETE", _FILE, ANYONE, "Delete a file", self.delete, tag=_TAG, responses={204: None}, conditions=MATCH),
         )
 
     # Buckets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,30 +183,34 @@ class FilesApi:
         context, bucket = Context.of(request), request.path_params["bucket"]
         prefix = text(asked, "prefix", "", max_length=_MAX_PATH)
         folders = one_of(asked, "delimiter", ("/",)) is not None
-        of = sha256(json.dumps([bucket, prefix, folders]).encode()).hexdigest()[:_QUERY_DIGEST_CHARS]
+        whose = context.project.key, context.principal.kind, context.principal.id
+        of, cursor = query_of("files", whose, bucket, prefix, folders), text(asked, "cursor")
         page = await self._files.list(
             context.project,
             context.principal,
             bucket,
             prefix,
-            _start(asked.get("cursor"), of),
+            "" if cursor is None else str(self._cursors.open(cursor, of)[0]),
             folders=folders,
             limit=integer(asked, "limit", 30, minimum=1, maximum=500),
         )
-        return json_response(_page_json(page, of, folders=folders))
+        following = None if page.rest is None else self._cursors.seal((page.rest,), of)
+        return json_response(_page_json(page, following, folders=folders), headers=linked(request.scope, following))
 
     async def put(self, request: Request) -> Response:
         context, headers = Context.of(request), request.headers
-        none_match = headers.get("if-none-match")
-        if none_match not in (None, "*"):
-            raise BadRequest("An upload takes If-None-Match: * alone.", code="bad_header", header="If-None-Match")
+        only = Condition.of(request)
+        if only.if_none_match not in (None, "*"):
+            raise BadRequest("An upload takes If-None-Match: * alone.", code="bad_header", parameter="If-None-Match")
+        digests = content_digests(headers)
         upload = Upload(
             stream_body(request, limit=_MORE_THAN_ANY_FILE),  # the bucket's own limit is counted by the service
             content_type(headers),
             size=content_length(headers),
-            sha256=content_sha256(headers),
-            if_match=headers.get("if-match"),
-            create_only=none_match == "*",
+            sha256=digests.get("sha-256"),
+            sha512=digests.get("sha-512"),
+            if_match=only.if_match,
+            create_only=only.if_none_match == "*",
         )
         key = key_of(request.scope)
         if key is None:
@@ -246,23 +252,23 @@ class FilesApi:
     async def describe(self, request: Request) -> Response:
         context = Context.of(request)
         body = await read_object(request, limit=context.project.settings.limits.max_json_bytes)
-        change = _change(body, request.headers)
+        change = _change(body, Condition.of(request).if_match)
         bucket, path = request.path_params["bucket"], request.path_params["path"]
         return _written(context.project, await self._files.describe(context.project, context.principal, bucket, path, change))
 
     async def delete(self, request: Request) -> Response:
         context, params = Context.of(request), request.path_params
-        condition = request.headers.get("if-match")
-        await self._files.delete(context.project, context.principal, params["bucket"], params["path"], if_match=condition)
+        wanted = Condition.of(request).if_match
+        await self._files.delete(context.project, context.principal, params["bucket"], params["path"], if_match=wanted)
         return no_content()
 
     def _open(self, blob: str, start: int, stop: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return self._blobs.open(blob, start, stop)
 
 
-def _change(body: Mapping[str, object], headers: Headers) -> Change:
+def _change(body: Mapping[str, object], if_match: str | None) -> Change:
     """`{"metadata"?: {…}, "content_type"?: "…"}`. Raises Invalid with every fault."""
-    faults = [Fault(f"/{name}", "unknown_field", "Known: metadata, content_type.") for name in body if name not in _CHANGEABLE]
+    faults = [Fault(f"/{name}", "unknown_key", "Known: metadata, content_type.") for name in body if name not in _CHANGEABLE]
     metadata, kind = body.get("metadata", {}), body.get("content_type")
     if not isinstance(metadata, dict):
         faults.append(Fault("/metadata", "wrong_type", "This must be an object; null members remove."))
@@ -271,22 +277,14 @@ def _change(body: Mapping[str, object], headers: Headers) -> Change:
     if faults:
         raise Invalid("The change has faults.", errors=faults)
     patch = cast("Mapping[str, object]", metadata) if "metadata" in body else None
-    return Change(patch, cast("str | None", kind), headers.get("if-match"))
+    return Change(patch, cast("str | None", kind), if_match)
 
 
-def _start(cursor: str | None, of: str) -> str:
-    """Where a page starts. A cursor belongs to one list; a forged one only moves within it, under the same rule."""
-    place = decode_cursor(cursor)
-    if place and not place.startswith(of):
-        raise BadRequest("The cursor is not one of this list; start without.", code="bad_cursor", parameter="cursor")
-    return place.removeprefix(of)
-
-
-def _page_json(page: Page, of: str, *, folders: bool) -> Mapping[str, object]:
+def _page_json(page: Page, following: str | None, *, folders: bool) -> Mapping[str, object]:
     answer: dict[str, object] = {"items": [_as_json(file) for file in page.items]}
     if folders:
         answer["folders"] = list(page.folders)
-    return {**answer, "next_cursor": None if page.rest is None else encode_cursor(of + page.rest)}
+    return {**answer, "next_cursor": following}
 
 
 def _with_warnings(saved: Saved) -> dict[str, object]:

@@ -13,7 +13,9 @@ from baas.features.files.manifest import CONTENT_TYPE
 from baas.features.files.model import Bucket, File
 
 BYTES = "application/octet-stream"
-_SHA256 = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.IGNORECASE)
+# A member of the dictionary of RFC 9530; keys are in small letters (RFC 9651).
+_DIGEST = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):[ \t]*")
+_DIGEST_BYTES = {"sha-256": 32, "sha-512": 64}
 _PRINTABLE = re.compile(r"[^ !#-\[\]-~]")
 # Shown in place: what a browser draws or plays and never runs. SVG is a document with scripts and not among them.
 _SHOWN = frozenset(
@@ -45,19 +47,28 @@ def content_type(headers: Headers) -> str:
     return kind
 
 
-def content_sha256(headers: Headers) -> str | None:
-    """The SHA-256 that Content-Digest states (RFC 9530), in hexadecimal; other algorithms are passed over. Raises BadRequest."""
-    given = ", ".join(headers.getlist("content-digest"))
-    if "sha-256" not in given.lower():
-        return None
-    match = _SHA256.search(given)
+def content_digests(headers: Headers) -> Mapping[str, str]:
+    """What Content-Digest states (RFC 9530) as algorithm and hexadecimal digest, of SHA-256 and SHA-512.
+
+    Raises BadRequest for what cannot be read, and when it states neither: a digest that nobody looks at protects nothing.
+    """
+    lines = headers.getlist("content-digest")
+    if not lines:
+        return {}
+    members = [_DIGEST.fullmatch(one) for one in ", ".join(lines).split(",")]
+    found = {one[1]: _digest(one[2]) for one in members if one}
+    known = {name: found[name].hex() for name in _DIGEST_BYTES if name in found}
+    if not all(members) or not known or any(2 * _DIGEST_BYTES[name] != len(text) for name, text in known.items()):
+        detail = "Content-Digest must be sha-256=:<base64>: or sha-512=:<base64>:."
+        raise BadRequest(detail, code="bad_header", parameter="Content-Digest")
+    return known
+
+
+def _digest(text: str) -> bytes:
     try:
-        digest = base64.b64decode(match[1], validate=True) if match else b""
+        return base64.b64decode(text, validate=True)
     except binascii.Error:
-        digest = b""
-    if len(digest) != 32:
-        raise BadRequest("Content-Digest must be sha-256=:<base64>:.", code="bad_header", header="Content-Digest")
-    return digest.hex()
+        return b""
 
 
 def content_length(headers: Headers) -> int | None:

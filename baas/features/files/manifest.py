@@ -43,7 +43,7 @@ class _Reader:
         for name in body:
             if name not in known:
                 hint = did_you_mean(name, known)
-                self.fault(f"/{_escaped(name)}", "unknown_field", f"There is no such member here. {hint or ''}".rstrip())
+                self.fault(f"/{_escaped(name)}", "unknown_key", f"There is no such member here. {hint or ''}".rstrip())
 
     def fault(self, pointer: str, code: str, message: str, details: Mapping[str, object] | None = None) -> None:
         self._faults.append(Fault(pointer, code, message, details))
@@ -100,7 +100,7 @@ class _Reader:
             pointer = f"/rules/{_escaped(str(name))}"
             action = next((one for one in ACTIONS if one == name), None)
             if action is None:
-                self.fault(pointer, "unknown_field", f"There is no such action; known: {', '.join(ACTIONS)}.")
+                self.fault(pointer, "unknown_key", f"There is no such action; known: {', '.join(ACTIONS)}.")
             elif source is None or isinstance(source, str):
                 found[action] = source
                 self._check(action, source, pointer)

@@ -18,7 +18,7 @@ from baas.features.files.manifest import CONTENT_TYPE
 from baas.features.files.model import Change, Draft, File, Upload
 from baas.features.files.rules import Access
 
-_BY_RULE = frozenset({"rule_denied", "file_not_found"})
+_BY_RULE = frozenset({"rule_denied", "file_not_found", "unauthenticated"})
 _SENT = ("content_type", "size", "sha256", "metadata")
 _CONTENT = ("size", "sha256")
 _HEX = frozenset("0123456789abcdef")

@@ -78,7 +78,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One upload as the request describes it. `size` is what Content-Length says, `sha256` what Content-Digest says.
+    """One upload as the request describes it. `size` is what Content-Length says, `sha256` and `sha512` what
+    Content-Digest says.
 
     `if_match` is the header's text; `create_only` stands for `If-None-Match: *`.
     """
@@ -87,6 +88,7 @@ class Upload:
     content_type: str
     size: int | None = None
     sha256: str | None = None
+    sha512: str | None = None
     if_match: str | None = None
     create_only: bool = False
 

@@ -4,6 +4,7 @@ An upload is durable before its row, and visible with it. A blob without a row i
 known, and swept after a day where a crash left it.
 """
 
+import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from baas.base.paths import folder_and_name, path_fault
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
+from baas.base.words import counted
 from baas.engines.query.advice import advise_beside
 from baas.engines.query.asking import ALWAYS
 from baas.engines.query.compile import Compiler
@@ -114,7 +116,9 @@ class Files:
                 made = await store.make_bucket(tx, project.schema, manifest.new_bucket(body, collections))
                 return _saved(made, collections)
         except UniqueViolated:
-            raise Conflict(f"There is a bucket named {body['name']!r}.", code="already_exists") from None
+            message = f"There is a bucket named {body['name']!r}."
+            faults = [Fault("/name", "already_exists", message)]
+            raise Conflict(message, code="already_exists", errors=faults) from None
 
     async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Saved:
         """Change what the body names; stored files stay as they are. Raises NotFound, PreconditionFailed, Invalid."""
@@ -137,7 +141,7 @@ class Files:
                 raise _no_bucket()
             only.check(etag_of(current.as_json()))
             if not may_lose_data and (files := await store.count_files(tx, project.schema, name)):
-                detail = f"Bucket {name!r} holds {files} files. Confirm their loss with ?confirm=data-loss."
+                detail = f"Bucket {name!r} holds {counted(files, 'file', 'files')}. Confirm their loss with ?confirm=data-loss."
                 raise Conflict(detail, code="confirm_required", files=files)
             await store.drop_bucket(tx, project.schema, name)
 
@@ -172,7 +176,7 @@ class Files:
             _refuse_locked(access, "list")
             if access.judge("list").verdict is False:
                 if principal.kind == "anonymous":
-                    raise Unauthenticated("The rules show these files to no anonymous caller.", code="rule_denied")
+                    raise Unauthenticated("This list is not for anonymous callers.")
                 raise _denied("list")
         read = store.folder_page if folders else store.page
         return await read(self._db, project.schema, access, prefix=prefix, start=start, limit=limit)
@@ -194,11 +198,14 @@ class Files:
         draft = self._draft(access, path, upload)
         self._check_kind(project, access.bucket, upload)
         await self._refuse_early(project, access, draft, upload)
+        sha512 = hashlib.sha512()
         body = _at_most(upload.body, self._limit(project, access.bucket))
+        if upload.sha512 is not None:
+            body = _hashed(body, sha512)
         blob = await self._blobs.put(f"{_prefix(project)}/{uuid7().hex}", body)
         try:
-            if upload.sha256 not in (None, blob.sha256):
-                raise Invalid("The body's SHA-256 is not the one that Content-Digest states.", code="digest_mismatch")
+            if upload.sha256 not in (None, blob.sha256) or upload.sha512 not in (None, sha512.hexdigest()):
+                raise digest_mismatch("The body's digest is not the one that Content-Digest states.")
             whole = replace(draft, size=blob.size, sha256=blob.sha256)
             taken = Taken(blob.sha256, partial(self._write, project, access, whole, blob, upload))
             yield taken
@@ -457,7 +464,7 @@ def _described(stored: File, change: Change, now: datetime) -> Draft:
         changed = merged(json.loads(stored.metadata, parse_float=Decimal), change.metadata)
         metadata = msgspec.json.Encoder(decimal_format="number").encode(changed).decode()
         if len(metadata) > _MOST_METADATA_BYTES:
-            raise Invalid(f"Metadata may have {_MOST_METADATA_BYTES} bytes.", code="too_large")
+            raise _metadata_too_large()
     return Draft(
         stored.path,
         stored.name,
@@ -514,6 +521,16 @@ async def _at_most(body: AsyncIterable[bytes], limit: int) -> AsyncIterator[byte
         yield chunk
 
 
+async def _hashed(body: AsyncIterator[bytes], digest: "hashlib._Hash") -> AsyncIterator[bytes]:
+    async for chunk in body:
+        digest.update(chunk)
+        yield chunk
+
+
+def digest_mismatch(detail: str) -> Invalid:
+    return Invalid(detail, code="digest_mismatch", errors=[Fault("", "digest_mismatch", detail)])
+
+
 def _check_path(path: str) -> None:
     if fault := path_fault(path):
         raise BadRequest(f"The path {fault}.", code="bad_path")
@@ -558,6 +575,11 @@ def _bad_type(bucket: Bucket) -> UnsupportedMediaType:
 def _too_large(limit: int) -> TooLarge:
     # The connection stays open: closed under a client that is still sending, it would be reset, and the answer lost with it.
     return TooLarge(f"A file here may have at most {limit} bytes.", limit=limit)
+
+
+def _metadata_too_large() -> TooLarge:
+    detail = f"Metadata may have at most {_MOST_METADATA_BYTES} bytes as JSON."
+    return TooLarge(detail, limit=_MOST_METADATA_BYTES, errors=[Fault("/metadata", "too_large", detail)])
 
 
 def _prefix(project: Project) -> str:

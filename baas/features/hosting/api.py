@@ -1,13 +1,14 @@
 """Sites and releases over HTTP."""
 
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from baas.base.errors import BadRequest, Fault, Invalid
+from baas.base.errors import BadRequest, Fault, Invalid, NotFound
 from baas.base.paths import path_fault
 from baas.base.project import Project
 from baas.base.settings import Settings
@@ -15,13 +16,15 @@ from baas.base.strict_json import loads
 from baas.features.hosting.archive import hidden
 from baas.features.hosting.model import DEFAULT_SITE, Release, Site, Wanted
 from baas.features.hosting.options import changed_options, new_site
-from baas.features.hosting.service import Hosting
-from baas.infra.http.answers import created, json_response, no_content
+from baas.features.hosting.service import Hosting, no_release
+from baas.infra.http.answers import created, json_response, no_content, not_modified
 from baas.infra.http.body import as_object, read_bytes, read_object, stream_body
+from baas.infra.http.conditions import Condition, etag_of, is_known, tagged
 from baas.infra.http.context import Context
 from baas.infra.http.once import Once, Streamed, key_of
+from baas.infra.http.page import Cursors, linked, query_of
 from baas.infra.http.params import boolean, identifier, integer, query, text
-from baas.infra.http.routes import Body, Endpoint, scope
+from baas.infra.http.routes import BOTH, Body, Endpoint, scope
 
 _TAG = "sites"
 _MANIFEST_BYTES = 4 << 20
@@ -35,8 +38,9 @@ _ADMIN = scope("sites")
 
 
 class HostingApi:
-    def __init__(self, hosting: Hosting, settings: Settings, once: Once) -> None:
+    def __init__(self, hosting: Hosting, settings: Settings, once: Once, cursors: Cursors) -> None:
         self._hosting = hosting
+        self._cursors = cursors
         self._once = once
         self._settings = settings
 
@@ -44,7 +48,10 @@ class HostingApi:
         """Streams are those whose bodies are larger than JSON may be."""
         archive = Body({"type": "string", "format": "binary"}, "application/octet-stream", "A tar.gz or zip file.")
         activate = {"activate": {"type": "boolean", "default": True}, "message": {"type": "string", "maxLength": _MAX_MESSAGE}}
-        limit = {"limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 30}}
+        page: dict[str, Mapping[str, object]] = {
+            "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 30},
+            "cursor": {"type": "string"},
+        }
         return (
             Endpoint("GET", _SITES, _ADMIN, "List sites", self.list_sites, tag=_TAG, responses={200: _list_of(_SITE_SCHEMA)}),
             Endpoint(
@@ -67,8 +74,9 @@ class HostingApi:
                 tag=_TAG,
                 request=_OPTIONS,
                 responses={200: _SITE_BODY},
+                conditions=BOTH,
             ),
-            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}),
+            Endpoint("DELETE", _SITE, _ADMIN, "Delete a site", self.delete, tag=_TAG, responses={204: None}, conditions=BOTH),
             Endpoint(
                 "GET",
                 _RELEASES,
@@ -76,8 +84,8 @@ class HostingApi:
                 "List releases",
                 self.releases,
                 tag=_TAG,
-                query=limit,
-                responses={200: _list_of(_RELEASE_SCHEMA)},
+                query=page,
+                responses={200: _list_of(_RELEASE_SCHEMA, next_cursor={"type": ["string", "null"]})},
             ),
             Endpoint(
                 "POST",
@@ -128,27 +136,37 @@ class HostingApi:
         project = Context.of(request).project
         name, options = new_site(await read_object(request, limit=project.settings.limits.max_json_bytes))
         site = await self._hosting.create(project, name, options)
-        return created(self._site_json(project, site), location=f"/v1/projects/{project.name}/sites/{name}")
+        location = f"/v1/projects/{project.name}/sites/{name}"
+        return created(self._site_json(project, site), location=location, headers=tagged(site.as_json()))
 
     async def get(self, request: Request) -> Response:
         project = Context.of(request).project
-        return json_response(self._site_json(project, await self._hosting.site(project, _name(request))))
+        site = await self._hosting.site(project, _name(request))
+        headers = tagged(site.as_json())
+        if is_known(request, etag_of(site.as_json())):
+            return not_modified(headers)
+        return json_response(self._site_json(project, site), headers=headers)
 
     async def change(self, request: Request) -> Response:
         project = Context.of(request).project
         body = await read_object(request, limit=project.settings.limits.max_json_bytes)
-        site = await self._hosting.site(project, _name(request))
-        changed = await self._hosting.change(project, site.name, changed_options(body, site.options))
-        return json_response(self._site_json(project, changed))
+        change = partial(changed_options, body)
+        changed = await self._hosting.change(project, _name(request), change, Condition.of(request))
+        return json_response(self._site_json(project, changed), headers=tagged(changed.as_json()))
 
     async def delete(self, request: Request) -> Response:
-        await self._hosting.delete(Context.of(request).project, _name(request))
+        await self._hosting.delete(Context.of(request).project, _name(request), Condition.of(request))
         return no_content()
 
     async def releases(self, request: Request) -> Response:
-        limit = integer(query(request), "limit", 30, minimum=1, maximum=100)
-        found = await self._hosting.releases(Context.of(request).project, _name(request), limit=limit)
-        return json_response({"items": [release.as_json() for release in found]})
+        context, name, asked = Context.of(request), _name(request), query(request)
+        limit, cursor = integer(asked, "limit", 30, minimum=1, maximum=100), text(asked, "cursor")
+        of = query_of("releases", context.project.key, context.principal.kind, context.principal.id, name)
+        before = None if cursor is None else UUID(str(self._cursors.open(cursor, of)[0]))
+        found = await self._hosting.releases(context.project, name, before=before, limit=limit + 1)
+        following = self._cursors.seal((str(found[limit - 1].id),), of) if len(found) > limit else None
+        body = {"items": [release.as_json() for release in found[:limit]], "next_cursor": following}
+        return json_response(body, headers=linked(request.scope, following))
 
     async def release(self, request: Request) -> Response:
         release = await self._hosting.release(Context.of(request).project, _name(request), _release_id(request))
@@ -218,7 +236,7 @@ class HostingApi:
 def _manifest(body: Mapping[str, object]) -> tuple[list[Wanted], str | None]:
     """`{"files": {path: {"sha256", "size"}}, "message"?}`; raises Invalid with every fault."""
     unknown = [name for name in body if name not in ("files", "message")]
-    faults = [Fault(f"/{_escaped(name)}", "unknown_field", "Known: files, message.") for name in unknown]
+    faults = [Fault(f"/{_escaped(name)}", "unknown_key", "Known: files, message.") for name in unknown]
     message, files = body.get("message"), body.get("files")
     if message is not None and not (isinstance(message, str) and len(message) <= _MAX_MESSAGE):
         faults.append(Fault("/message", "wrong_type", f"A text of at most {_MAX_MESSAGE} characters."))
@@ -261,12 +279,16 @@ def _escaped(name: str) -> str:
 def _name(request: Request) -> str:
     name: str = request.path_params["site"]
     if "\0" in name or len(name) > 100:
-        raise BadRequest("That is no name of a site.", code="bad_parameter", parameter="site")
+        raise NotFound("There is no site of this name.", code="no_site")
     return name
 
 
 def _release_id(request: Request) -> UUID:
-    return identifier(request.path_params["release"], "release")
+    """What is no id names nothing."""
+    try:
+        return identifier(request.path_params["release"], "release")
+    except BadRequest:
+        raise no_release() from None
 
 
 _BOOLEAN = {"type": "boolean"}
@@ -350,5 +372,6 @@ _MANIFEST = Body(
 )
 
 
-def _list_of(schema: Mapping[str, object]) -> Body:
-    return Body({"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": schema}}})
+def _list_of(schema: Mapping[str, object], **more: object) -> Body:
+    items = {"type": "array", "items": schema}
+    return Body({"type": "object", "required": ["items", *more], "properties": {"items": items, **more}})

@@ -55,7 +55,7 @@ class _Faults:
         for name in body:
             if name not in known:
                 escaped = name.replace("~", "~0").replace("/", "~1")
-                self.add(f"{pointer}/{escaped}", "unknown_field", f"There is no such member here; known: {', '.join(known)}.")
+                self.add(f"{pointer}/{escaped}", "unknown_key", f"There is no such member here; known: {', '.join(known)}.")
 
     def done(self) -> None:
         if self.found:
@@ -140,7 +140,9 @@ def _redirects(body: Mapping[str, object], faults: _Faults) -> tuple[Redirect, .
         _check_pattern(source, f"{pointer}/from", faults)
         to = faults.member(entry, "to", str, "", pointer)
         if len(to) > 1000 or not _TARGET.fullmatch(to) or ("*" in to and not (to.endswith("*") and source.endswith("*"))):
-            faults.add(f"{pointer}/to", "bad_target", "A path such as /new or an http(s) URL; with * at its end if from has one.")
+            faults.add(
+                f"{pointer}/to", "bad_redirect", "A path such as /new or an http(s) URL; with * at its end if from has one."
+            )
         status = faults.member(entry, "status", int, 302, pointer)
         if status not in _STATUSES:
             faults.add(f"{pointer}/status", "out_of_range", f"One of {', '.join(map(str, _STATUSES))}.")

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from baas.base.errors import BadRequest, Conflict, Invalid, NotFound, Unavailable
+from baas.base.errors import BadRequest, Conflict, Fault, Invalid, NotFound, Unavailable
 from baas.base.ids import short_id, uuid7
 from baas.base.project import Project
 from baas.base.settings import Settings
@@ -26,7 +26,9 @@ from baas.infra.blobs.thread import to_the_end
 from baas.infra.db.errors import UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Transaction
+from baas.infra.http.conditions import ANY, Condition, etag_of
 
+OptionsChange = Callable[[SiteOptions], SiteOptions]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UNUSED = timedelta(hours=24)
 _PUTS_AT_ONCE = 8
@@ -74,20 +76,28 @@ class Hosting:
         try:
             return await store.make_site(self._db, project.schema, uuid7(), name, options)
         except UniqueViolated:
-            raise Conflict(f"There is a site named {name!r}.", code="already_exists") from None
+            message = f"There is a site named {name!r}."
+            raise Conflict(message, code="already_exists", errors=[Fault("/name", "already_exists", message)]) from None
 
-    async def change(self, project: Project, name: str, options: SiteOptions) -> Site:
-        """Give the site other options, at once for its active release too. Raises NotFound."""
+    async def change(self, project: Project, name: str, change: OptionsChange, only: Condition = ANY) -> Site:
+        """Give the site other options, at once for its active release too. Raises NotFound, PreconditionFailed, and what
+        `change` raises.
+        """
         async with self._db.transaction() as tx:
             site = _found(await store.lock_site(tx, project.schema, name), name)
-            changed = _found(await store.change_site(tx, project.schema, site.id, options), name)
+            only.check(etag_of(site.as_json()))
+            changed = _found(await store.change_site(tx, project.schema, site.id, change(site.options)), name)
             await _announce(tx, project, name)
         await self._invalidations.catch_up()
         return changed
 
-    async def delete(self, project: Project, name: str) -> None:
-        """Remove the site with its releases; their contents are swept when nothing else holds them. Raises NotFound."""
+    async def delete(self, project: Project, name: str, only: Condition = ANY) -> None:
+        """Remove the site with its releases; their contents are swept when nothing else holds them. Raises NotFound, and
+        PreconditionFailed.
+        """
         async with self._db.transaction() as tx:
+            if only != ANY:
+                only.check(etag_of(_found(await store.lock_site(tx, project.schema, name), name).as_json()))
             if not await store.drop_site(tx, project.schema, name):
                 raise _no_site(name)
             await _announce(tx, project, name)
@@ -95,10 +105,10 @@ class Hosting:
 
     # Releases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def releases(self, project: Project, name: str, *, limit: int) -> list[Release]:
-        """The newest first. Raises NotFound."""
+    async def releases(self, project: Project, name: str, *, before: UUID | None, limit: int) -> list[Release]:
+        """The newest first, those made `before` one of them. Raises NotFound."""
         site = await self.site(project, name)
-        return await store.releases(self._db, project.schema, site.id, limit=limit)
+        return await store.releases(self._db, project.schema, site.id, before=before, limit=limit)
 
     async def release(self, project: Project, name: str, release_id: UUID) -> Release:
         """Raises NotFound."""
@@ -173,7 +183,7 @@ class Hosting:
             site = _found(await store.lock_site(tx, project.schema, name), name)
             release = await store.release(tx, project.schema, site.id, release_id)
             if release is None:
-                raise _no_release()
+                raise no_release()
             if not release.ready:
                 raise Conflict("The release is not ready: finalize it first.", code="release_not_ready")
             await self._switch(tx, project, site, release_id)
@@ -269,7 +279,7 @@ class Hosting:
     async def _release(self, project: Project, site: Site, release_id: UUID) -> Release:
         release = await store.release(self._db, project.schema, site.id, release_id)
         if release is None:
-            raise _no_release()
+            raise no_release()
         return release
 
 
@@ -321,5 +331,5 @@ def _no_site(name: str) -> NotFound:
     return NotFound(f"There is no site named {name[:100]!r}.", code="no_site")
 
 
-def _no_release() -> NotFound:
+def no_release() -> NotFound:
     return NotFound("There is no such release of this site.", code="no_release")

@@ -101,9 +101,10 @@ async def shown(db: Queries, schema: str, name: str) -> Shown | None:
 # Releases ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def releases(db: Queries, schema: str, site_id: UUID, *, limit: int) -> list[Release]:
-    """The newest first."""
-    query = sql("{} where r.site = {} order by r.id desc limit {}", _releases(schema), site_id, limit)
+async def releases(db: Queries, schema: str, site_id: UUID, *, before: UUID | None, limit: int) -> list[Release]:
+    """The newest first; ids are in the order of time."""
+    older = sql("") if before is None else sql(" and r.id < {}", before)
+    query = sql("{} where r.site = {}{} order by r.id desc limit {}", _releases(schema), site_id, older, limit)
     return [_release_of(row) for row in await db.fetch(query)]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,8 +18,8 @@ from baas.infra.http.answers import created, json_response, no_content
 from baas.infra.http.body import read_object
 from baas.infra.http.conditions import Condition, shown, tagged
 from baas.infra.http.context import Context
-from baas.infra.http.page import decode_cursor, encode_cursor
-from baas.infra.http.routes import ANYONE, OPERATOR, Body, Endpoint, scope
+from baas.infra.http.page import Cursors, linked, query_of
+from baas.infra.http.routes import ANYONE, BOTH, OPERATOR, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
 _MAX_BODY_BYTES = 64 * 1024
@@ -104,8 +105,9 @@ class OperatorsApi:
 class ProjectsApi:
     """`/v1/projects`."""
 
-    def __init__(self, projects: Projects) -> None:
+    def __init__(self, projects: Projects, cursors: Cursors) -> None:
         self._projects = projects
+        self._cursors = cursors
 
     def routes(self) -> tuple[Endpoint, ...]:
         base, one, tag = "/v1/projects", "/v1/projects/{project}", "projects"
@@ -114,43 +116,47 @@ class ProjectsApi:
             Endpoint("POST", base, OPERATOR, "Make a project", self.create, tag=tag, request=_NAME, responses={201: _PROJECT}),
             Endpoint("GET", one, scope("settings"), "Get a project", self.get, tag=tag, responses={200: _PROJECT}),
             Endpoint("PATCH", one, OPERATOR, "Rename a project", self.rename, tag=tag, request=_NAME, responses={200: _PROJECT},
-                     beyond=True),
+                     beyond=True, conditions=BOTH),
             Endpoint("DELETE", one, OPERATOR, "Delete a project and all its data", self.drop, tag=tag,
                      query={"confirm": {"type": "string", "description": "the project's name"}}, responses={204: None},
-                     beyond=True),
+                     beyond=True, conditions=BOTH),
             Endpoint("GET", f"{one}/settings", scope("settings"), "Get a project's settings", self.settings, tag=tag,
                      responses={200: _SETTINGS}),
             Endpoint("PATCH", f"{one}/settings", scope("settings"), "Change a project's settings (merge patch)",
-                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}),
+                     self.change_settings, tag=tag, request=_SETTINGS, responses={200: _SETTINGS}, conditions=BOTH),
         )  # fmt: skip
 
     async def list(self, request: Request) -> Response:
         """A page of projects by name."""
-        query = params.query(request)
-        limit = params.integer(query, "limit", 100, minimum=1, maximum=500)
-        entries = await self._projects.list(after=decode_cursor(params.text(query, "cursor")), limit=limit + 1)
+        asked, principal = params.query(request), Context.of(request).principal
+        limit = params.integer(asked, "limit", 100, minimum=1, maximum=500)
+        query = query_of("projects", principal.kind, principal.id)
+        cursor = params.text(asked, "cursor")
+        after = "" if cursor is None else str(self._cursors.open(cursor, query)[0])
+        entries = await self._projects.list(after=after, limit=limit + 1)
         page = entries[:limit]
-        following = encode_cursor(page[-1].name) if len(entries) > limit else None
-        return json_response({"items": [entry.as_json() for entry in page], "next_cursor": following})
+        following = self._cursors.seal((page[-1].name,), query) if len(entries) > limit else None
+        items = [entry.as_json() for entry in page]
+        return json_response({"items": items, "next_cursor": following}, headers=linked(request.scope, following))
 
     async def create(self, request: Request) -> Response:
         """Make a project."""
         entry = await self._projects.create(await _read_name(request))
-        return created(entry.as_json(), location=f"/v1/projects/{entry.name}")
+        return created(entry.as_json(), location=f"/v1/projects/{entry.name}", headers=tagged(entry.as_json()))
 
     async def get(self, request: Request) -> Response:
         """One project."""
-        return json_response((await self._projects.entry(Context.of(request).project)).as_json())
+        return shown(request, (await self._projects.entry(Context.of(request).project)).as_json())
 
     async def rename(self, request: Request) -> Response:
         """Give a project another name."""
-        entry = await self._projects.rename(Context.of(request).project, await _read_name(request))
-        return json_response(entry.as_json())
+        entry = await self._projects.rename(Context.of(request).project, await _read_name(request), Condition.of(request))
+        return json_response(entry.as_json(), headers=tagged(entry.as_json()))
 
     async def drop(self, request: Request) -> Response:
         """Delete a project."""
-        query = params.query(request)
-        await self._projects.drop(Context.of(request).project, confirm=params.text(query, "confirm"))
+        confirm = params.text(params.query(request), "confirm")
+        await self._projects.drop(Context.of(request).project, confirm=confirm, only=Condition.of(request))
         return no_content()
 
     async def settings(self, request: Request) -> Response:
@@ -177,6 +183,8 @@ class KeysApi:
             Endpoint("GET", base, policy, "List API keys", self.list, tag=tag, responses={200: _items(_KEY)}),
             Endpoint("POST", base, policy, "Make an API key; its secret is in this answer only", self.create, tag=tag,
                      request=_KEY_REQUEST, responses={201: _NEW_KEY}),
+            Endpoint("GET", f"{base}/{{key}}", policy, "Get an API key, without its secret", self.get, tag=tag,
+                     responses={200: _KEY}),
             Endpoint("DELETE", f"{base}/{{key}}", policy, "Revoke an API key", self.revoke, tag=tag, responses={204: None}),
         )  # fmt: skip
 
@@ -199,14 +207,22 @@ class KeysApi:
         key, secret = await self._keys.create(context.project, context.principal, name=name, scopes=scopes or ("*",), life=life)
         return created({**key.as_json(), "key": secret}, location=f"/v1/projects/{context.project.name}/keys/{key.id}")
 
+    async def get(self, request: Request) -> Response:
+        """One key."""
+        return shown(request, (await self._keys.get(Context.of(request).project, _key_id(request))).as_json())
+
     async def revoke(self, request: Request) -> Response:
         """Revoke a key."""
-        try:
-            key_id = params.identifier(request.path_params["key"], "key")
-        except BadRequest:
-            raise NotFound("No such key.") from None
-        await self._keys.revoke(Context.of(request).project, key_id)
+        await self._keys.revoke(Context.of(request).project, _key_id(request))
         return no_content()
+
+
+def _key_id(request: Request) -> UUID:
+    """What is no id names nothing."""
+    try:
+        return params.identifier(request.path_params["key"], "key")
+    except BadRequest:
+        raise NotFound("No such key.") from None
 
 
 async def _read_name(request: Request) -> str:

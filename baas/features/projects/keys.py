@@ -72,6 +72,13 @@ class Keys:
         """All keys of the project, oldest first, without their secrets."""
         return await store.keys(self._db, project.id)
 
+    async def get(self, project: Project, key_id: UUID) -> ApiKey:
+        """One key, without its secret. Raises NotFound."""
+        key = await store.key(self._db, project.id, key_id)
+        if key is None:
+            raise NotFound("No such key.")
+        return key
+
     async def revoke(self, project: Project, key_id: UUID) -> None:
         """Delete a key. Raises NotFound."""
         async with self._db.transaction() as tx:

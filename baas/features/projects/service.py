@@ -111,11 +111,14 @@ class Projects:
         await self._invalidations.catch_up()
         return store.entry_of(row)
 
-    async def rename(self, project: Project, name: str) -> ProjectEntry:
-        """Give the project another name; its schema, ids and credentials stay. Raises like `create`, and NotFound."""
+    async def rename(self, project: Project, name: str, only: Condition = ANY) -> ProjectEntry:
+        """Give the project another name; its schema, ids and credentials stay. Raises like `create`, NotFound, and
+        PreconditionFailed.
+        """
         _check_name(name)
         try:
             async with self._db.transaction() as tx:
+                await _demand(tx, project, only)
                 entry = await store.rename_project(tx, project.id, name)
                 await announce(tx, "project", str(project.id))
         except UniqueViolated:
@@ -125,16 +128,16 @@ class Projects:
             raise NotFound("No such project.")
         return entry
 
-    async def drop(self, project: Project, *, confirm: str | None) -> None:
+    async def drop(self, project: Project, *, confirm: str | None, only: Condition = ANY) -> None:
         """Delete the project and everything in its schema in one transaction, then what rooms keep outside of it.
 
-        Raises Invalid (`confirmation_missing`) unless `confirm` is the project's name, NotFound when it is gone.
+        Raises Conflict (`confirm_required`) unless `confirm` is the project's name, NotFound when it is gone.
         """
         if confirm != project.name:
-            raise Invalid(
-                f"Deleting a project deletes all its data. Confirm with ?confirm={project.name}.", code="confirmation_missing"
-            )
+            detail = f"Deleting a project deletes all its data. Confirm with ?confirm={project.name}."
+            raise Conflict(detail, code="confirm_required")
         async with self._db.changing_schema(statement_timeout_s=_DDL_TIMEOUT_S) as tx:
+            await _demand(tx, project, only)
             dropped = await store.drop_project(tx, project.id)
             await announce(tx, "project", str(project.id))
         await self._invalidations.catch_up()
@@ -177,6 +180,13 @@ class Projects:
         for name, held in list(self._by_name.items()):
             if held.project is None or str(held.project.id) == key:
                 del self._by_name[name]
+
+
+async def _demand(tx: Transaction, project: Project, only: Condition) -> None:
+    """Keep the project as it is until the transaction ends. Raises PreconditionFailed unless that is demanded."""
+    entry = None if only == ANY else await store.lock_project(tx, project.id)
+    if entry is not None:
+        only.check(etag_of(entry.as_json()))
 
 
 def _check_name(name: str) -> None:

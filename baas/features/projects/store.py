@@ -50,6 +50,12 @@ async def rename_project(tx: Queries, project_id: UUID, name: str) -> ProjectEnt
     return entry_of(row) if row else None
 
 
+async def lock_project(tx: Queries, project_id: UUID) -> ProjectEntry | None:
+    """The project, held until the transaction ends."""
+    row = await tx.fetch_row(sql("select {} from baas.projects where id = {} for update", _PROJECT, project_id))
+    return entry_of(row) if row else None
+
+
 async def drop_project(tx: Transaction, project_id: UUID) -> bool:
     """The row, the keys, the schema with everything in it and its reader; whether there was one."""
     schema = await tx.fetch_value(sql("delete from baas.projects where id = {} returning schema", project_id))
@@ -112,6 +118,11 @@ async def count_keys(tx: Queries, project_id: UUID) -> int:
 async def keys(db: Queries, project_id: UUID) -> list[ApiKey]:
     rows = await db.fetch(sql("select {} from baas.api_keys where project = {} order by created_at, id", _KEY, project_id))
     return [_key_of(row) for row in rows]
+
+
+async def key(db: Queries, project_id: UUID, key_id: UUID) -> ApiKey | None:
+    row = await db.fetch_row(sql("select {} from baas.api_keys where project = {} and id = {}", _KEY, project_id, key_id))
+    return _key_of(row) if row else None
 
 
 async def delete_key(tx: Queries, project_id: UUID, key_id: UUID) -> bool:

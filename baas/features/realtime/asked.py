@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from baas.base.errors import BadRequest, Fault, Invalid
-from baas.base.strict_json import loads
+from baas.base.strict_json import loads_text
 from baas.features.realtime.model import MAX_SUBSCRIPTIONS, Subscription
 
 _LISTED = ("filter", "vars", "fields", "expand")
@@ -14,12 +14,7 @@ def subscriptions_by_text(text: str | None) -> tuple[Subscription, ...]:
     """The parameter `subscribe`: a JSON list. Raises BadRequest (`bad_parameter`), Invalid."""
     if text is None:
         raise BadRequest("subscribe says what to follow: a JSON list.", code="bad_parameter", parameter="subscribe")
-    try:
-        value = loads(text.encode("utf-8", "surrogatepass"))
-    except (BadRequest, Invalid) as error:
-        detail = f"subscribe is not usable: {error.detail}"
-        raise BadRequest(detail, code="bad_parameter", parameter="subscribe") from None
-    return subscriptions(value, "")
+    return subscriptions(loads_text(text, "subscribe"), "")
 
 
 def subscriptions_by_body(value: object) -> tuple[Subscription, ...]:

@@ -1,10 +1,9 @@
 """Records over HTTP. The routes are plain ASGI callables: what PostgreSQL wrote goes out as bytes, nothing is built around it."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
-from urllib.parse import quote
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,12 +41,13 @@ from baas.infra.http import params
 from baas.infra.http.answers import send_json
 from baas.infra.http.body import as_object, read_json_body
 from baas.infra.http.context import Context
-from baas.infra.http.routes import ANYONE, Body, Endpoint, Method
+from baas.infra.http.etags import condition, matches, tags
+from baas.infra.http.page import next_link
+from baas.infra.http.routes import ANYONE, BOTH, MATCH, Body, Endpoint, Method
 
 _PATH = "/v1/projects/{project}/collections/{collection}/records"
 _NO_STORE = (b"cache-control", b"no-store")
-_ETAG = re.compile(r'"([1-9][0-9]{0,18})"')
-_LONGEST_LINK = 4000
+_REVISION = re.compile(r"[1-9][0-9]{0,18}")
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 _encode = msgspec.json.Encoder().encode
 
@@ -142,16 +142,31 @@ class RecordsApi:
                 query=_WHERE_PARAMETERS,
                 request=CHANGE,
                 responses={200: _RECORD},
+                conditions=MATCH,
             ),
             _endpoint(
-                "PUT", "/{id}", self.put, "Create or replace a record", request=_WRITE, responses={200: _RECORD, 201: _RECORD}
+                "PUT",
+                "/{id}",
+                self.put,
+                "Create or replace a record",
+                request=_WRITE,
+                responses={200: _RECORD, 201: _RECORD},
+                conditions=BOTH,
             ),
-            _endpoint("DELETE", "/{id}", self.delete, "Delete a record", query=_WHERE_PARAMETERS, responses={204: None}),
+            _endpoint(
+                "DELETE",
+                "/{id}",
+                self.delete,
+                "Delete a record",
+                query=_WHERE_PARAMETERS,
+                responses={204: None},
+                conditions=MATCH,
+            ),
         )
 
     async def list(self, call: Call) -> None:
         page = await self._records.list(call.project, call.principal, call.collection, self._wanted(call.scope))
-        await call.answer(_page_json(page), 200, *_next_link(call.scope, page), *_feed_cursor(page))
+        await call.answer(_page_json(page), 200, *_next_link(call.scope, page.next_cursor), *_feed_cursor(page))
 
     def _wanted(self, scope: Scope) -> Wanted:
         """What the query string asks for. Clients ask the same again and again, so a short one is understood once."""
@@ -181,15 +196,17 @@ class RecordsApi:
         stored = await self._records.get(
             call.project, call.principal, call.collection, call.record, fields, expand, values.get("expand"), as_of
         )
-        if expand or as_of is not None:
+        only, known = condition(call.scope["headers"], "If-Match"), condition(call.scope["headers"], "If-None-Match")
+        if expand or as_of is not None or stored.rev is None:
             # No ETag: the revision says nothing about the records that stand beside this one.
-            await call.answer(stored.body.encode())
-            return
-        if stored.rev is None:
+            if only not in (None, "*"):
+                raise PreconditionFailed("What is asked for has no ETag.", hint="Ask without expand and as_of.")
             await call.answer(stored.body.encode())
             return
         etag = _etag(stored.rev)
-        if _none_match(call.header(b"if-none-match"), etag):
+        if only is not None and not matches(only, str(stored.rev), weak=False):
+            raise PreconditionFailed("The record has changed since you read it.", headers={"ETag": etag.decode()})
+        if known is not None and matches(known, str(stored.rev), weak=True):
             await call.empty(304, (b"etag", etag))
         else:
             await call.answer(stored.body.encode(), 200, (b"etag", etag))
@@ -200,7 +217,8 @@ class RecordsApi:
         found = await self._records.history(
             call.project, call.principal, call.collection, call.record, limit, values.get("cursor")
         )
-        await call.answer(b'{"items":[' + found.items.encode() + b'],"next_cursor":' + _encode(found.next_cursor) + b"}")
+        body = b'{"items":[' + found.items.encode() + b'],"next_cursor":' + _encode(found.next_cursor) + b"}"
+        await call.answer(body, 200, *_next_link(call.scope, found.next_cursor))
 
     async def create(self, call: Call) -> None:
         body = await call.body()
@@ -239,7 +257,7 @@ class RecordsApi:
         await _answer_write(call, stored)
 
     async def put(self, call: Call) -> None:
-        only_new = call.header(b"if-none-match")
+        only_new = condition(call.scope["headers"], "If-None-Match")
         if only_new not in (None, "*"):
             raise BadRequest("A PUT takes If-None-Match only as *.", code="bad_header", parameter="If-None-Match")
         body, only = as_object(await call.body()), _precondition(call)
@@ -302,44 +320,23 @@ def _etag(rev: int) -> bytes:
     return b'"%d"' % rev
 
 
-def _none_match(header: str | None, etag: bytes) -> bool:
-    """Weak comparison, as RFC 9110 has it for If-None-Match."""
-    if header is None:
-        return False
-    given = [one.strip().removeprefix("W/") for one in header.split(",")]
-    return "*" in given or etag.decode() in given
-
-
 def _precondition(call: Call) -> Precondition:
-    """What `If-Match` and `where` demand of the stored record. Raises PreconditionFailed, BadRequest."""
-    where = condition_by_query(params.query(call.scope))
-    return Precondition(_if_match(call), where, where is not None or call.header(b"if-match") is not None)
+    """What `If-Match` and `where` demand of the stored record. Raises BadRequest."""
+    where, wanted = condition_by_query(params.query(call.scope)), condition(call.scope["headers"], "If-Match")
+    revs = None if wanted in (None, "*") else tuple(_revisions(str(wanted)))
+    return Precondition(revs, where, where is not None or wanted is not None)
 
 
-def _if_match(call: Call) -> int | None:
-    """The revision that must be stored, None for any. Raises PreconditionFailed for what is no ETag of ours."""
-    header = call.header(b"if-match")
-    if header is None or header.strip() == "*":
-        return None
-    match = _ETAG.fullmatch(header.strip())
-    if match is None or int(match[1]) >= 2**63:
-        hint = 'An ETag is the revision in quotes, such as "3".'
-        raise PreconditionFailed("If-Match is not the ETag of this record.", hint=hint)
-    return int(match[1])
+def _revisions(wanted: str) -> Iterator[int]:
+    """Those that a list of ETags names; what is no ETag of a record names none."""
+    for tag in tags(wanted, weak=False):
+        if _REVISION.fullmatch(tag) and int(tag) < 2**63:
+            yield int(tag)
 
 
-def _next_link(scope: Scope, page: Page) -> list[tuple[bytes, bytes]]:
-    """The link to the next page: this request's own path and query with another cursor, unless that is too long for a URL."""
-    if page.next_cursor is None:
-        return []
-    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-    asked: bytes = scope["query_string"]
-    if b"cursor=" in asked:
-        asked = b"&".join(part for part in asked.split(b"&") if not part.startswith(b"cursor="))
-    target = b"%b?%b%bcursor=%b" % (raw.partition(b"?")[0], asked, b"&" if asked else b"", page.next_cursor.encode())
-    if len(target) > _LONGEST_LINK:
-        return []
-    return [(b"link", b"<" + target.replace(b">", b"%3E") + b'>; rel="next"')]
+def _next_link(scope: Scope, cursor: str | None) -> list[tuple[bytes, bytes]]:
+    link = next_link(scope, cursor)
+    return [] if link is None else [(b"link", link.encode("latin-1"))]
 
 
 def _feed_cursor(page: Page) -> list[tuple[bytes, bytes]]:
@@ -365,6 +362,7 @@ def _endpoint(
     query: Mapping[str, Mapping[str, object]] | None = None,
     request: Body | None = None,
     responses: Mapping[int, Body | None],
+    conditions: tuple[str, ...] = (),
 ) -> Endpoint:
     return Endpoint(
         method,
@@ -376,6 +374,7 @@ def _endpoint(
         query=query or {},
         request=request,
         responses=responses,
+        conditions=conditions,
     )
 
 

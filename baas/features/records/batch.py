@@ -19,6 +19,7 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from baas.base.errors import BaasError, Fault, Invalid, MethodNotAllowed, NotFound, Unavailable
+from baas.engines.schema.manifest import pointer as below
 from baas.features.records.api import RecordsApi
 from baas.features.records.creates import COUNTER, AnonymousCreates, OnceCounted
 from baas.features.records.service import Records
@@ -108,7 +109,7 @@ class BatchApi:
             return await self._together(scope, context, operations, in_parts=True)
 
     async def _together(self, scope: Scope, context: Context, operations: Sequence[Operation], *, in_parts: bool) -> list[bytes]:
-        used = {one for operation in operations for one in _used(operation)}
+        used = {name for operation in operations for _, name in _used(operation)}
         known: dict[str, Any] = {}
         results = []
         scope[COUNTER].begin()
@@ -167,6 +168,10 @@ class _Broken(Exception):
     """A statement failed, and the transaction with it."""
 
 
+class _Unfilled(Invalid):
+    """A reference to what an earlier answer does not have. Its pointers begin at the operation, those of a room at the body."""
+
+
 class _Answer:
     """Stands for the connection of an operation."""
 
@@ -211,8 +216,8 @@ def read(body: Mapping[str, object]) -> list[Operation]:
         )
         operation = Operation(at, one.get("id"), one.get("method", ""), one.get("path", ""), one.get("body", _MISSING), given)
         faults += [
-            Fault(place, "unknown_reference", f"No operation before this one has the id {name!r}.")
-            for name in dict.fromkeys(_used(operation))
+            Fault(place + where, "unknown_reference", f"No operation before this one has the id {name!r}.")
+            for where, name in dict.fromkeys(_used(operation))
             if name not in ids
         ]
         if isinstance(operation.id, str):
@@ -226,7 +231,7 @@ def read(body: Mapping[str, object]) -> list[Operation]:
 def _faults(one: Mapping[str, object], place: str, ids: set[str]) -> Iterator[Fault]:
     for name in one:
         if name not in _KEYS:
-            yield Fault(f"{place}/{name}", "unknown_key", "There is no such key.")
+            yield Fault(below(place, name), "unknown_key", "There is no such key.")
     known = one.get("id", _MISSING)
     if known is not _MISSING and not (isinstance(known, str) and _ID.fullmatch(known)):
         yield Fault(f"{place}/id", "bad_name", "Must be 1 to 64 letters, digits, underscores or hyphens.")
@@ -251,21 +256,26 @@ def _faults(one: Mapping[str, object], place: str, ids: set[str]) -> Iterator[Fa
 # References to earlier results.
 
 
-def _used(operation: Operation) -> Iterator[str]:
-    """The ids of the operations that this one refers to."""
-    for text in _texts((operation.path, operation.body, [value for _, value in operation.given])):
-        yield from (match[1] for match in _REFERENCE.finditer(text) if match[1])
+def _used(operation: Operation) -> Iterator[tuple[str, str]]:
+    """The ids of the operations that this one refers to, each with the place where it does."""
+    parts = {"path": operation.path, "body": operation.body, **{_member(name): value for name, value in operation.given}}
+    for place, text in _texts(parts, ""):
+        yield from ((place, match[1]) for match in _REFERENCE.finditer(text) if match[1])
 
 
-def _texts(value: object) -> Iterator[str]:
+def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        yield value
+        yield place, value
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
+        for name, one in value.items():
+            yield from _texts(one, below(place, name))
+    elif isinstance(value, list):
+        for at, one in enumerate(value):
+            yield from _texts(one, below(place, at))
+
+
+def _member(header: bytes) -> str:
+    return header.decode().replace("-", "_")
 
 
 def _filled(operation: Operation, known: Mapping[str, Any]) -> Operation:
@@ -276,8 +286,12 @@ def _filled(operation: Operation, known: Mapping[str, Any]) -> Operation:
         operation.method,
         _REFERENCE.sub(lambda match: quote(_as_text(match, known, "/path"), safe=""), operation.path),
         _replaced(operation.body, known, "/body"),
-        tuple((name, _REFERENCE.sub(lambda match: _as_text(match, known, ""), value)) for name, value in operation.given),
+        tuple((name, _in_header(name, value, known)) for name, value in operation.given),
     )
+
+
+def _in_header(name: bytes, value: str, known: Mapping[str, Any]) -> str:
+    return _REFERENCE.sub(lambda match: _as_text(match, known, f"/{_member(name)}"), value)
 
 
 def _replaced(value: object, known: Mapping[str, Any], pointer: str) -> object:
@@ -287,7 +301,7 @@ def _replaced(value: object, known: Mapping[str, Any], pointer: str) -> object:
             return _looked_up(whole, known, pointer)
         return _REFERENCE.sub(lambda match: _as_text(match, known, pointer), value) if "@" in value else value
     if isinstance(value, dict):
-        return {name: _replaced(one, known, f"{pointer}/{name}") for name, one in value.items()}
+        return {name: _replaced(one, known, below(pointer, name)) for name, one in value.items()}
     if isinstance(value, list):
         return [_replaced(one, known, f"{pointer}/{at}") for at, one in enumerate(value)]
     return value
@@ -302,7 +316,7 @@ def _looked_up(match: re.Match[str], known: Mapping[str, Any], pointer: str) -> 
             found = found[step]
         else:
             message = f"The answer of {match[1]!r} has no {match[2][1:]!r}."
-            raise Invalid(message, errors=[Fault(pointer, "unknown_reference", message)])
+            raise _Unfilled(message, errors=[Fault(pointer, "unknown_reference", message)])
     return found
 
 
@@ -315,7 +329,7 @@ def _as_text(match: re.Match[str], known: Mapping[str, Any], pointer: str) -> st
         return "true" if value else "false"
     if not isinstance(value, str | int | Decimal):
         message = f"{match[0]} is neither a text nor a number."
-        raise Invalid(message, errors=[Fault(pointer, "unknown_reference", message)])
+        raise _Unfilled(message, errors=[Fault(pointer, "unknown_reference", message)])
     return str(value)
 
 
@@ -336,14 +350,8 @@ def _of_operation(error: BaasError, operation: Operation) -> BaasError:
     error.facts["failed_index"] = operation.at
     if error.denial is not None:
         error.denial = replace(error.denial, via="batch")
-    place = f"/operations/{operation.at}"
-    inside = ("/body", "/path")
-    error.errors = tuple(
-        Fault(
-            place + (one.pointer if one.pointer.startswith(inside) else f"/body{one.pointer}"), one.code, one.message, one.details
-        )
-        for one in error.errors
-    )
+    place = f"/operations/{operation.at}" + ("" if isinstance(error, _Unfilled) else "/body")
+    error.errors = tuple(Fault(place + one.pointer, one.code, one.message, one.details) for one in error.errors)
     if isinstance(error, MethodNotAllowed):
         error.headers.pop("Allow", None)  # that of the batch's own path is another
     return error

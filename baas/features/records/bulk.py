@@ -58,6 +58,8 @@ class Bulk:
         tree = UpdateMany(wanted, values, most)
         with refusals.in_filter():
             statement = self._statements.update(table, tree, asking)
+        if not values:
+            return 0  # a change of nothing is none: no revision, nothing in the log
         try:
             with refused(table, asking):
                 row = await self._store.tally(statement, asking.limit_s, locks(table, asking, "update"))
@@ -91,7 +93,7 @@ def _affected(row: Row, most: int) -> int:
 def _unmet(row: Row, names: tuple[str, ...], faults: list[Fault]) -> BaasError | None:
     """What does not fit one of the records, first what it points to."""
     met = list(row["met"])
-    missing = [name for name, holds in zip(names, met, strict=False) if not holds]
+    missing = [f"/{name}" for name, holds in zip(names, met, strict=False) if not holds]
     found = list(refusals.bad_reference(missing).errors) if missing else []
     found += [fault for fault, holds in zip(faults, met[len(names) :], strict=True) if not holds]
     if not found:

@@ -12,6 +12,7 @@ from baas.engines.query.tree import Insert, InsertMany, Put, Update
 from baas.engines.query.written import Demanded
 from baas.engines.schema.validate import Unfit
 from baas.features.records.store import RecordStore
+from baas.features.records.writing import positions
 from baas.infra.db.pool import Row
 
 
@@ -61,11 +62,6 @@ class Demands:
         if why is None or not why["allowed"]:
             return error
         return _with_unmet(error, self._compiler.demands(table, asking, "update", error.values), why["valid"], asking)
-
-
-def positions(text: str | None) -> list[int]:
-    """PostgreSQL's text of an array of positions from 1, as places from 0."""
-    return [int(one) - 1 for one in text[1:-1].split(",")] if text else []
 
 
 def _unmet(holds: Sequence[bool], demands: Sequence[Demanded], asking: Asking) -> list[Fault]:

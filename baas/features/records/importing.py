@@ -14,7 +14,7 @@ from hashlib import sha256
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from baas.base.errors import BaasError, Fault, Invalid, Unavailable, UnsupportedMediaType
+from baas.base.errors import BaasError, Conflict, Fault, Invalid, Unavailable, UnsupportedMediaType
 from baas.engines.schema.catalog import Catalog
 from baas.features.records.creates import AnonymousCreates
 from baas.features.records.lines import Csv, Line, json_body, split
@@ -28,7 +28,7 @@ from baas.infra.http import params
 from baas.infra.http.answers import send_json
 from baas.infra.http.body import stream_pieces
 from baas.infra.http.context import Context
-from baas.infra.http.once import in_progress, key_of, mismatch, who
+from baas.infra.http.once import REPLAYED, in_progress, key_of, mismatch, who
 from baas.infra.http.routes import ANYONE, Body, Endpoint
 
 MAX_ERRORS = 100
@@ -127,21 +127,45 @@ class ImportApi:
         await self._store(context, wanted, [])
         limits = context.project.settings.limits
         lines = split(stream_pieces(scope, receive, limit=limits.max_file_bytes), quoted=is_csv, longest=limits.max_json_bytes)
-        report = Report()
+        report, whole = Report(), sha256()
         resume = wanted.from_line
+        kept = await self._finished(context, wanted)
         try:
             async for chunk in self._chunks(context, wanted, lines, is_csv=is_csv):
                 self._creates.take(context, len(chunk.lines))
-                done = await self._write(context, wanted, chunk)
+                whole.update(chunk.fingerprint(wanted))
+                done = await self._write(context, wanted, chunk, is_finished=kept is not None)
                 report.add(done)
                 if done.failed and not wanted.skip:
                     await _answer(send, report, chunk.lines[0].number)
                     return
                 resume = chunk.lines[-1].number + 1
+            if kept is not None and kept.fingerprint != whole.digest():
+                raise mismatch()
+            if kept is None:
+                await self._finish(context, wanted, whole.digest())
         except BaasError as error:
             error.facts |= {"report": report.as_json(resume)}
             raise
-        await _answer(send, report)
+        await _answer(send, report, replayed=kept is not None)
+
+    async def _finished(self, context: Context, wanted: _Wanted) -> Kept | None:
+        """What is kept of the whole under this key, once it was written to its end."""
+        if wanted.key is None or wanted.dry_run:
+            return None
+        return await answers.known(self._db, context.project.schema, who(context), _row(wanted.key, "end"))
+
+    async def _finish(self, context: Context, wanted: _Wanted, digest: bytes) -> None:
+        """From now on the key is good for this file alone. Raises Invalid (`idempotency_mismatch`)."""
+        if wanted.key is None or wanted.dry_run:
+            return
+        place = context.project.schema, who(context), _row(wanted.key, "end")
+        async with self._db.transaction() as tx:
+            known = await answers.claim(tx, *place, digest)
+            if known is None:
+                await answers.keep(tx, *place, Kept(digest, 200, (), b""))
+            elif known.fingerprint != digest:
+                raise mismatch()
 
     async def _chunks(
         self, context: Context, wanted: _Wanted, lines: AsyncIterator[Line], *, is_csv: bool
@@ -166,13 +190,16 @@ class ImportApi:
         if chunk.lines:
             yield chunk
 
-    async def _write(self, context: Context, wanted: _Wanted, chunk: "_Chunk") -> Report:
-        """One transaction: its records, and that they are written. With a fault and without `skip` nothing of it is."""
+    async def _write(self, context: Context, wanted: _Wanted, chunk: "_Chunk", *, is_finished: bool) -> Report:
+        """One transaction: its records, and that they are written. With a fault and without `skip` nothing of it is.
+
+        Of a file that `is_finished` every transaction is known; what is not belongs to another file.
+        """
         report = Report(read=len(chunk.lines))
         rows = await chunk.read(report)
         for attempt in range(_TRIES):
             try:
-                return await self._write_once(context, wanted, chunk, rows, report)
+                return await self._write_once(context, wanted, chunk, rows, report, is_finished=is_finished)
             except _Undone as undone:
                 return undone.report
             except SerializationFailed:
@@ -181,11 +208,18 @@ class ImportApi:
         raise AssertionError("the last try returns or raises")
 
     async def _write_once(
-        self, context: Context, wanted: _Wanted, chunk: "_Chunk", rows: Sequence["_Row"], unread: Report
+        self,
+        context: Context,
+        wanted: _Wanted,
+        chunk: "_Chunk",
+        rows: Sequence["_Row"],
+        unread: Report,
+        *,
+        is_finished: bool,
     ) -> Report:
         schema, principal = context.project.schema, who(context)
         report = Report(unread.read, 0, unread.failed, list(unread.errors))
-        key = None if wanted.key is None else f"import {sha256(wanted.key.encode()).hexdigest()} {chunk.lines[0].number}"
+        key = None if wanted.key is None else _row(wanted.key, chunk.lines[0].number)
         fingerprint = chunk.fingerprint(wanted) if key else b""
         async with self._db.joined() as (tx, _):
             if key is not None and not wanted.dry_run:
@@ -197,6 +231,8 @@ class ImportApi:
                     if known.fingerprint != fingerprint:
                         raise mismatch()
                     return Report(**json.loads(known.body))
+                if is_finished:
+                    raise mismatch()
             if not (unread.failed and not wanted.skip):
                 await self._create(context, wanted, rows, report)
             if report.failed and not wanted.skip:
@@ -221,7 +257,7 @@ class ImportApi:
             created, updated = await self._store(context, wanted, [row.body for row in rows])
             report.created += created
             report.updated += updated
-        except Invalid as error:
+        except (Conflict, Invalid) as error:
             wrong = _by_row(error, len(rows))
             if not wrong:
                 await self._create_halves(context, wanted, rows, report, error)
@@ -254,7 +290,7 @@ class ImportApi:
             return len(bodies), 0
         try:
             done = await self._records.upsert(*place, {"key": list(wanted.unique), "items": bodies})
-        except Invalid as error:
+        except (Conflict, Invalid) as error:
             error.errors = tuple(Fault(one.pointer.removeprefix("/items"), one.code, one.message) for one in error.errors)
             raise
         return done.created, done.updated
@@ -307,7 +343,7 @@ class _Chunk:
         return whole.digest()
 
 
-def _by_row(error: Invalid, rows: int) -> dict[int, Invalid]:
+def _by_row(error: Conflict | Invalid, rows: int) -> dict[int, Invalid]:
     """The faults of a list of bodies by their place in it; empty when one of them names none."""
     found: dict[int, list[object]] = defaultdict(list)
     for fault in error.errors:
@@ -326,8 +362,14 @@ def _alike(rows: Sequence[_Row]) -> list[list[_Row]]:
     return list(groups.values())
 
 
-async def _answer(send: Send, report: Report, resume: int | None = None) -> None:
-    await send_json(send, _encode(report.as_json(resume)), 200, ((b"cache-control", b"no-store"),))
+def _row(key: str, part: int | str) -> str:
+    """Where a transaction of an import, or its end, is kept: not where an answer to the key itself would be."""
+    return f"import {sha256(key.encode()).hexdigest()} {part}"
+
+
+async def _answer(send: Send, report: Report, resume: int | None = None, *, replayed: bool = False) -> None:
+    headers = ((b"cache-control", b"no-store"), *((REPLAYED,) if replayed else ()))
+    await send_json(send, _encode(report.as_json(resume)), 200, headers)
 
 
 def _wanted(scope: Scope) -> _Wanted:

@@ -45,11 +45,11 @@ class Wanted:
 
 
 class Precondition(NamedTuple):
-    """What a client demands of the stored record before it changes: a revision, a condition. `given`: he has said something,
-    be it only that there must be one (`If-Match: *`).
+    """What a client demands of the stored record before it changes: one of these revisions, a condition. `given`: he has said
+    something, be it only that there must be one (`If-Match: *`).
     """
 
-    rev: int | None = None
+    revs: tuple[int, ...] | None = None
     where: Filter | None = None
     given: bool = False
 

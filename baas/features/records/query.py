@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from baas.base.errors import BadRequest, Fault, Invalid
-from baas.base.strict_json import loads
+from baas.base.strict_json import loads_text
 from baas.engines.query.expand import MAX_DEPTH, check_size
 from baas.engines.query.expand import MAX_LIMIT as MAX_EXPANDED
 from baas.engines.query.tree import Count, Expand, Filter, SortKey
@@ -84,7 +84,7 @@ def selection_by_query(values: params.Query) -> Selection:
     """`fields` and `expand` of a query string; `expand` is dotted paths, or the JSON object of a body as text."""
     expand: object = values.get("expand")
     if isinstance(expand, str) and expand.lstrip().startswith("{"):
-        expand = _json(expand, "expand")
+        expand = loads_text(expand, "expand")
     try:
         return _selection(values.get("fields"), expand)
     except _Misshapen as error:
@@ -319,18 +319,10 @@ def _faults(body: Mapping[str, object], known: Sequence[str], place: str) -> lis
 
 
 def _object(text: str, parameter: Literal["vars", "near"]) -> Mapping[str, object]:
-    value = _json(text, parameter)
+    value = loads_text(text, parameter)
     if not isinstance(value, dict):
         raise BadRequest(f"{parameter} must be a JSON object.", code="bad_parameter", parameter=parameter)
     return value
-
-
-def _json(text: str, parameter: Literal["vars", "expand", "near"]) -> object:
-    try:
-        return loads(text.encode("utf-8", "surrogatepass"))
-    except (BadRequest, Invalid) as error:
-        detail = f"{parameter} is not usable: {error.detail}"
-        raise BadRequest(detail, code="bad_parameter", parameter=parameter) from None
 
 
 def checked_search(text: str | None) -> str | None:
@@ -375,7 +367,8 @@ def _names(value: object, parameter: str) -> tuple[str, ...] | None:
         return None
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(one, str) and one.strip() for one in names):
-        raise BadRequest(f"{parameter} must be names with commas between them.", code=f"bad_{parameter}", parameter=parameter)
+        form = "names with commas between them" if isinstance(value, str) else "a list of names"
+        raise BadRequest(f"{parameter} must be {form}.", code=f"bad_{parameter}", parameter=parameter)
     return tuple(one.strip() for one in names)
 
 

@@ -1,6 +1,6 @@
 """Why a call was refused, as errors that tell this caller nothing he may not know: invisible is absent, hidden never was."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,17 +19,20 @@ from baas.base.errors import (
 from baas.engines.query.expand import BadFilter
 from baas.engines.query.grouping import BadAggregate
 from baas.engines.query.reach import BadName
+from baas.engines.query.references import losses
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Delete, Put, Update
 from baas.engines.rules.rule import Rule
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
+from baas.engines.schema.operations import Operation
 from baas.features.records.model import MAX_FAULTS, MAX_VAR_ITEMS
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Row
 
 _LONGEST_PATH = 200
+_LOST = "Points to something that does not exist, or that you may not see."
 _ACTS: Mapping[Action, str] = {
     "list": "list these records",
     "view": "view this record",
@@ -157,11 +160,11 @@ def check_vars(rules: Sequence[Rule], values: Mapping[str, object]) -> None:
             raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
 
 
-def of_insert(why: Row | None, names: Sequence[str], unmet: Sequence[Fault]) -> BaasError:
-    """Why nothing was inserted; `unmet` are the validations that do not hold."""
+def of_insert(why: Row | None, names: Sequence[str], unmet: Sequence[Fault], *, many: bool) -> BaasError:
+    """Why nothing was inserted; `unmet` are the validations that do not hold. Pointers into a list of `many` name the record."""
     if why is None or not why["allowed"]:
         return denied("create")
-    return _bad_values(why["targets"], names, unmet) or denied("create")
+    return _bad_values(lost_targets(why["targets"], names, many=many), unmet) or denied("create")
 
 
 def of_change(action: Action, why: Row | None, tree: Update | Delete, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
@@ -173,16 +176,18 @@ def of_change(action: Action, why: Row | None, tree: Update | Delete, names: Seq
         raise absent()
     if not why["allowed"]:
         raise denied(action) if why["seen"] else absent()
-    _check_rev(tree.rev, why["rev"], seen=why["seen"])
+    _check_rev(tree.revs, why["rev"], seen=why["seen"])
     if not why["wanted"]:
         raise PreconditionFailed("The record is not one that the condition in where admits.")
-    if (wrong := _bad_values(why["targets"], names, unmet)) is not None:
+    # An operator's list is not the one that is stored, so a place in that one would lead nowhere.
+    given = {name for name, value in tree.values.items() if isinstance(value, Operation)} if isinstance(tree, Update) else set()
+    if (wrong := _bad_values(lost_targets(why["targets"], names, whole=given), unmet)) is not None:
         raise wrong
 
 
 def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fault] = ()) -> None:
     """The same for a put. To a caller who may not see the record it answers as if there were none, as far as it can."""
-    only_old = tree.only_old or tree.rev is not None
+    only_old = tree.only_old or tree.revs is not None
     if why is None or not why["present"]:
         if why is not None and only_old:
             raise nothing_to_replace()
@@ -193,17 +198,22 @@ def of_put(why: Row | None, tree: Put, names: Sequence[str], unmet: Sequence[Fau
             raise denied("update")
         if only_old:
             raise nothing_to_replace()
-        raise IdTaken("There is a record with this id already.") if why["may_create"] else denied("create")
+        raise _id_taken() if why["may_create"] else denied("create")
     else:
-        _check_rev(tree.rev, why["rev"], seen=why["seen"])
+        _check_rev(tree.revs, why["rev"], seen=why["seen"])
         changed = [name for name, stays in zip(tree.fixed, why["stays"], strict=True) if not stays]
         if changed:
             raise Invalid(
                 "The record does not fit the collection.",
                 errors=[Fault(f"/{name}", "immutable", "Cannot be changed once the record exists.") for name in changed],
             )
-    if (wrong := _bad_values(why["targets"], names, unmet)) is not None:
+    if (wrong := _bad_values(lost_targets(why["targets"], names), unmet)) is not None:
         raise wrong
+
+
+def _id_taken() -> IdTaken:
+    message = "There is a record with this id already."
+    return IdTaken(message, errors=[Fault("/id", "already_exists", message)])
 
 
 def of_constraint(error: ConstraintViolated, table: Table, readable: frozenset[str]) -> BaasError:
@@ -215,7 +225,7 @@ def of_constraint(error: ConstraintViolated, table: Table, readable: frozenset[s
     if violation.kind == "reference":
         if violation.collection.name != table.name or not names:
             return still_referenced()
-        return bad_reference(names)
+        return bad_reference([f"/{name}" for name in names])
     if len(names) < len(violation.fields):
         names = []
     if violation.kind == "unique":
@@ -232,24 +242,39 @@ def still_referenced() -> Conflict:
     return Conflict("Other records still link to this one.", code="still_referenced")
 
 
-def bad_reference(names: Sequence[str]) -> Invalid:
+def bad_reference(pointers: Sequence[str]) -> Invalid:
     """The same words for a target that is missing and for one that this caller may not see."""
-    message = "Points to something that does not exist, or that you may not see."
-    return Invalid(message, code="bad_reference", errors=[Fault(f"/{name}", "bad_reference", message) for name in names])
+    return Invalid(_LOST, code="bad_reference", errors=lost(pointers))
 
 
-def _bad_values(targets: Sequence[bool | None], names: Sequence[str], unmet: Sequence[Fault]) -> Invalid | None:
+def lost(pointers: Sequence[str]) -> list[Fault]:
+    """A fault for each of them."""
+    return [Fault(one, "bad_reference", _LOST) for one in pointers]
+
+
+def lost_targets(
+    targets: Sequence[str | None], names: Sequence[str], *, many: bool = False, whole: Collection[str] = ()
+) -> list[str]:
+    """Pointers to what points to nothing, in the order of the records; of the `whole` fields only the field is named."""
+    found = [
+        (row, (f"/{row}" if many else "") + f"/{name}" + ("" if name in whole else item))
+        for name, text in zip(names, targets, strict=True)
+        for row, item in losses(text)
+    ]
+    return list(dict.fromkeys(pointer for _, pointer in sorted(found, key=lambda one: one[0])))
+
+
+def _bad_values(wrong: Sequence[str], unmet: Sequence[Fault]) -> Invalid | None:
     """What points to nothing, and what a field does not take, all at once."""
-    wrong = [name for name, one in zip(names, targets, strict=True) if one is not True]
-    references = bad_reference(wrong) if wrong else None
+    references = bad_reference(wrong[:MAX_FAULTS]) if wrong else None
     if not unmet:
         return references
     faults = [*(references.errors if references else ()), *unmet]
     return Invalid("The record does not fit the collection.", errors=faults[:MAX_FAULTS])
 
 
-def _check_rev(wanted: int | None, stored: int, *, seen: bool) -> None:
-    if wanted is not None and wanted != stored:
+def _check_rev(wanted: Sequence[int] | None, stored: int, *, seen: bool) -> None:
+    if wanted is not None and stored not in wanted:
         raise PreconditionFailed(
             "The record has changed since you read it.",
             hint="Read it again and repeat the change.",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from baas.base.clock import Clock
-from baas.base.errors import BadRequest, Fault, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, did_you_mean
+from baas.base.errors import BadRequest, Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable, did_you_mean
 from baas.base.ids import uuid7
 from baas.base.principal import Principal
 from baas.base.project import Project
@@ -50,7 +50,7 @@ from baas.features.auth.service import Auth
 from baas.features.records import refusals
 from baas.features.records.aggregates import NO_ZONE
 from baas.features.records.bulk import Bulk
-from baas.features.records.cursors import Cursors, query_of, versions_of
+from baas.features.records.cursors import query_of, versions_of
 from baas.features.records.demands import Demands
 from baas.features.records.histories import check_old, check_old_list, check_since
 from baas.features.records.limits import list_limit_s, most_cost, too_slow
@@ -58,10 +58,11 @@ from baas.features.records.model import ANY, Followed, Groups, History, Page, Pr
 from baas.features.records.query import wanted_by_body
 from baas.features.records.store import Lines, RecordStore
 from baas.features.records.upserts import Upserted, Upserts
-from baas.features.records.writing import all_new_values, locks, refused
+from baas.features.records.writing import Places, all_new_values, locks, refused
 from baas.features.records.writing import changed_values as changed_values  # noqa: PLC0414  other rooms find it here
 from baas.features.records.writing import new_values as new_values  # noqa: PLC0414  other rooms find it here
 from baas.infra.db.pool import Database
+from baas.infra.http.page import Cursors
 
 Body = Mapping[str, object]
 _TRIES = 3
@@ -82,6 +83,7 @@ class Records:
         self._auth = auth
         self._clock = clock
         self._demands = Demands(compiler, self._store)
+        self._places = Places(self._store)
         self._bulk = Bulk(self._store, compiler, self._ask_for_many)
         self._upserts = Upserts(self._store, compiler, self._ask_to_upsert)
         self._export_s, self._export_idle_s = settings.export_timeout_s, settings.export_idle_timeout_s
@@ -342,10 +344,13 @@ class Records:
         tree = InsertMany(all_new_values(table, asking, bodies))
         items = None
         if asking.judge(table, "create").verdict is not False:
-            with refused(table, asking):
-                items = await self._store.items(
-                    self._compiler.insert_many(table, tree, asking), asking.limit_s, locks(table, asking, "create")
-                )
+            try:
+                with refused(table, asking):
+                    items = await self._store.items(
+                        self._compiler.insert_many(table, tree, asking), asking.limit_s, locks(table, asking, "create")
+                    )
+            except (Conflict, Invalid) as error:
+                raise await self._places.told(table, asking, tree.rows, error) from None
         if items is None:
             raise await self._why_not_inserted(table, tree, asking)
         return items
@@ -363,9 +368,11 @@ class Records:
         refusals.demand_precondition(table, given=only.given)
         record_id = _record_id(record)
         try:
-            tree = Update(record_id, changed_values(table, asking, body), only.rev, only.where)
+            tree = Update(record_id, changed_values(table, asking, body), only.revs, only.where)
         except Unfit as error:
             raise await self._demands.with_faults_of_change(table, asking, record_id, error) from None
+        if not tree.values:
+            return await self._unchanged(table, asking, tree)
         for _ in range(_TRIES):
             stored = None
             if asking.judge(table, "update").verdict is not False:
@@ -410,7 +417,7 @@ class Records:
         if only_new:
             return await self._put_new(table, Insert(values), asking)
         replaces, fixed = _written_by_put(table, asking, body)
-        tree = Put(record_id, values, replaces, fixed, only.rev, only.given)
+        tree = Put(record_id, values, replaces, fixed, only.revs, only.given)
         for _ in range(_TRIES):
             try:
                 with refused(table, asking):
@@ -435,7 +442,7 @@ class Records:
         asking = await self._asking_only(project, principal, table, "delete", where=only.where)
         _refuse_locked(table, asking, "delete")
         refusals.demand_precondition(table, given=only.given)
-        tree = Delete(_record_id(record), only.rev, only.where)
+        tree = Delete(_record_id(record), only.revs, only.where)
         for _ in range(_TRIES):
             if asking.judge(table, "delete").verdict is not False:
                 with refused(table, asking, "delete"), refusals.in_filter():
@@ -578,6 +585,16 @@ class Records:
             return await self._facts(project, asking.principal, whole=True)
         return asking
 
+    async def _unchanged(self, table: Table, asking: Asking, tree: Update) -> Stored:
+        """The answer to a change of nothing: judged like any other, and no change, so neither a revision nor in the log."""
+        with refusals.in_filter():
+            why = await self._store.why(self._compiler.why_not_changed(table, tree, asking))
+        refusals.of_change("update", why, tree, ())
+        stored = None
+        if asking.judge(table, "view").verdict is not False:
+            stored = await self._store.record(self._compiler.get(table, Get(tree.id), asking), asking.limit_s)
+        return stored or Stored(f'{{"id":"{tree.id}"}}', None, seen=False)
+
     async def _put_new(self, table: Table, tree: Insert, asking: Asking) -> Stored:
         stored = None
         if asking.judge(table, "create").verdict is not False:
@@ -597,7 +614,8 @@ class Records:
             return refusals.denied("create")
         why = await self._store.why(self._compiler.why_not_inserted(table, tree, asking))
         unmet = self._demands.unmet_by_new(table, asking, tree, why)
-        return refusals.of_insert(why, self._compiler.reference_names(table, table.columns, asking), unmet)
+        names = self._compiler.reference_names(table, table.columns, asking)
+        return refusals.of_insert(why, names, unmet, many=isinstance(tree, InsertMany))
 
 
 class _in_words:  # noqa: N801  reads as a word at its use
@@ -681,7 +699,8 @@ def _projection(table: Table, asking: Asking, fields: Sequence[str] | None) -> t
     for name in fields:
         if name not in names:
             hint = did_you_mean(name, names)
-            raise BadRequest(f"There is no field {name!r}.", code="bad_fields", hint=hint, parameter="fields")
+            words = f"There is no field {name!r}." if name else "A name is empty."
+            raise BadRequest(words, code="bad_fields", hint=hint, parameter="fields")
     return tuple(dict.fromkeys(fields))
 
 

@@ -13,11 +13,10 @@ from baas.engines.query.upsert import UpsertMany
 from baas.engines.query.upsert import Upserts as Statements
 from baas.engines.schema.validate import immutable_names
 from baas.features.records import refusals
-from baas.features.records.demands import positions
 from baas.features.records.model import MAX_FAULTS, MAX_ROWS
 from baas.features.records.query import strangers
 from baas.features.records.store import RecordStore
-from baas.features.records.writing import all_new_values, locks, refused
+from baas.features.records.writing import Places, all_new_values, locks, positions, refused
 from baas.infra.db.pool import Row
 from baas.infra.http.routes import Body as Shape
 
@@ -43,6 +42,7 @@ class Upserts:
     """`ask` refuses callers to whom creating or changing is closed."""
 
     def __init__(self, store: RecordStore, compiler: Compiler, ask: Asks) -> None:
+        self._places = Places(store)
         self._store = store
         self._compiler = compiler
         self._ask = ask
@@ -61,15 +61,15 @@ class Upserts:
                 with refused(table, asking):
                     statement = self._statements.statement(table, tree, asking)
                     row = await self._store.tally(statement, asking.limit_s, locks(table, asking, "create", "update"))
-            except Conflict as error:
+            except (Conflict, Invalid) as error:
                 if error.code != "already_exists":
-                    raise
+                    raise _in_items(await self._places.told(table, asking, tree.rows, error, key)) from None
                 taken = error
                 continue  # made by somebody else a moment ago: this time it is there to be changed
             if row["ok"]:
                 return Upserted(row["items"] or "", row["created"], row["updated"])
             raise self._why(table, tree, asking, row)
-        raise taken
+        raise _in_items(await self._places.told(table, asking, tree.rows, taken, key)) from None
 
     def _why(self, table: Table, tree: UpsertMany, asking: Asking, row: Row) -> BaasError:
         if not row["may_create"]:
@@ -96,8 +96,13 @@ class Upserts:
         return Invalid(_MESSAGE, errors=faults[:MAX_FAULTS])
 
 
+def _in_items(error: BaasError) -> BaasError:
+    error.errors = tuple(Fault(f"/items{one.pointer}", one.code, one.message) for one in error.errors)
+    return error
+
+
 def _wrong(names: Sequence[str]) -> Sequence[Fault]:
-    return refusals.bad_reference(names).errors
+    return refusals.lost([f"/{name}" for name in names])
 
 
 def _placed(failing: Sequence[str | None], faults: Sequence[Fault]) -> list[tuple[int, Fault]]:
@@ -123,8 +128,7 @@ def _tree(table: Table, asking: Asking, key: tuple[str, ...], bodies: Sequence[B
     try:
         rows = all_new_values(table, asking, bodies)
     except Invalid as error:
-        error.errors = tuple(Fault(f"/items{one.pointer}", one.code, one.message) for one in error.errors)
-        raise
+        raise _in_items(error) from None
     seen: dict[tuple[str, ...], int] = {}
     again = [at for at, one in enumerate(rows) if seen.setdefault(tuple(str(one[name]) for name in key), at) != at]
     if again:

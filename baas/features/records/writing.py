@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from baas.base.errors import Fault, Invalid
+from baas.base.errors import BaasError, Fault, Invalid
 from baas.base.ids import uuid7
 from baas.engines.query.asking import Asking
+from baas.engines.query.collisions import Collisions
 from baas.engines.query.table import Table
+from baas.engines.query.tree import Values
 from baas.engines.schema.collection import Action
+from baas.engines.schema.constraints import violation_of
 from baas.engines.schema.validate import clean_create, clean_patch
 from baas.features.records import refusals
 from baas.features.records.model import MAX_FAULTS, MAX_ROWS
+from baas.features.records.store import RecordStore
 from baas.infra.db.errors import ConstraintViolated
 
 Body = Mapping[str, object]
@@ -33,6 +37,36 @@ class refused:  # noqa: N801  reads as a word at its use
             # Records of the same collection may link to the one that is deleted: it is not the deleted one that points wrong.
             gone = self._action == "delete" and refusal.code == "bad_reference"
             raise (refusals.still_referenced() if gone else refusal) from error
+
+
+class Places:
+    """Says of a refusal of many records which of them it is."""
+
+    def __init__(self, store: RecordStore) -> None:
+        self._store = store
+        self._statements = Collisions()
+
+    async def told(
+        self, table: Table, asking: Asking, rows: tuple[Values, ...], error: BaasError, key: Sequence[str] = ()
+    ) -> BaasError:
+        """The refusal with pointers from the list on; without any where the records cannot be told."""
+        if not error.errors or not isinstance(error.__cause__, ConstraintViolated):
+            return error
+        violation = violation_of(error.__cause__, table.others)
+        found = None
+        if violation is not None:
+            statement = self._statements.statement(table, rows, asking, violation, key)
+            found = None if statement is None else await self._store.why(statement)
+        places = [] if found is None else positions(found["places"])
+        error.errors = tuple(Fault(f"/{at}{one.pointer}", one.code, one.message) for at in places for one in error.errors)[
+            :MAX_FAULTS
+        ]
+        return error
+
+
+def positions(text: str | None) -> list[int]:
+    """PostgreSQL's text of an array of positions from 1, as places from 0."""
+    return [int(one) - 1 for one in text[1:-1].split(",")] if text else []
 
 
 def new_values(table: Table, asking: Asking, body: Body) -> dict[str, object]:

@@ -11,6 +11,7 @@ from baas.base.errors import BadRequest, Fault, Invalid, RequestTimeout, TooLarg
 from baas.base.strict_json import loads
 
 _SLOWEST_BYTES_PER_S = 1024
+_MOST_OF_NONE = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,23 @@ def as_object(value: object) -> dict[str, object]:
         message = "The body must be a JSON object."
         raise Invalid(message, code="not_an_object", errors=[Fault("", "not_an_object", message)])
     return value
+
+
+async def refuse_body(scope: Scope, receive: Receive) -> None:
+    """For a call that takes no body: what is sent with it would be dropped in silence. `{}` says nothing, and passes.
+
+    Raises what `read_json_body` does for what is no JSON, and Invalid for anything else.
+    """
+    if not any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in scope["headers"]):
+        return
+    data = await read_bytes(scope, receive, limit=_MOST_OF_NONE)
+    if not data:
+        return
+    _check_json_type(scope)
+    body = as_object(loads(data))
+    if body:
+        faults = [Fault(f"/{name[:100]}", "unknown_key", "This call takes no body.") for name in body]
+        raise Invalid("This call takes no body.", errors=faults)
 
 
 async def read_bytes(scope: Scope, receive: Receive, *, limit: int) -> bytes:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from baas.base.errors import PreconditionFailed
 from baas.infra.http.answers import json_response, not_modified
-from baas.infra.http.content import matches
+from baas.infra.http.etags import condition, matches
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _LENGTH = 20
@@ -27,8 +27,9 @@ class Condition(NamedTuple):
 
     @classmethod
     def of(cls, request: Request) -> "Condition":
-        """The condition of a request; two headers of a name are one list."""
-        return cls(_all(request, "if-match"), _all(request, "if-none-match"))
+        """The condition of a request. Raises BadRequest (`bad_header`)."""
+        headers = request.headers.raw
+        return cls(condition(headers, "If-Match"), condition(headers, "If-None-Match"))
 
     def check(self, etag: str) -> None:
         """`etag` is of what is there, without its quotes. Raises PreconditionFailed, with that ETag as a header."""
@@ -58,11 +59,11 @@ def tagged(document: Mapping[str, object]) -> dict[str, str]:
 def shown(request: Request, document: Mapping[str, object]) -> Response:
     """The answer to a GET: the document with its ETag, or 304 for whoever has it."""
     headers = tagged(document)
-    known = _all(request, "if-none-match")
-    if known is not None and matches(known, etag_of(document), weak=True):
-        return not_modified(headers)
-    return json_response(document, headers=headers)
+    return not_modified(headers) if is_known(request, etag_of(document)) else json_response(document, headers=headers)
 
 
-def _all(request: Request, name: str) -> str | None:
-    return ", ".join(request.headers.getlist(name)) or None
+def is_known(request: Request, etag: str) -> bool:
+    """Whether who asks has this version already. Raises PreconditionFailed where he wants another one."""
+    only = Condition.of(request)
+    only._replace(if_none_match=None).check(etag)
+    return only.if_none_match is not None and matches(only.if_none_match, etag, weak=True)

@@ -14,9 +14,9 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from baas.base.errors import PreconditionFailed, RangeNotSatisfiable
+from baas.infra.http.etags import condition, matches
 
 _ONE_RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
-_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _SLOWEST_BYTES_PER_S = 1024
 _IDLE_S = 30
 
@@ -83,7 +83,7 @@ def not_modified(asked: Headers, etag: str, modified: datetime) -> bool:
 
     Raises PreconditionFailed where If-Match or If-Unmodified-Since does not hold.
     """
-    if (wanted := _all(asked, "if-match")) is not None:
+    if (wanted := condition(asked.raw, "If-Match")) is not None:
         check_if_match(wanted, etag)
     elif (moment := parse_http_date(asked.get("if-unmodified-since"))) and _seconds(modified) > moment:
         raise PreconditionFailed("The file was changed after the given time.")
@@ -93,22 +93,14 @@ def not_modified(asked: Headers, etag: str, modified: datetime) -> bool:
     return since is not None and _seconds(modified) <= since
 
 
-def check_if_match(condition: str, etag: str | None, *, seen: bool = True) -> None:
+def check_if_match(wanted: str, etag: str | None, *, seen: bool = True) -> None:
     """Raises PreconditionFailed unless the condition names this version; None is a thing that does not exist.
 
     The refusal has the version as its ETag for callers who may see it.
     """
-    if etag is None or not matches(condition, etag, weak=False):
+    if etag is None or not matches(wanted, etag, weak=False):
         headers = {"ETag": f'"{etag}"'} if etag is not None and seen else None
         raise PreconditionFailed("The file is not the version that If-Match names.", headers=headers)
-
-
-def matches(condition: str, etag: str, *, weak: bool) -> bool:
-    """Whether a list of entity tags (or `*`) names this one; weak tags count only in the weak comparison."""
-    if condition.strip() == "*":
-        return True
-    found = (match for match in _ETAG.finditer(condition))
-    return any(match[1] == etag and (weak or not match[0].startswith("W/")) for match in found)
 
 
 def one_range(wanted: str, size: int) -> tuple[int, int] | None:

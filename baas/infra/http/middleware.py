@@ -247,6 +247,8 @@ class Edge:
 
     def _page(self, scope: Scope, exchange: _Exchange) -> Awaitable[None]:
         """Health, documentation and console: no project, no credential in the sense of the API, no page in a frame."""
+        if scope["method"] == "OPTIONS":
+            return self._options(scope, exchange, b"")
         found = self._router.find(scope["method"], scope["path"])
         exchange.route = found.endpoint.path
         if found.endpoint.page:
@@ -482,7 +484,7 @@ def _check_origin(head: Head, project: Project) -> None:
     if origin is None or allowed_origin(project, origin):
         return
     if origin.partition(b"://")[2].lower() != head.found.get(b"host", b"").lower():
-        raise Forbidden("Pages of this origin may not connect; list it in the project's settings.", code="bad_origin")
+        raise Forbidden("Pages of this origin may not connect; list it in the project's settings.", code="origin_not_allowed")
 
 
 def _on_project(scope: Scope, project: Project) -> Scope:

@@ -40,7 +40,7 @@ _MOST_KEPT = 4 << 20
 _NOT_KEPT = frozenset({401, 408, 413, 429})
 # What else changes the meaning of a call.
 _TELLING = (b"content-type", b"if-match", b"if-none-match")
-_REPLAYED = (b"idempotent-replayed", b"true")
+REPLAYED = (b"idempotent-replayed", b"true")
 _INSTALLATION = "baas"
 
 
@@ -160,7 +160,7 @@ class Once:
                 answer, failure, replayed = self._shelf.opened(place, known.kept, fingerprint), None, True
         if failure is not None:
             raise failure
-        extra = (_REPLAYED,) if replayed else ()
+        extra = (REPLAYED,) if replayed else ()
         length = () if answer.status == 204 else ((b"content-length", b"%d" % len(answer.body)),)
         await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *length, *extra]})
         await send({"type": "http.response.body", "body": answer.body})
@@ -267,7 +267,7 @@ class Streamed:
     def _replay(self, known: Kept, fingerprint: bytes) -> Response:
         answer = self._shelf.opened(self._place, known, fingerprint)
         response = Response(answer.body, answer.status)
-        response.raw_headers += [pair for pair in (*answer.headers, _REPLAYED) if pair[0] != b"content-length"]
+        response.raw_headers += [pair for pair in (*answer.headers, REPLAYED) if pair[0] != b"content-length"]
         return response
 
 

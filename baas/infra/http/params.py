@@ -11,7 +11,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.types import Scope
 
-from baas.base.errors import BadRequest, did_you_mean
+from baas.base.errors import BadRequest, Invalid, did_you_mean
 
 Query = Mapping[str, str]
 """The query of a request: names as declared, each at most once, values decoded."""
@@ -62,11 +62,14 @@ def integer(values: Query, name: str, default: int, *, minimum: int = ..., maxim
 @overload
 def integer(values: Query, name: str, default: None = ..., *, minimum: int = ..., maximum: int = ...) -> int | None: ...
 def integer(values: Query, name: str, default: int | None = None, *, minimum: int = 0, maximum: int = _NO_MAXIMUM) -> int | None:
-    """A whole number within the two bounds, both included."""
+    """A whole number within the two bounds, both included. Raises Invalid (`limit_exceeded`) above the maximum."""
     value = values.get(name)
     if value is None:
         return default
-    if not _WHOLE.fullmatch(value) or not minimum <= int(value) <= maximum:
+    if _WHOLE.fullmatch(value) and int(value) > maximum:
+        detail = f"{name!r} may be at most {maximum}."
+        raise Invalid(detail, code="limit_exceeded", limit=maximum, parameter=name)
+    if not _WHOLE.fullmatch(value) or int(value) < minimum:
         bounds = f"of at least {minimum}" if maximum == _NO_MAXIMUM else f"from {minimum} to {maximum}"
         _refuse(name, f"{name!r} must be a whole number {bounds}.")
     return int(value)

@@ -1,5 +1,8 @@
 """Errors become HTTP here and nowhere else: `application/problem+json` (RFC 9457)."""
 
+import re
+from urllib.parse import quote
+
 import msgspec
 from starlette.responses import Response
 from starlette.types import Scope, Send
@@ -13,6 +16,9 @@ _OWN_MEMBERS = frozenset(
 # What a caller sent may stand in these texts; an answer must not be as long as the longest request.
 _MOST_CHARS = 1000
 _MOST_FAULTS = 100
+_LONGEST_INSTANCE = 500
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~:@-]{0,500}")
+_CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 
 
 def document(error: Exception, *, request_id: str, instance: str) -> dict[str, object]:
@@ -78,9 +84,11 @@ def parts(error: Exception, *, request_id: str, instance: str) -> tuple[int, lis
 
 
 def shown_path(scope: Scope) -> str:
-    """The path as it came (`instance`), cut where it is absurd."""
+    """The path as a URI reference (`instance`), cut where it is absurd."""
     path: str = scope["path"]
-    return path.encode("utf-8", "replace").decode("utf-8")[:500]
+    if path.isascii() and _PLAIN_PATH.fullmatch(path):
+        return path
+    return _CUT_ESCAPE.sub("", quote(path[:_LONGEST_INSTANCE], safe="/:@!$&'()*+,;=~", errors="replace")[:_LONGEST_INSTANCE])
 
 
 def _header_value(value: str) -> bytes:

@@ -15,17 +15,20 @@ from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baas.base.errors import MethodNotAllowed, NotFound
+from baas.base.errors import BadRequest, MethodNotAllowed, NotFound
+from baas.infra.http.body import refuse_body
 from baas.infra.http.context import Context
+from baas.infra.http.etags import condition
 from baas.infra.http.once import Once, key_of
 from baas.infra.http.params import Query, read_query
-from baas.infra.http.routes import Endpoint, Handler
+from baas.infra.http.routes import BOTH, Endpoint, Handler
 
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(:[a-z]+)?\}")
 _PROJECT_PREFIX = "/v1/projects/{project}"
 _ANY = "{}"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_CONDITIONS = {name.lower().encode(): name for name in (*BOTH, "If-Unmodified-Since")}
 _KEPT_QUERIES, _LONGEST_KEPT = 1000, 1000  # query strings; bytes of one
 
 
@@ -55,7 +58,8 @@ class _Path:
         if endpoint.method in self.endpoints:
             raise ValueError(f"two endpoints for {endpoint.method} {endpoint.path}")
         self.endpoints[endpoint.method] = endpoint
-        self.apps[endpoint.method] = endpoint.app or _Handled(endpoint.handle)
+        app = endpoint.app or _Handled(endpoint.handle)
+        self.apps[endpoint.method] = _Bodiless(app) if endpoint.changes and endpoint.request is None else app
 
     def params(self, path: str) -> dict[str, Any] | None:
         match = self.pattern.match(path)
@@ -104,34 +108,37 @@ class Router:
         self._by_shape = _by_shape(path for path in open_paths if ":path}" not in path.template)
 
     def find(self, method: str, path: str) -> Found:
-        """What answers; raises NotFound (`no_route`) and MethodNotAllowed with every method the path knows."""
-        allowed: set[str] = set()
-        for candidate in self._candidates(path):
-            params = candidate.params(path)
-            if params is None:
-                continue
-            endpoint = candidate.endpoints.get(method)
-            if endpoint is not None:
-                return Found(endpoint, candidate.apps[method], params)
-            if method == "HEAD" and "HEAD" in candidate.methods:
-                return Found(candidate.endpoints["GET"], candidate.apps["GET"], params, bare=True)
-            allowed |= candidate.methods
-        if not allowed:
-            raise NotFound("There is nothing at this path.", code="no_route")
-        names = ", ".join(sorted(allowed))
+        """What answers; raises NotFound (`no_route`) and MethodNotAllowed with every method the path knows.
+
+        The most specific template is the path, whatever methods it has: `HEAD …/records/export` asks nothing of a record.
+        """
+        candidate, params = self._path(path)
+        endpoint = candidate.endpoints.get(method)
+        if endpoint is not None:
+            return Found(endpoint, candidate.apps[method], params)
+        if method == "HEAD" and "HEAD" in candidate.methods:
+            return Found(candidate.endpoints["GET"], candidate.apps["GET"], params, bare=True)
+        names = ", ".join(sorted(candidate.methods))
         raise MethodNotAllowed(f"This path answers {names}.", headers={"Allow": names})
 
     def outlives(self, method: str, path: str) -> bool:
         """Whether this call is answered again though the project in its path is gone."""
-        paths = self._candidates(path)
-        return any(method in one.endpoints and one.endpoints[method].beyond and one.params(path) is not None for one in paths)
+        try:
+            endpoint = self._path(path)[0].endpoints.get(method)
+        except NotFound:
+            return False
+        return endpoint is not None and endpoint.beyond
 
     def methods(self, path: str) -> set[str]:
         """Every method that the path answers; raises NotFound when there is none."""
-        allowed = {name for one in self._candidates(path) if one.params(path) is not None for name in one.methods}
-        if not allowed:
-            raise NotFound("There is nothing at this path.", code="no_route")
-        return allowed
+        return self._path(path)[0].methods
+
+    def _path(self, path: str) -> tuple[_Path, dict[str, Any]]:
+        for candidate in self._candidates(path):
+            params = candidate.params(path)
+            if params is not None:
+                return candidate, params
+        raise NotFound("There is nothing at this path.", code="no_route")
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Find, check the policy, read the query, run. The edge may have found already (`baas.found`).
@@ -143,6 +150,8 @@ class Router:
         found.endpoint.policy.admit(Context.of(scope).principal)
         asked: bytes = scope["query_string"]
         scope["baas.query"] = (self._read if len(asked) <= _LONGEST_KEPT else _read)(found.endpoint, asked)
+        if found.endpoint.changes:
+            _refuse_unheeded(found.endpoint, scope)
         if found.endpoint.method in _UNSAFE and self._once is not None:
             key = key_of(scope)
             if key is not None and found.endpoint.changes and found.endpoint.once in ("whole", "late"):
@@ -163,6 +172,24 @@ def _read(endpoint: Endpoint, asked: bytes) -> Query:
     return read_query(asked, endpoint.query) if asked and not endpoint.page else _NOTHING
 
 
+def _refuse_unheeded(endpoint: Endpoint, scope: Scope) -> None:
+    """A condition that nobody judges would be broken in silence, and a part be taken for the whole (RFC 9110, 14.5).
+
+    Raises BadRequest (`unsupported_condition`, `bad_header`).
+    """
+    for name, _ in scope["headers"]:
+        said = _CONDITIONS.get(name)
+        if name == b"content-range":
+            detail = "A part of a body is not taken: send the whole, without Content-Range."
+            raise BadRequest(detail, code="bad_header", parameter="Content-Range")
+        if said in endpoint.conditions:
+            condition(scope["headers"], said)
+        elif said is not None:
+            known = " and ".join(endpoint.conditions)
+            hint = f"It takes {known}." if known else "It takes no condition."
+            raise BadRequest(f"This call does not judge {said}.", code="unsupported_condition", hint=hint, parameter=said)
+
+
 class _Handled:
     """A handler of Request and Response as an ASGI callable."""
 
@@ -175,6 +202,19 @@ class _Handled:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._handle(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+class _Bodiless:
+    """A call that takes no body."""
+
+    __slots__ = ("_app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await refuse_body(scope, receive)
+        await self._app(scope, receive, send)
 
 
 def _without_body(send: Send) -> Send:

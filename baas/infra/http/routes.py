@@ -14,6 +14,8 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+MATCH = ("If-Match",)
+BOTH = ("If-Match", "If-None-Match")
 Handler = Callable[[Request], Awaitable[Response]]
 Once = Literal["whole", "late", "own", "same"]
 """How a call that changes something honours an Idempotency-Key.
@@ -110,6 +112,8 @@ class Endpoint:
     """How it honours an Idempotency-Key, where it changes something."""
     asks: bool = False
     """Changes nothing, whatever its method says: a question that is too long for a URL. A key means nothing to it."""
+    conditions: tuple[str, ...] = ()
+    """Which of `If-Match` and `If-None-Match` it judges, where it changes something; the router refuses the others."""
     beyond: bool = False
     """It changes the project itself: its answers are kept outside of it, and given though it is gone or has another name."""
 

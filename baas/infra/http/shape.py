@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from baas.base.errors import Fault, Invalid
+from baas.base.words import counted
 
 
 class Shape:
@@ -33,9 +34,9 @@ class Shape:
             self._wrong(name, "a text")
             return None
         if len(value) < min_chars:
-            self.fault(name, "too_short", f"At least {min_chars} character{'s' * (min_chars != 1)}.")
+            self.fault(name, "too_short", f"At least {counted(min_chars, 'character', 'characters')}.")
         elif len(value) > max_chars:
-            self.fault(name, "too_long", f"At most {max_chars} characters.")
+            self.fault(name, "too_long", f"At most {counted(max_chars, 'character', 'characters')}.")
         return value
 
     def maybe_integer(self, name: str, *, at_least: int, at_most: int) -> int | None:
@@ -51,9 +52,9 @@ class Shape:
         return value
 
     def maybe_texts(self, name: str, *, one_of: tuple[str, ...]) -> tuple[str, ...] | None:
-        """A list of known words without repetition, or None when it is absent or null."""
+        """A list of known words without repetition, or None when it is absent."""
         value = self._take(name)
-        if value is None:
+        if name not in self._body:
             return None
         if not isinstance(value, list):
             self._wrong(name, "a list")

@@ -1,5 +1,6 @@
 """Text of any language, ordered by code point."""
 
+from baas.base.words import counted
 from baas.engines.schema.collection import Field
 from baas.engines.schema.fields.base import SEARCH, FieldFault, Option, Texts, clean_text, whole
 from baas.infra.db.sql import Sql, join, literal, sql
@@ -37,9 +38,9 @@ class TextKind(Texts):
         text = clean_text(value)
         low, high = whole(field, "min"), whole(field, "max")
         if low is not None and len(text) < low:
-            raise FieldFault("too_short", f"Must have at least {low} characters.")
+            raise FieldFault("too_short", f"Must have at least {counted(low, 'character', 'characters')}.")
         if high is not None and len(text) > high:
-            raise FieldFault("too_long", f"Must have at most {high} characters.")
+            raise FieldFault("too_long", f"Must have at most {counted(high, 'character', 'characters')}.")
         return text
 
     def json_schema(self, field: Field) -> dict[str, object]:

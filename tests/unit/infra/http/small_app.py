@@ -20,7 +20,7 @@ from baas.infra.http.body import read_object
 from baas.infra.http.context import Context
 from baas.infra.http.middleware import Edge
 from baas.infra.http.router import Router
-from baas.infra.http.routes import ANYONE, OPERATOR, USER, Endpoint, scope
+from baas.infra.http.routes import ANYONE, OPERATOR, USER, Body, Endpoint, scope
 from baas.infra.observe.log import Log
 from baas.infra.observe.metrics import Metrics
 
@@ -79,7 +79,7 @@ async def echo(request: Request) -> Response:
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", f"{BASE.replace('app', '{project}')}/who", ANYONE, "Who asks", who, query={"q": {}}),
-    Endpoint("POST", f"{BASE.replace('app', '{project}')}/echo", ANYONE, "Say it again", echo),
+    Endpoint("POST", f"{BASE.replace('app', '{project}')}/echo", ANYONE, "Say it again", echo, request=Body({})),
     Endpoint("GET", "/v1/projects/{project}/mine", USER, "For users", who),
     Endpoint("GET", "/v1/projects/{project}/schema", scope("schema"), "For the scope", who),
     Endpoint("GET", "/v1/projects/{project}/things", scope("records"), "For another scope", who),

@@ -12,7 +12,7 @@ from baas.base.errors import BaasError, Fault, Invalid
 from baas.infra.http.answers import json_response, send_json
 from baas.infra.http.body import read_bytes, stream_body
 from baas.infra.http.problem import document
-from baas.infra.http.routes import ANYONE, Endpoint
+from baas.infra.http.routes import ANYONE, Body, Endpoint
 from tests.unit.infra.http.small_app import small_app
 
 WHO = "/v1/projects/app/who"
@@ -380,7 +380,7 @@ async def test_an_upload_has_more_time_and_its_own_size() -> None:
             yield b"x" * 1000
             await asyncio.sleep(0.1)
 
-    endpoint = Endpoint("PUT", "/v1/projects/{project}/upload", ANYONE, "", upload, streams=True)
+    endpoint = Endpoint("PUT", "/v1/projects/{project}/upload", ANYONE, "", upload, streams=True, request=Body({}))
     async with small_app([endpoint], request_timeout_s=0.2, upload_timeout_s=5) as app:
         answer = await app.http.put("/v1/projects/app/upload", content=slowly())
         problem_of(await app.http.put("/v1/projects/app/upload", content=b"x" * 10_001), 413, "too_large")
@@ -803,7 +803,9 @@ async def test_no_credential_reaches_the_log_by_any_way_in() -> None:
 
     canary_token = f"sk_{_CANARY}{'A' * 30}"
     known: dict[str, Any] = {name: {} for name in ("token", "code", "password")}
-    async with small_app([Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken, query=known)]) as app:
+    async with small_app(
+        [Endpoint("POST", "/v1/projects/{project}/broken", ANYONE, "", broken, query=known, request=Body({}))]
+    ) as app:
         await app.http.post(
             f"/v1/projects/app/broken?token={_CANARY}&code={_CANARY}&password={_CANARY}",
             json={"password": _CANARY, "nested": {"refresh_token": f"rt_{_CANARY}{'B' * 30}", "client_secret": _CANARY}},

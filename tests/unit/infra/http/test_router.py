@@ -32,7 +32,7 @@ ROUTER = Router(
         endpoint("GET", f"{RECORDS}/{{id}}"),
         endpoint("DELETE", f"{RECORDS}/{{id}}"),
         endpoint("POST", f"{RECORDS}/query"),
-        endpoint("GET", f"{RECORDS}/export"),
+        endpoint("GET", f"{RECORDS}/export", streams=True),
         endpoint("GET", RECORDS),
         endpoint("GET", "/v1/projects/{project}/buckets/{bucket}/files/{path:path}", streams=True),
         endpoint("HEAD", "/v1/projects/{project}/buckets/{bucket}/files/{path:path}", streams=True),
@@ -56,13 +56,21 @@ def test_a_path_finds_its_endpoint_and_its_values() -> None:
     assert {"project": "app", "bucket": "b", "path": "a/b c.txt"} == found("GET", "/v1/projects/app/buckets/b/files/a/b c.txt")[1]
 
 
-def test_a_fixed_segment_wins_and_other_methods_still_find_the_parameter() -> None:
-    """POST …/query is the query; GET …/query is a record with that id (which the room refuses)."""
+def test_a_fixed_segment_wins_whatever_the_method() -> None:
+    """…/query is the query and …/export the export; neither is a record with that id."""
     at = "/v1/projects/app/collections/posts/records/query"
 
     assert "POST query" == found("POST", at)[0]
     assert "GET export" == found("GET", at.replace("query", "export"))[0]
-    assert ("GET {id}", "query") == (found("GET", at)[0], found("GET", at)[1]["id"])
+    for method, path, allowed in (
+        ("GET", at, "OPTIONS, POST"),
+        ("DELETE", at, "OPTIONS, POST"),
+        ("HEAD", at.replace("query", "export"), "GET, OPTIONS"),
+    ):
+        with pytest.raises(MethodNotAllowed) as wrong:
+            ROUTER.find(method, path)
+        assert allowed == wrong.value.headers["Allow"]
+        assert set(allowed.split(", ")) == ROUTER.methods(path)
 
 
 def test_head_is_answered_by_get_but_not_by_streams() -> None:
@@ -93,14 +101,14 @@ async def test_a_head_has_the_headers_of_the_get_and_no_body() -> None:
 
 
 def test_unknown_paths_and_methods_are_told_apart() -> None:
-    """405 names every method of the path, also when several routes share it."""
+    """405 names every method of the path."""
     with pytest.raises(NotFound) as missing:
         ROUTER.find("GET", "/v1/projects/app/collectionz")
     with pytest.raises(MethodNotAllowed) as wrong:
-        ROUTER.find("PUT", "/v1/projects/a/collections/c/records/query")
+        ROUTER.find("PUT", "/v1/projects/a/collections/c/records/7")
 
     assert "no_route" == missing.value.code
-    assert "DELETE, GET, HEAD, OPTIONS, POST" == wrong.value.headers["Allow"]
+    assert "DELETE, GET, HEAD, OPTIONS" == wrong.value.headers["Allow"]
     for path in ("/healthz/", "//healthz", "/HEALTHZ", "/healthz\n", "/v1/projects//collections/c/records"):
         with pytest.raises(NotFound):
             ROUTER.find("GET", path)
