@@ -6,7 +6,6 @@ for slow clients is therefore held once, and what is not held any more is read a
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from baas.engines.changes.reader import Feed, Reach, gone
 from baas.engines.schema.catalog import Catalog
 from baas.features.projects.service import Projects
 from baas.features.realtime.batch import Batch
+from baas.features.realtime.model import Place
 
 READ = 500
 _KEPT_CHANGES, _KEPT_BYTES = 2_000, 8 << 20
@@ -76,7 +76,7 @@ class Hub:
 
     async def start(self) -> None:
         """Raises what the database raises."""
-        self.definitions = await self._fingerprint()
+        self.definitions = await self._catalog.stamp(self.project)
         self._cursor = await self._feed.head(self.project)
         self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._watch_over()))
 
@@ -94,6 +94,11 @@ class Hub:
     async def head(self) -> Cursor:
         """Behind every change that was committed before this call; one look for all who ask at once."""
         return (await self._reach()).head
+
+    async def place(self) -> Place:
+        """The same as a place under the definitions of before it."""
+        definitions = self.definitions
+        return Place(await self.head(), definitions)
 
     async def _reach(self) -> Reach:
         running = self._heading
@@ -217,7 +222,7 @@ class Hub:
         """The log has another beginning: everybody is shown everything again."""
         try:
             cursor = await self._feed.head(self.project)
-            self.definitions = await self._fingerprint()
+            self.definitions = await self._catalog.stamp(self.project)
         except BaasError:
             await asyncio.sleep(_PAUSE_S)
             return
@@ -247,15 +252,10 @@ class Hub:
 
     async def look_at_definitions(self) -> None:
         """Let everybody begin anew when rules or fields are other ones by now."""
-        found = await self._fingerprint()
+        found = await self._catalog.stamp(self.project)
         if found != self.definitions:
             self.definitions = found
             self._unsettle()
-
-    async def _fingerprint(self) -> str:
-        collections = await self._catalog.collections(self.project)
-        text = ",".join(f"{name}:{one.version}" for name, one in sorted(collections.items()))
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     async def _check_access(self) -> None:
         """End the streams of those who may not follow any longer."""

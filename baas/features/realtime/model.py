@@ -22,8 +22,9 @@ BOOKMARK_S = 30.0
 
 Action = Literal["create", "update", "delete", "enter", "leave"]
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_PLACE = re.compile(r"([^.]+\.[^.]+)(?:\.([0-9a-z]{1,16}))?")
-FROM_THE_START = "0"
+_PLACE = re.compile(r"([^.]+\.[^.]+)(?:\.([0-9a-z]{1,16})(\.0)?)?")
+UNSETTLED = "0"
+"""In the place of definitions: what was shown is of none, everything is shown again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,18 @@ class Subscription:
 
 
 class Place(NamedTuple):
-    """Where a stream is: behind a change, under certain definitions of the collections.
+    """Where a stream is: behind a change, under the definitions of the collections by which it has shown what it did.
 
-    Text `<cursor>.<definitions>`; the cursor of a list, which has no definitions, is a place too. `FROM_THE_START` stands for a
-    stream that was cut off before it had shown all that it began with.
+    `owed`: not all snapshots that it began with are out. Text `<cursor>.<definitions>`, with `.0` behind it when `owed`.
     """
 
     cursor: Cursor
     definitions: str | None = None
+    owed: bool = False
 
     def __str__(self) -> str:
-        return str(self.cursor) if self.definitions is None else f"{self.cursor}.{self.definitions}"
+        text = str(self.cursor) if self.definitions is None else f"{self.cursor}.{self.definitions}"
+        return f"{text}.0" if self.owed else text
 
     @classmethod
     def parse(cls, text: str) -> "Place":
@@ -62,7 +64,7 @@ class Place(NamedTuple):
         match = _PLACE.fullmatch(text)
         if match is None:
             raise BadRequest("This is no cursor of a feed.", code="bad_cursor")
-        return cls(Cursor.parse(match[1]), match[2])
+        return cls(Cursor.parse(match[1]), match[2], match[3] is not None)
 
 
 CHANNEL_ACTIONS = ("join", "send", "track")
