@@ -34,6 +34,7 @@ FILTERS = (
 ROUNDS = 3
 
 
+@pytest.mark.timeout(300)  # some hundred connections
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_the_folded_stream_is_the_list(server_url: str, project: ProjectUnderTest, seed: int) -> None:
     pick = random.Random(seed)
@@ -57,7 +58,7 @@ async def test_the_folded_stream_is_the_list(server_url: str, project: ProjectUn
                 for question in questions:
                     await _agree(caller, stream, question, f"seed {seed}, round {round_}, rule {rule}")
     assert sum(len(stream.actions) for _, stream in streams) > 10
-    turns = asyncio.Semaphore(8)  # an account has at most twenty connections
+    turns = asyncio.Semaphore(4)  # an account has at most twenty connections
     lists = {caller.id: [await _listed(caller, question) for question in questions] for caller, _ in streams}
 
     async def cut_behind(caller: Any, stream: Following, at: int) -> None:

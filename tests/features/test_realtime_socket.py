@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from asyncpg.exceptions import InsufficientPrivilegeError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from baas.engines.changes.reader import Feed
+from baas.features.realtime import store
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
@@ -203,3 +206,75 @@ async def test_a_lease_that_nobody_renews_runs_out(server_url: str, project: Pro
         )
         assert (await watching.until("presence"))["joined"][0]["who"] == "user:x"
         assert (await watching.until("presence"))["left"][0]["who"] == "user:x"
+
+
+async def test_who_joins_takes_nobodys_arrival_from_the_others(server_url: str, project: ProjectUnderTest) -> None:
+    """One comes to be there while another joins: whoever was in the channel hears of him all the same."""
+    await project.operator.put("channels/room:{room}", json={"rules": dict.fromkeys(("join", "send", "track"), "true")})
+    async with talk(server_url, project.name) as a, talk(server_url, project.name) as b, talk(server_url, project.name) as c:
+        for number in range(12):
+            channel = f"room:{number}"
+            await a.say("join", channel=channel)
+            await b.say("join", channel=channel)
+            await asyncio.gather(b.say("track", channel=channel, state={"n": number}), c.say("join", channel=channel))
+            came = await a.until(lambda one: one["type"] == "presence" and bool(one["joined"]), 10)
+            assert [one["state"] for one in came["joined"]] == [{"n": number}]
+
+
+async def test_who_is_there_is_written_again_when_the_database_has_forgotten(
+    server_url: str, project: ProjectUnderTest, db: Database
+) -> None:
+    """A crash of PostgreSQL empties what it does not log."""
+    await project.operator.put("channels/lobby", json={"rules": dict.fromkeys(("join", "send", "track"), "true")})
+    async with talk(server_url, project.name) as watching, talk(server_url, project.name) as there:
+        await watching.say("join", channel="lobby")
+        await there.say("join", channel="lobby")
+        await there.say("track", channel="lobby", state={"at": "door"})
+        assert (await watching.until("presence"))["joined"][0]["state"] == {"at": "door"}
+        await db.execute(sql("truncate {}", ident(project.schema, "_present")))
+        async with talk(server_url, project.name) as later:
+            async with asyncio.timeout(10):
+                while not (present := (await later.say("join", channel="lobby"))["presence"]):
+                    await asyncio.sleep(0.2)
+        assert [one["state"] for one in present] == [{"at": "door"}]
+
+
+async def test_an_error_that_nobody_expected_ends_nothing(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL says once what no code of ours knows: streams and presence go on."""
+    await project.collection("notes", NOTES, OPEN)
+    await project.operator.put("channels/lobby", json={"rules": dict.fromkeys(("join", "send", "track"), "true")})
+    failed: set[str] = set()
+
+    def failing(name: str, ask: Any) -> Any:
+        async def asked(*args: Any, **named: Any) -> Any:
+            if name not in failed and any(project.name in (one, getattr(one, "name", None)) for one in args):
+                failed.add(name)
+                raise InsufficientPrivilegeError("permission denied")
+            return await ask(*args, **named)
+
+        return asked
+
+    def failing_once(name: str, ask: Any) -> Any:
+        async def asked(db: Any, schema: str, *more: Any) -> Any:
+            if name not in failed and schema == project.schema:
+                failed.add(name)
+                raise InsufficientPrivilegeError("permission denied")
+            return await ask(db, schema, *more)
+
+        return asked
+
+    async with talk(server_url, project.name) as here, talk(server_url, project.name) as there:
+        await here.say("subscribe", subscriptions=[{"id": "a", "collection": "notes"}])
+        await here.say("join", channel="lobby")
+        await there.say("join", channel="lobby")
+        monkeypatch.setattr(Feed, "read", failing("read", Feed.read))
+        monkeypatch.setattr(store, "present", failing_once("present", store.present))
+        async with asyncio.timeout(20):
+            while failed != {"read", "present"}:
+                await asyncio.sleep(0.1)
+        await project.anonymous.create("notes", {"title": "x"})
+        await here.until("change", 10)
+        await there.say("track", channel="lobby", state={"n": 1})
+        await here.until("presence", 10)

@@ -111,6 +111,16 @@ def audience_of(token: str) -> UUID | None:
         return None
 
 
+def end_of(token: str) -> float | None:
+    """The moment in Unix time when the token says that it ends, unproven."""
+    import jwt
+
+    try:
+        return float(jwt.decode(token, options={"verify_signature": False})["exp"])
+    except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
 def refresh_token(box: SecretBox, project: Project, family: Family) -> str:
     """The refresh token of the family's present generation: always the same one, so that it needs no storing.
 

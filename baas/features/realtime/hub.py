@@ -6,16 +6,18 @@ for slow clients is therefore held once, and what is not held any more is read a
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from baas.base.errors import BaasError, Gone, Unauthenticated
+from baas.base.errors import BaasError, Gone, NotFound, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
+from baas.base.tasks import going_on
 from baas.engines.changes.log import Cursor
-from baas.engines.changes.reader import Feed, Reach, gone
+from baas.engines.changes.reader import Feed, Reach, Waiter, gone
 from baas.engines.schema.catalog import Catalog
 from baas.features.projects.service import Projects
 from baas.features.realtime.batch import Batch
@@ -31,6 +33,8 @@ _CHECK_S = 2.0  # two more seconds for what the check itself goes by; promised a
 _WAIT_S = 0.25
 _PAUSE_S = 0.5
 _TAKING_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04)
+
+_LOG = logging.getLogger("baas.realtime")
 
 Authenticate = Callable[[str, Project | None], Awaitable[Principal]]
 
@@ -51,7 +55,10 @@ class Follower(Protocol):
     def look(self, now: float) -> None:
         """Called twice a second: what is due?"""
 
-    def end(self, code: str, detail: str) -> None:
+    def checked(self, at: float) -> None:
+        """The subscriber may follow, as of this moment of the monotonic clock."""
+
+    def end(self, error: BaasError) -> None:
         """The subscriber may follow no longer."""
 
     def drain(self) -> None: ...
@@ -78,7 +85,7 @@ class Hub:
         """Raises what the database raises."""
         self.definitions = await self._catalog.stamp(self.project)
         self._cursor = await self._feed.head(self.project)
-        self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._watch_over()))
+        self._tasks = tuple(asyncio.create_task(one) for one in (self._follow(), self._watch_over(), self._check_over()))
 
     async def stop(self) -> None:
         for task in (*self._tasks, *self._older.values(), self._reaching, self._heading):
@@ -186,18 +193,24 @@ class Hub:
         async with self._feed.watching(self.project) as waiter:
             while True:
                 try:
-                    changes = await self._feed.read(self.project, self.cursor, READ)
-                except Gone:
-                    await self._begin_anew()
-                    continue
+                    await self._read_on(waiter)
                 except BaasError:
                     await asyncio.sleep(_PAUSE_S)  # the database is away, or the project is gone, which the other task finds
-                    continue
-                if changes:
-                    self._keep(Batch(self.cursor.pos, changes))
-                    await self._let_them_take()
-                if len(changes) < READ:
-                    await waiter.wait(_WAIT_S)
+                except Exception:
+                    _LOG.exception("The changes of project %s could not be read; again.", self.project.name)
+                    await asyncio.sleep(_PAUSE_S)
+
+    async def _read_on(self, waiter: Waiter) -> None:
+        try:
+            changes = await self._feed.read(self.project, self.cursor, READ)
+        except Gone:
+            await self._begin_anew()
+            return
+        if changes:
+            self._keep(Batch(self.cursor.pos, changes))
+            await self._let_them_take()
+        if len(changes) < READ:
+            await waiter.wait(_WAIT_S)
 
     async def _let_them_take(self) -> None:
         """Wait a little until most have taken what was read. What is written meanwhile is read and judged together, so that many
@@ -220,12 +233,8 @@ class Hub:
 
     async def _begin_anew(self) -> None:
         """The log has another beginning: everybody is shown everything again."""
-        try:
-            cursor = await self._feed.head(self.project)
-            self.definitions = await self._catalog.stamp(self.project)
-        except BaasError:
-            await asyncio.sleep(_PAUSE_S)
-            return
+        cursor = await self._feed.head(self.project)
+        self.definitions = await self._catalog.stamp(self.project)
         self._cursor = cursor
         self._kept.clear()
         self._older.clear()
@@ -237,18 +246,27 @@ class Hub:
             follower.wake()
 
     async def _watch_over(self) -> None:
-        checked = time.monotonic()
+        """Asks nobody anything, so that it goes on while the database is silent."""
         while True:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
             for follower in tuple(self.followers):
-                follower.look(now)
-            # Whatever it was, it must not end this task: the promise of five seconds hangs on it.
-            with contextlib.suppress(BaasError):
+                with going_on(_LOG, "A look at a stream failed."):
+                    follower.look(now)
+
+    async def _check_over(self) -> None:
+        """Whatever fails must not end this task: the promise of five seconds hangs on it. Who could not be checked is not taken
+        for one who may, see `Stream.trusted`.
+        """
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            with going_on(_LOG, "A look at the definitions failed."):
                 await self.look_at_definitions()
-                if now - checked >= _CHECK_S:
-                    checked = now
-                    await self._check_access()
+            if (now := time.monotonic()) - checked >= _CHECK_S:
+                checked = now
+                with going_on(_LOG, "A check of who may follow failed."):
+                    await self._check_access(now)
 
     async def look_at_definitions(self) -> None:
         """Let everybody begin anew when rules or fields are other ones by now."""
@@ -257,28 +275,31 @@ class Hub:
             self.definitions = found
             self._unsettle()
 
-    async def _check_access(self) -> None:
-        """End the streams of those who may not follow any longer."""
+    async def _check_access(self, now: float) -> None:
+        """End the streams of those who may not follow any longer. Each is judged by himself."""
         project = await self._projects.by_id(self.project.id)
         if project is None:
             for follower in tuple(self.followers):
-                follower.end("no_project", "The project is gone.")
+                follower.end(NotFound("The project is gone.", code="no_project"))
             return
         self.project = project
-        ended: dict[str, Unauthenticated | None] = {}
+        found: dict[str | None, Unauthenticated | bool] = {None: True}
         for follower in tuple(self.followers):
             credential = follower.credential
-            if credential is None:
-                continue
-            if credential not in ended:
-                ended[credential] = await self._refused(credential)
-            error = ended[credential]
-            if error is not None:
-                follower.end(error.code, error.detail)
+            if credential not in found:
+                found[credential] = await self._judged(credential)
+            judged = found[credential]
+            if isinstance(judged, Unauthenticated):
+                follower.end(judged)
+            elif judged:
+                follower.checked(now)
 
-    async def _refused(self, credential: str) -> Unauthenticated | None:
+    async def _judged(self, credential: str | None) -> Unauthenticated | bool:
+        """Whether it is good as of now; False when that cannot be found out."""
         try:
-            await self._authenticate(credential, self.project)
+            with going_on(_LOG, "A credential could not be checked.", but=Unauthenticated):
+                await self._authenticate(credential or "", self.project)
+                return True
         except Unauthenticated as error:
             return error
-        return None
+        return False

@@ -17,6 +17,8 @@ MAX_SNAPSHOT = 10_000
 MAX_ID = 64
 MAX_QUEUE, MAX_QUEUE_BYTES = 1_000, 1 << 20
 """What may wait for a client that does not take it; above this it is cut off."""
+UNCHECKED_S = 10.0
+"""Whose access could not be checked for so long is told nothing more until it could."""
 TICKET_S = 60
 BOOKMARK_S = 30.0
 

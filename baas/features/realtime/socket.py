@@ -70,7 +70,7 @@ class _Talk:
         token, since = _maybe_text(first, "token"), _maybe_text(first, "since")
         principal = ANONYMOUS if token is None else await self._realtime.principal(token, project)
         async with self._realtime.open(project, principal, token, (), since) as stream:
-            member = self._channels.enter(project, principal, stream.cut)
+            member = self._channels.enter(project, principal, stream.cut, lambda: stream.trusted)
             tasks = [
                 asyncio.ensure_future(one)
                 for one in (self._tell(stream), self._listen(stream, member), self._pass_on(stream, member))
@@ -157,7 +157,7 @@ class _Talk:
         principal = await self._realtime.principal(token, self._context.project)
         if (principal.kind, principal.id) != (stream.principal.kind, stream.principal.id):
             raise Forbidden("The token is of another account; open another connection.", code="other_account")
-        stream.credential = token
+        stream.renew(token)
 
     async def _answer(self, message: Mapping[str, object], more: Mapping[str, object]) -> None:
         ref = {"ref": message["ref"]} if "ref" in message else {}

@@ -1,8 +1,8 @@
 """What one client follows, as events in the order in which they must be sent; whatever carries them is not known here.
 
 Every event has the place behind it, and a client that comes back with that place has missed nothing. So a place is never behind
-what has yet to be told: of several events of one change, only the last one's is behind that change; and while a comparison is due, all
-places are before the change that made it so, whatever was told since.
+what has yet to be told: of several events of one change, only the last one's is behind that change; while a comparison is due,
+all are before the change that made it so, whatever was told since.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from baas.features.realtime.model import (
     BOOKMARK_S,
     MAX_QUEUE,
     MAX_QUEUE_BYTES,
+    UNCHECKED_S,
     UNSETTLED,
     Place,
     Subscription,
@@ -46,10 +47,11 @@ class Stream:
     def __init__(  # noqa: PLR0917  what it is made of
         self, hub: Hub, parts: Parts, auth: Auth, principal: Principal, credential: str | None, place: Place, *, resumed: bool
     ) -> None:
-        self.credential = credential
         self.interest: frozenset[str] = frozenset()
         self.principal = principal
         self._hub, self._parts, self._auth = hub, parts, auth
+        self.checked_at = time.monotonic()
+        self.renew(credential)
         self._epoch, self._pos = place.cursor
         self._generation, self._definitions = hub.generation, hub.definitions
         self._resumed, self._owed = resumed, place.owed
@@ -65,6 +67,11 @@ class Stream:
         self._sent_at = time.monotonic()
         self._compare_at = 0.0
         self.cut_off = False
+
+    def renew(self, credential: str | None) -> None:
+        """Another credential of the same principal; its end is known without asking anybody."""
+        self.credential: str | None = credential
+        self._ends_at = None if credential is None else self._auth.ends_at(credential)
 
     # What is followed.
 
@@ -124,7 +131,19 @@ class Stream:
     def takes(self, pos: int) -> bool:
         return self._pos < pos and self._sending_since is None and bool(self.interest)
 
+    def checked(self, at: float) -> None:
+        paused, self.checked_at = not self.trusted, at
+        if paused:
+            self._wake.set()
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it has been found lately that the principal may still follow."""
+        return time.monotonic() - self.checked_at <= UNCHECKED_S
+
     def look(self, now: float) -> None:
+        if self._ends_at is not None and self._parts.clock.now().timestamp() >= self._ends_at:
+            self.end(Unauthenticated("The credential has expired.", code="bad_token"))
         if self._sending_since is None:
             late = now >= self._compare_at and any(watch.due is not None for watch in self._watches.values())
             if late or now - self._sent_at >= BOOKMARK_S:
@@ -140,8 +159,9 @@ class Stream:
         if self._cut is not None:
             self._cut.cancel()
 
-    def end(self, code: str, detail: str) -> None:
-        self._say_last("closed", {"code": code, "detail": detail})
+    def end(self, error: BaasError) -> None:
+        said = {"title": error.title, "status": error.status, "code": error.code, "detail": error.detail}
+        self._say_last("closed", said)
 
     def drain(self) -> None:
         wait_ms = random.randrange(_JITTER_MS)  # noqa: S311  spread, not a secret
@@ -165,12 +185,15 @@ class Stream:
             if self._last_word is not None:
                 yield [self._last_word._replace(id=self._place())]
                 return
+            if not self.trusted:
+                await self._wake.wait()
+                continue
             try:
                 async for some in self._next():
                     async for counted in self._counted(some):
                         yield counted
             except Unauthenticated as error:
-                self.end(error.code, error.detail)
+                self.end(error)
                 continue
             except Gone:
                 self._unsettled = True
@@ -215,7 +238,7 @@ class Stream:
         return behind or bool(self._beginning) or (self._unsettled and bool(self._watches)) or self._interrupted()
 
     def _interrupted(self) -> bool:
-        return self._last_word is not None or self._generation != self._hub.generation
+        return self._last_word is not None or self._generation != self._hub.generation or not self.trusted
 
     async def _begin(self) -> AsyncIterator[Sequence[Event]]:
         while self._beginning:
