@@ -98,7 +98,7 @@ async def test_a_server_that_drains_sends_its_sockets_away_with_a_place(
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
     await project.anonymous.create("notes", {"title": "meanwhile"})
-    async with talk(server_url, project.name, since=last["id"]) as here:
+    async with talk(server_url, project.name, since=last["cursor"]) as here:
         await here.say("subscribe", subscriptions=[subscription])
         change = await here.until("change")
     assert (change["action"], change["record"]["title"]) == ("create", "meanwhile")

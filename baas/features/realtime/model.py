@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from baas.base.errors import BadRequest
+from baas.base.errors import BaasError, BadRequest
 from baas.engines.changes.log import Cursor
 
 MAX_SUBSCRIPTIONS = 100
@@ -33,13 +33,20 @@ UNSETTLED = "0"
 class Subscription:
     """What a client follows: a list by `filter`, `vars`, `fields` and `expand`, as `wanted` has them unchecked.
 
-    `initial`: begin with what the list shows now.
+    `initial`: begin with what the list shows now. `place` is the pointer to it in what the client sent.
     """
 
     id: str
     collection: str
     wanted: Mapping[str, object] = field(default_factory=dict)
     initial: bool = False
+    place: str = ""
+
+    def blamed(self, error: BaasError) -> BaasError:
+        """The refusal of the list with the subscription that it is about: its id, and pointers from where the client began."""
+        error.facts["subscription"] = self.id
+        error.errors = tuple(replace(one, pointer=self.place + one.pointer) for one in error.errors)
+        return error
 
     @staticmethod
     def is_id(text: object) -> bool:

@@ -154,8 +154,7 @@ class Realtime:
             try:
                 await stream.add(one)
             except BaasError as error:
-                error.facts["subscription"] = one.id
-                raise
+                raise one.blamed(error) from None
         return stream
 
     def _keys(self, project: Project, principal: Principal) -> dict[str, int]:

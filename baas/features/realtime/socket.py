@@ -1,8 +1,8 @@
 """A WebSocket: the same subscriptions as a stream of events, and channels. One JSON object a message, both ways.
 
 The first message is `{"type": "auth", "token": …, "since": …}`, both optional; the same type later renews the token in place.
-Every message may have a `ref`, which its answer (`ok` or `error`) repeats. Closed with 4000 + the status of the problem, 1012
-when the server restarts.
+Every message may have a `ref`, which its answer (`ok` or `error`) repeats. What the subscriptions show has the place behind it as
+`cursor`, because `id` is a record's. Closed with 4000 + the status of the problem, 1012 when the server restarts.
 """
 
 import asyncio
@@ -23,11 +23,24 @@ from baas.features.realtime.service import Realtime
 from baas.features.realtime.stream import Stream
 from baas.infra.http.answers import encode
 from baas.infra.http.context import Context
+from baas.infra.http.problem import document
 from baas.infra.http.sse import Event
 
 _FIRST_S = 10.0
 _PER_S, _BURST = 50.0, 100.0
 _RESTART = 1012
+_KEYS: Mapping[str, frozenset[str]] = {
+    "ping": frozenset(),
+    "auth": frozenset({"token"}),
+    "subscribe": frozenset({"subscriptions"}),
+    "unsubscribe": frozenset({"id"}),
+    "join": frozenset({"channel"}),
+    "leave": frozenset({"channel"}),
+    "send": frozenset({"channel", "event", "data"}),
+    "track": frozenset({"channel", "state"}),
+}
+"""What each type of message may have beside `type` and `ref`."""
+_PLACED = ("ready", "bookmark")
 
 
 class _Left(Exception):
@@ -47,8 +60,7 @@ class SocketApp:
             try:
                 await talk.run()
             except BaasError as error:
-                cursor = {"cursor": error.facts["cursor"]} if "cursor" in error.facts else {}
-                await talk.say({"type": "closed", "code": error.code, "detail": error.detail, **cursor})
+                await talk.say({"type": "closed", **talk.problem(error)})
                 await send({"type": "websocket.close", "code": 4000 + error.status, "reason": error.code})
 
 
@@ -67,6 +79,7 @@ class _Talk:
             raise RequestTimeout("The first message did not come in time.", code="slow_auth") from None
         if first.get("type") != "auth":
             raise BadRequest('The first message is {"type": "auth", "token": …}.', code="bad_message")
+        _refuse_strangers(first, _KEYS["auth"] | {"since"})
         token, since = _maybe_text(first, "token"), _maybe_text(first, "since")
         principal = ANONYMOUS if token is None else await self._realtime.principal(token, project)
         async with self._realtime.open(project, principal, token, (), since) as stream:
@@ -89,14 +102,27 @@ class _Talk:
     async def say(self, message: Mapping[str, object]) -> None:
         await self._send({"type": "websocket.send", "text": encode(message).decode()})
 
+    def problem(self, error: BaasError) -> Mapping[str, object]:
+        """The problem document, but for what only an answer of its own has."""
+        found = document(error, request_id=self._context.request_id, instance="")
+        return {name: value for name, value in found.items() if name not in ("type", "instance")}
+
     async def _tell(self, stream: Stream) -> None:
         """What the subscriptions show, until the stream ends."""
         async for events in stream.events():
             for event in events:
-                await self._send({"type": "websocket.send", "text": _text(event)})
+                await self._send({"type": "websocket.send", "text": self._text(event)})
                 if event.name in ("reconnect", "closed"):
                     code = _RESTART if event.name == "reconnect" else 4401
                     await self._send({"type": "websocket.close", "code": code, "reason": event.name})
+
+    def _text(self, event: Event) -> str:
+        """The event as a message. No key stands in it twice: the data of some has the place already."""
+        more = {} if event.name in _PLACED else {"cursor": event.id}
+        if event.name == "closed":
+            more["request_id"] = self._context.request_id
+        head, rest = encode({"type": event.name, **more}), event.data[1:]
+        return (head[:-1] + (b"," if rest != b"}" else b"") + rest).decode()
 
     async def _pass_on(self, stream: Stream, member: Member) -> None:
         """What is said in the channels."""
@@ -114,15 +140,19 @@ class _Talk:
             try:
                 message = await self._next()
                 self._count()
-                await self._answer(message, await self._do(message, stream, member))
+                answer = await self._do(message, stream, member)
+                if message.get("type") == "join":  # behind what was said before it, so that who is there is told in order
+                    member.answer(encode({"type": "ok", **_ref(message), **answer}).decode())
+                else:
+                    await self._answer(message, answer)
             except BaasError as error:
-                errors = [{"pointer": one.pointer, "code": one.code, "message": one.message} for one in error.errors]
-                problem = {"status": error.status, "code": error.code, "detail": error.detail, **error.facts}
-                ref = {"ref": message["ref"]} if "ref" in message else {}
-                await self.say({"type": "error", **ref, **problem, **({"errors": errors} if errors else {})})
+                await self.say({"type": "error", **_ref(message), **self.problem(error)})
 
     async def _do(self, message: Mapping[str, object], stream: Stream, member: Member) -> Mapping[str, object]:
-        match message.get("type"):
+        kind = message.get("type")
+        if isinstance(kind, str) and kind in _KEYS:
+            _refuse_strangers(message, _KEYS[kind])
+        match kind:
             case "ping":
                 return {}
             case "auth":
@@ -160,7 +190,7 @@ class _Talk:
         stream.renew(token)
 
     async def _answer(self, message: Mapping[str, object], more: Mapping[str, object]) -> None:
-        ref = {"ref": message["ref"]} if "ref" in message else {}
+        ref = _ref(message)
         if ref or more:
             await self.say({"type": "ok", **ref, **more})
 
@@ -186,10 +216,15 @@ class _Talk:
         self._tokens -= 1
 
 
-def _text(event: Event) -> str:
-    head = encode({"type": event.name, "id": event.id})
-    rest = event.data[1:]
-    return (head[:-1] + (b"," if rest != b"}" else b"") + rest).decode()
+def _ref(message: Mapping[str, object]) -> Mapping[str, object]:
+    return {"ref": message["ref"]} if "ref" in message else {}
+
+
+def _refuse_strangers(message: Mapping[str, object], known: frozenset[str]) -> None:
+    strangers = [name for name in message if name not in known and name not in ("type", "ref")]
+    if strangers:
+        faults = [Fault(f"/{name[:100]}", "unknown_key", "There is no such key here.") for name in strangers]
+        raise Invalid("The message is wrong.", errors=faults)
 
 
 def _text_of(message: Mapping[str, object], name: str) -> str:

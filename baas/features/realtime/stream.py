@@ -94,8 +94,7 @@ class Stream:
         except BaasError as error:
             for name in added:
                 self.remove(name)
-            error.facts["subscription"] = subscriptions[len(added)].id
-            raise
+            raise subscriptions[len(added)].blamed(error) from None
         self._resumed = self._owed = False
         self._wake.set()
 
