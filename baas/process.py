@@ -29,7 +29,8 @@ from baas.infra.db.embedded.layout import kept_secret
 from baas.infra.db.migrate import migrate
 from baas.infra.db.pool import Database
 from baas.infra.db.suitable import Unsuitable, refuse_unsuitable
-from baas.process_server import BACKLOG, FAILED, STOPPING, Failure, Running, in_words, open_log, run_in_loop, say, serve_here
+from baas.infra.observe.log import Log
+from baas.process_server import BACKLOG, FAILED, STOPPING, Failure, Running, run_in_loop, serve_here
 
 USAGE, UNREACHABLE, INTERRUPTED = 2, 7, 130
 _MOST_FILES = 65_536
@@ -41,9 +42,10 @@ T = TypeVar("T")
 class CannotStart(Exception):
     """Why the server does not run, in words for the person who started it."""
 
-    def __init__(self, text: str, exit_code: int = FAILED) -> None:
+    def __init__(self, text: str, exit_code: int = FAILED, *, code: str = "cannot_start") -> None:
         super().__init__(text)
         self.exit_code = exit_code
+        self.code = code
 
 
 STARTING = (CannotStart, ClusterFault, Unsuitable, BaasError)
@@ -113,31 +115,29 @@ def load(flags: Mapping[str, object], *, config: Path | None = None, defaults: M
         text = path.read_text("utf-8") if path else None
     except (OSError, UnicodeDecodeError) as error:
         raise CannotStart(
-            f"The settings file {path} cannot be read: {getattr(error, 'strerror', None) or error}.", USAGE
+            f"The settings file {path} cannot be read: {getattr(error, 'strerror', None) or error}.", USAGE, code="bad_settings"
         ) from None
     given = {"data_dir": default_data_dir(), **(defaults or {})}
     try:
         return load_settings(flags, os.environ, text, read=lambda name: Path(name).read_text("utf-8"), defaults=given)
     except BadSettings as error:
-        raise CannotStart(str(error), USAGE) from None
+        raise CannotStart(str(error), USAGE, code="bad_settings") from None
 
 
 def serve(
     settings: Settings,
+    log: Log,
     *,
     prepare: Prepare | None = None,
     ready: Callable[[Running], None] | None = None,
     next_free_port: bool = False,
 ) -> int:
-    """Run the server until it is told to stop; the exit code. What goes wrong is written to the standard error stream."""
+    """Run the server until it is told to stop; the exit code. Raises `STARTING`, also when PostgreSQL is given up later."""
     try:
         with signals_while_starting() as stop:
-            return _serve(settings, stop, prepare or _nothing, ready or (lambda _: None), next_free_port)
+            return _serve(settings, log, stop, prepare or _nothing, ready or (lambda _: None), next_free_port)
     except _Stopped:
         return 0
-    except STARTING as error:
-        say(in_words(error))
-        return exit_code_of(error)
 
 
 def run_with_database(settings: Settings, work: Callable[[Settings, str], Coroutine[Any, Any, T]]) -> T:
@@ -153,21 +153,15 @@ def run_with_database(settings: Settings, work: Callable[[Settings, str], Corout
         return asyncio.run(_after_migration(settings, url, work))
 
 
-def exit_code_of(error: Exception) -> int:
-    if isinstance(error, CannotStart):
-        return error.exit_code
-    unreachable = isinstance(error, Unsuitable) and error.unreachable
-    return UNREACHABLE if unreachable else FAILED
-
-
-def _serve(settings: Settings, stop: _Stop, prepare: Prepare, ready: Callable[[Running], None], next_free_port: bool) -> int:
+def _serve(  # noqa: PLR0917  # what `serve` was given, in its order
+    settings: Settings, log: Log, stop: _Stop, prepare: Prepare, ready: Callable[[Running], None], next_free_port: bool
+) -> int:
     failure = Failure()
     if settings.workers > 1 and os.name == "nt":
         raise CannotStart("On Windows a port cannot be handed on to other processes: run one worker.", USAGE)
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen(settings, next_free_port))
+        listener = stack.enter_context(_listen(settings, log, next_free_port))
         settings = replace(settings, port=listener.getsockname()[1])
-        log = open_log(settings)
         settings, url, database = _open(
             settings, stack, stop, tell=lambda text: log.info("postgres", message=text), gave_up=failure.tell
         )
@@ -177,8 +171,8 @@ def _serve(settings: Settings, stop: _Stop, prepare: Prepare, ready: Callable[[R
         if settings.workers > 1:
             from baas.process_workers import run_workers
 
-            return run_workers(running, listener, failure, ready, stop.check)
-        serving = serve_here(settings, url, listener, failure=failure, ready=lambda: ready(running), check=stop.check)
+            return run_workers(running, listener, log, failure, ready, stop.check)
+        serving = serve_here(settings, url, listener, log=log, failure=failure, ready=lambda: ready(running), check=stop.check)
         return run_in_loop(serving)
 
 
@@ -242,7 +236,7 @@ def _make_writable(folder: Path) -> None:
         ) from None
 
 
-def _listen(settings: Settings, next_free: bool) -> socket.socket:
+def _listen(settings: Settings, log: Log, next_free: bool) -> socket.socket:
     """The listening socket, from the very start: a taken port is known at once, and who connects meanwhile waits."""
     last = min(settings.port + _PORTS_TRIED, 65_535) if next_free and settings.port else settings.port
     for port in range(settings.port, last + 1):
@@ -252,9 +246,9 @@ def _listen(settings: Settings, next_free: bool) -> socket.socket:
         except OSError as error:
             if error.errno == errno.EADDRINUSE and port < last:
                 continue
-            raise CannotStart(_why_not_listening(settings.host, port, error)) from None
+            raise CannotStart(_why_not_listening(settings.host, port, error), code="cannot_listen") from None
         if port != settings.port and settings.port:
-            say(f"port {settings.port} is in use, taking {port}")
+            log.announce("port_in_use", f"port {settings.port} is in use, taking {port}", port=port)
         return listener
     raise AssertionError("the range is never empty")
 

@@ -21,7 +21,7 @@ def upgrade(settings: Settings, say: Callable[[str], None]) -> Upgraded | None:
         try:
             return embedded.upgrade(settings.data_dir, pg_bin=settings.pg_bin, say=say, interrupted=lambda: stop.requested)
         except Interrupted as error:
-            raise CannotStart(str(error), INTERRUPTED) from None
+            raise CannotStart(str(error), INTERRUPTED, code="interrupted") from None
 
 
 def old_databases(settings: Settings) -> list[OldDatabase]:

@@ -63,12 +63,13 @@ async def serve_here(
     url: str,
     listener: socket.socket,
     *,
+    log: Log,
     failure: Failure | None = None,
     ready: Callable[[], None] = lambda: None,
     check: Callable[[], None] = lambda: None,
     alone: asyncio.Event | None = None,
 ) -> int:
-    """Serve on the listener until a signal, `alone` or a failure; the exit code.
+    """Serve on the listener until a signal, `alone` or a failure, which is raised; the exit code.
 
     The first signal drains: no new connections, streams are told to end, requests get `drain_timeout_s`. The second ends at once.
     `check` is called when signals are heard here, and raises when one came before.
@@ -77,7 +78,7 @@ async def serve_here(
 
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  we are a coroutine
-    loop, lifecycle, log = asyncio.get_running_loop(), Lifecycle(), open_log(settings)
+    loop, lifecycle = asyncio.get_running_loop(), Lifecycle()
     server: _Server | None = None
 
     def drain() -> None:
@@ -104,8 +105,7 @@ async def serve_here(
             watch.cancel()
             log.flush()
     if failure is not None and failure.error is not None:
-        say(in_words(failure.error))
-        return FAILED
+        raise failure.error
     return 0
 
 
@@ -126,19 +126,6 @@ def open_log(settings: Settings) -> Log:
     log.adopt_standard_logging()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return log
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal, or the log of a service manager."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"baas: {text}\n")
-        sys.stderr.flush()
-
-
-def in_words(error: Exception) -> str:
-    """What is wrong, each fault of it, and the way out."""
-    faults = [f"{one.pointer.lstrip('/')}: {one.message}" for one in getattr(error, "errors", ())]
-    return " ".join(filter(None, (str(error), *faults, getattr(error, "hint", None))))
 
 
 def _spare_the_collector() -> None:

@@ -20,8 +20,10 @@ from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
+from baas.base.errors import BaasError
 from baas.base.settings import Secret, Settings, load_settings
-from baas.process_server import FAILED, STOPPING, Failure, Running, run_in_loop, say, serve_here
+from baas.infra.observe.log import Log
+from baas.process_server import FAILED, STOPPING, Failure, Running, open_log, run_in_loop, serve_here
 
 _READY = b"ready\n"
 _START_S = 60
@@ -61,10 +63,18 @@ class _Worker:
         self.pair.close()
 
 
-def run_workers(
-    running: Running, listener: socket.socket, failure: Failure, ready: Callable[[Running], None], check: Callable[[], None]
+def run_workers(  # noqa: PLR0917  # the parts of one process, handed on by the one that starts it
+    running: Running,
+    listener: socket.socket,
+    log: Log,
+    failure: Failure,
+    ready: Callable[[Running], None],
+    check: Callable[[], None],
 ) -> int:
-    """Start the workers, keep their number, stop them on a signal or a failure; the exit code. `check` as in `serve_here`."""
+    """Start the workers, keep their number, stop them on a signal or a failure, which is raised; the exit code.
+
+    `check` as in `serve_here`.
+    """
     stops: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -76,16 +86,15 @@ def run_workers(
     check()
     workers: list[_Worker] = []
     try:
-        code = _start(workers, running, listener, failure)
+        code = _start(workers, running, listener, log, failure)
         if code == 0 and not failure.happened.is_set():
             ready(running)
-            code = _watch(workers, running, listener, failure)
+            code = _watch(workers, running, listener, log, failure)
     finally:
         listener.close()
         _stop(workers, stops, running.settings)
     if failure.error is not None:
-        say(str(failure.error))
-        return FAILED
+        raise failure.error
     return code
 
 
@@ -94,18 +103,25 @@ def work() -> None:
     listener, pair = socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2]))
     # Signals may come before the loop listens for them; the parent's second one, or its end, reaches us either way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settings, url = _read(pair)
-    sys.exit(run_in_loop(_work(settings, url, listener, pair)))
+    with pair, listener:
+        settings, url = _read(pair)
+        code = run_in_loop(_work(settings, url, listener, pair))
+    sys.exit(code)
 
 
 async def _work(settings: Settings, url: str, listener: socket.socket, pair: socket.socket) -> int:
     pair.setblocking(False)
     alone = asyncio.Event()
     asyncio.get_running_loop().add_reader(pair.fileno(), alone.set)
-    return await serve_here(settings, url, listener, ready=lambda: pair.sendall(_READY), alone=alone)
+    log = open_log(settings)
+    try:
+        return await serve_here(settings, url, listener, log=log, ready=lambda: pair.sendall(_READY), alone=alone)
+    except BaasError as error:  # in words, as where one process serves; the parent sees that we ended
+        log.announce("ended", f"{error} {error.hint or ''}".strip(), level="error", code=error.code)
+        return FAILED
 
 
-def _start(workers: list[_Worker], running: Running, listener: socket.socket, failure: Failure) -> int:
+def _start(workers: list[_Worker], running: Running, listener: socket.socket, log: Log, failure: Failure) -> int:
     """All of them, until each is ready; a worker that ends in its start would end again, so that is a failure."""
     workers += [_Worker(running, listener) for _ in range(running.settings.workers)]
     waiting, deadline = list(workers), time.monotonic() + _START_S
@@ -115,12 +131,12 @@ def _start(workers: list[_Worker], running: Running, listener: socket.socket, fa
         except (RuntimeError, OSError):
             return FAILED  # the worker has said why
         if time.monotonic() > deadline:
-            say(f"The workers are not ready after {_START_S} seconds.")
+            log.announce("workers_not_ready", f"The workers are not ready after {_START_S} seconds.", level="error")
             return FAILED
     return 0
 
 
-def _watch(workers: list[_Worker], running: Running, listener: socket.socket, failure: Failure) -> int:
+def _watch(workers: list[_Worker], running: Running, listener: socket.socket, log: Log, failure: Failure) -> int:
     """Replace workers that end, unless they end so often that something else is wrong."""
     ends: deque[float] = deque(maxlen=_CRASHES)
     while not failure.happened.wait(_WATCH_S):
@@ -129,9 +145,11 @@ def _watch(workers: list[_Worker], running: Running, listener: socket.socket, fa
                 continue
             ends.append(time.monotonic())
             if len(ends) == _CRASHES and ends[-1] - ends[0] < _WITHIN_S:
-                say(f"Workers ended {_CRASHES} times within {_WITHIN_S} seconds; giving up.")
+                words = f"Workers ended {_CRASHES} times within {_WITHIN_S} seconds; giving up."
+                log.announce("workers_end", words, level="error")
                 return FAILED
-            say(f"worker {one.process.pid} ended unexpectedly ({one.process.returncode}); starting another")
+            words = f"worker {one.process.pid} ended unexpectedly ({one.process.returncode}); starting another"
+            log.announce("worker_ended", words, level="warning", pid=one.process.pid, exit_code=one.process.returncode)
             one.close()
             workers[index] = _Worker(running, listener)
     return 0

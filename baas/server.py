@@ -16,7 +16,7 @@ from baas.engines.changes.reader import Feed
 from baas.engines.query.compile import Compiler
 from baas.engines.query.slow import SlowQueries
 from baas.engines.schema.catalog import Catalog
-from baas.features.auth.api import AuthApi, UsersApi
+from baas.features.auth.api import AuthApi, SigningKeysApi, UsersApi
 from baas.features.auth.service import Auth
 from baas.features.collections.api import CollectionsApi
 from baas.features.collections.service import Collections
@@ -39,6 +39,7 @@ from baas.features.realtime.channels import Channels
 from baas.features.realtime.service import Realtime
 from baas.features.records.api import RecordsApi
 from baas.features.records.batch import BatchApi
+from baas.features.records.creates import AnonymousCreates
 from baas.features.records.exports import ExportsApi
 from baas.features.records.importing import ImportApi
 from baas.features.records.service import Records
@@ -163,7 +164,7 @@ async def open_server(
         closing.push_async_callback(channels.stop)
         # A pool that everybody waits for is no reason to take a server out of service.
         health = Health({"database": lambda: invalidations.ask(is_current)}, draining=lifecycle.is_draining)
-        api = RealtimeApi(realtime, channels)
+        api = RealtimeApi(realtime, channels, rooms.denials.note)
         app = _app(settings, db, rooms, blobs, api, health=health, lifecycle=lifecycle, log=log, metrics=metrics)
         yield Server(app, db, invalidations, rooms.operators, rooms.projects, rooms.denials, rooms.feed)
 
@@ -207,7 +208,7 @@ def _rooms(  # noqa: PLR0917  what the parts are made of
         db, invalidations, passwords, per_address=settings.sign_in_per_address, per_account=settings.sign_in_per_account
     )
     catalog = Catalog(db, invalidations)
-    auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box)
+    auth = Auth(db, projects, catalog, compiler, passwords, clock, settings, box, invalidations)
     collections = Collections(db, catalog, invalidations)
     records = Records(db, catalog, compiler, auth, clock, settings)
     denials = Denials(db, catalog, clock)
@@ -254,14 +255,16 @@ def _app(
     metrics.gauge("streams_open", "Clients that follow changes.", lambda: realtime.connections)
     metrics.gauge("denials_dropped", "Refused calls that were not kept for explanations.", lambda: rooms.denials.dropped)
     rate = AddressRate(settings.api_per_address)
+    creates = AnonymousCreates(settings.anonymous_creates_per_address)
     once = Once(db, settings.secret_key.reveal().encode())
     apis = (
-        RecordsApi(rooms.records),
-        BatchApi(rooms.records, db, rate),
-        ImportApi(rooms.records, rooms.catalog, db),
+        RecordsApi(rooms.records, creates),
+        BatchApi(rooms.records, db, rate, creates),
+        ImportApi(rooms.records, rooms.catalog, db, creates),
         ExportsApi(rooms.records, lifecycle, settings),
         AuthApi(rooms.auth),
         UsersApi(rooms.auth),
+        SigningKeysApi(rooms.auth),
         FilesApi(rooms.files, blobs, once),
         realtime,
         CollectionsApi(rooms.collections),
@@ -286,4 +289,5 @@ def _app(
         denied=rooms.denials.note,
         written=rooms.feed.written,
         rate=rate,
+        draining=lifecycle.is_draining,
     )

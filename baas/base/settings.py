@@ -18,8 +18,8 @@ from baas.base.errors import did_you_mean
 KIB, MIB = 1024, 1024**2
 _DAY_S = 24 * 3600
 _PREFIX = "BAAS_"
-# Read by the command line tool, the SDK's examples and the tests; the server shares the environment and must not trip over them.
-_OTHERS = "CONFIG CONFIG_DIR URL KEY TOKEN PROJECT PROFILE PROFILES OUTPUT JSON TIMEOUT NO_COLOR NO_INPUT"
+# Read by the command line tool and the client; the server shares the environment and must not trip over them.
+_OTHERS = "CONFIG CONFIG_DIR URL KEY TOKEN PROJECT PROFILE OUTPUT TIMEOUT NO_INPUT LOG"
 _NOT_OURS = frozenset(f"{_PREFIX}{name}" for name in _OTHERS.split())
 _TEST_PREFIX = "BAAS_TEST_"
 _KNOWN_SECRETS = ("changeme", "change-me", "change_me", "secret", "password", "example", "insecure", "default")
@@ -203,6 +203,9 @@ class Settings:
     sign_in_per_address: int = setting(10, "Sign-in attempts from one address.", unit="a minute", at_least=1)
     sign_in_per_account: int = setting(5, "Sign-in attempts on one account.", unit="a minute", at_least=1)
     api_per_address: int = setting(300, "Requests from one address.", unit="in 10 seconds", at_least=1)
+    anonymous_creates_per_address: int = setting(
+        20, "Records that one address may create without a sign-in.", unit="in 5 seconds", at_least=1
+    )
 
     @property
     def url(self) -> str:

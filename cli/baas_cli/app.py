@@ -76,6 +76,7 @@ def build() -> "typer.Typer":
         rules,
         serve,
         settings,
+        signing_keys,
         sites,
         tail,
         users,
@@ -85,6 +86,7 @@ def build() -> "typer.Typer":
         help="Run a baas server, and manage what is on one. Nothing is ever sent anywhere but to the server you name.",
         no_args_is_help=True,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     for command in (
@@ -105,6 +107,7 @@ def build() -> "typer.Typer":
         "operators": operators.app,
         "projects": projects.app,
         "keys": keys.app,
+        "signing-keys": signing_keys.app,
         "collections": collections.app,
         "records": records.app,
         "rules": rules.app,
@@ -128,14 +131,17 @@ def _told(arguments: Sequence[str], code: int, problem: object) -> int:
     """Says what failed, in the form that was asked for: the flags may not have been read yet."""
     from collections.abc import Mapping
 
-    from baas_cli.output import Output
-    from baas_cli.profiles import default_format
+    from baas_cli.output import FORMATS, Format, Output
+    from baas_cli.profiles import default_format, no_color_by_default
 
-    as_json = "--json" in arguments or "json" in _after(arguments, ("-o", "--output")) or default_format() == "json"
+    said = _after(arguments, ("-o", "--output"))
+    wanted = "json" if "--json" in arguments else said[-1] if said else default_format()
+    form: Format = next((one for one in FORMATS if one == wanted), "table")
     if isinstance(problem, Mapping):
-        Output("json" if as_json else "table").fail(problem)
+        Output(form, no_color=no_color_by_default() or "--no-color" in arguments).fail(problem)
     return code
 
 
 def _after(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
-    return [value for flag, value in pairwise(arguments) if flag in flags]
+    apart = [value for flag, value in pairwise(arguments) if flag in flags]
+    return apart + [value for flag in flags for one in arguments if (value := one.removeprefix(f"{flag}=")) != one]

@@ -12,12 +12,22 @@ PANEL = "Everywhere"
 
 def _shared(  # noqa: PLR0917  # nobody calls it: Typer reads its signature
     format: Annotated[  # noqa: A002  # the parameter's name is the field's
-        str | None, typer.Option("--output", "-o", help="table or json.", metavar="FORMAT", rich_help_panel=PANEL)
+        str | None, typer.Option("--output", "-o", help="table, json, jsonl or csv.", metavar="FORMAT", rich_help_panel=PANEL)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.", rich_help_panel=PANEL)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Ids only, no talk.", rich_help_panel=PANEL)] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer questions with yes.", rich_help_panel=PANEL)] = False,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail instead.", rich_help_panel=PANEL)] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colour, at a terminal either.", rich_help_panel=PANEL)] = False,
+    fields: Annotated[
+        str | None, typer.Option("--fields", help="Show these alone, like 'id,name'.", metavar="NAMES", rich_help_panel=PANEL)
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell each call to the server.", rich_help_panel=PANEL)
+    ] = False,
+    debug_http: Annotated[
+        bool, typer.Option("--debug-http", help="Tell all that is sent and answered, but credentials.", rich_help_panel=PANEL)
+    ] = False,
     profile_name: Annotated[
         str | None, typer.Option("--profile", help="Which login to use.", metavar="NAME", rich_help_panel=PANEL)
     ] = None,
@@ -54,11 +64,18 @@ class _TakesSharedFlags:
         if given.pop("as_json", False):
             given["format"] = "json"
         ctx.obj = Invocation.of(ctx).with_flags(given)
+        return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         return super().invoke(ctx)  # type: ignore[misc]  # the class it is mixed into has it
 
 
 class Command(_TakesSharedFlags, TyperCommand):
     """A command with the flags of all."""
+
+    def _invoke(self, ctx: Any) -> Any:
+        with ctx.obj.told_calls():
+            return super()._invoke(ctx)
 
 
 class Group(_TakesSharedFlags, TyperGroup):

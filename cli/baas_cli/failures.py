@@ -1,11 +1,12 @@
 """What went wrong, as an exit code and a problem document. Expected failures end here, never in a traceback."""
 
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
 
 from baas_cli.invocation import NotLoggedIn, Usage
-from baas_cli.output import ConfirmationNeeded, Declined
-from baas_cli.profiles import BadProfiles
+from baas_cli.output import ConfirmationNeeded, Declined, NoSuchField
+from baas_cli.profiles import BadEnvironment, BadProfiles
 
 
 class Exit(IntEnum):
@@ -35,7 +36,7 @@ def failure_of(error: BaseException) -> tuple[Exit, Mapping[str, object]] | None
             return _of_status(error.status), _with_hint(error)
         case BaasError():
             return _of_client(error)
-        case Usage():
+        case Usage() | NoSuchField() | BadEnvironment():
             return Exit.USAGE, _problem("usage", "Not understood", str(error))
         case NotLoggedIn():
             return Exit.NOT_LOGGED_IN, _problem("not_logged_in", "Not logged in", str(error), LOGIN_HINT)
@@ -48,6 +49,32 @@ def failure_of(error: BaseException) -> tuple[Exit, Mapping[str, object]] | None
         case OSError() if error.filename is not None or error.strerror is not None:
             where = f"{error.filename}: " if error.filename is not None else ""
             return Exit.FAILED, _problem("file", "A file cannot be used", f"{where}{error.strerror}.")
+    return _of_machine(error)
+
+
+def _of_machine(error: BaseException) -> tuple[Exit, Mapping[str, object]] | None:
+    """What keeps a server from running here. Where the server's code was not imported yet, the error is none of its."""
+    if "baas.process" not in sys.modules:
+        return None
+    from baas.base.errors import BaasError
+    from baas.infra.db.embedded.faults import ClusterFault
+    from baas.infra.db.suitable import Unsuitable
+    from baas.infra.observe.log import redact
+    from baas.process import CannotStart
+
+    match error:
+        case CannotStart():
+            return Exit(error.exit_code), _problem(error.code, "This cannot be done", redact(str(error)))
+        case ClusterFault():
+            return Exit.FAILED, _problem("database_failed", "The embedded PostgreSQL cannot be used", redact(str(error)))
+        case Unsuitable() if error.unreachable:
+            return Exit.UNREACHABLE, _problem("database_unreachable", "The database cannot be reached", redact(str(error)))
+        case Unsuitable():
+            return Exit.FAILED, _problem("database_unsuitable", "The database cannot be used", redact(str(error)))
+        case BaasError():
+            faults = [{"pointer": one.pointer, "code": one.code, "message": one.message} for one in error.errors]
+            problem = _problem(error.code, error.title, redact(error.detail), error.hint)
+            return _of_status(error.status), {**problem, **({"errors": faults} if faults else {})}
     return None
 
 

@@ -1,5 +1,6 @@
 """What one run of the command was asked: the flags that every command takes, and what they lead to."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -7,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from baas_cli.output import Output
-from baas_cli.profiles import Profile, chosen_profile, default_format
+from baas_cli.output import FORMATS, Output
+from baas_cli.profiles import (
+    Profile,
+    chosen_profile,
+    default_format,
+    default_timeout_s,
+    no_color_by_default,
+    no_input_by_default,
+)
 
 if TYPE_CHECKING:
     from baas_sdk import Client
@@ -30,6 +38,10 @@ class Invocation:
     quiet: bool = False
     yes: bool = False
     no_input: bool = False
+    no_color: bool = False
+    verbose: bool = False
+    debug_http: bool = False
+    fields: str | None = None
     profile_name: str | None = None
     url: str | None = None
     project: str | None = None
@@ -37,8 +49,14 @@ class Invocation:
 
     @classmethod
     def of(cls, ctx: typer.Context) -> "Invocation":
-        """Of the running command."""
-        return ctx.obj if isinstance(ctx.obj, cls) else cls()
+        """Of the running command; at first what the environment says.
+
+        Raises:
+            BadEnvironment: it says what cannot be.
+        """
+        if isinstance(ctx.obj, cls):
+            return ctx.obj
+        return cls(no_input=no_input_by_default(), no_color=no_color_by_default(), timeout_s=default_timeout_s())
 
     def with_flags(self, given: Mapping[str, object]) -> "Invocation":
         """With what a group or command was given on top; a flag said before the subcommand is not undone after it."""
@@ -51,10 +69,12 @@ class Invocation:
         Raises:
             Usage: the format is unknown.
         """
-        chosen = self.format or default_format() or "table"
-        if chosen not in ("table", "json"):
-            raise Usage(f"There is no output format {chosen!r}: table or json.")
-        return Output("json" if chosen == "json" else "table", self.quiet, self.yes, self.no_input)
+        wanted = self.format or default_format() or "table"
+        chosen = next((one for one in FORMATS if one == wanted), None)
+        if chosen is None:
+            raise Usage(f"There is no output format {wanted!r}: {', '.join(FORMATS)}.")
+        names = tuple(name for one in (self.fields or "").split(",") if (name := one.strip()))
+        return Output(chosen, self.quiet, self.yes, self.no_input, self.no_color, names)
 
     @property
     def profile(self) -> Profile:
@@ -64,6 +84,22 @@ class Invocation:
             BadProfiles: see `chosen_profile`.
         """
         return chosen_profile(name=self.profile_name, url=self.url, project=self.project)
+
+    @contextmanager
+    def told_calls(self) -> Iterator[None]:
+        """With --verbose a line of each call to a server, with --debug-http all of it but credentials, on stderr."""
+        if not (self.verbose or self.debug_http):
+            yield
+            return
+        log, handler = logging.getLogger("baas_sdk"), _Told(Output())
+        level = log.level
+        log.setLevel(logging.DEBUG if self.debug_http else logging.INFO)
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
 
     @contextmanager
     def client(self) -> Iterator["Client"]:
@@ -89,6 +125,17 @@ class Invocation:
         """
         with self.client() as client:
             yield client if client.project is not None else client.in_project(_only_project(client))
+
+
+class _Told(logging.Handler):
+    """Lines of the client as talk; the client hides credentials before they come here."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.say(record.getMessage())
 
 
 def _only_project(client: "Client") -> str:

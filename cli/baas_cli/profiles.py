@@ -11,6 +11,13 @@ from pathlib import Path
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
+_TRUTHS = {"": False, "false": False, "0": False, "no": False, "off": False, "true": True, "1": True, "yes": True, "on": True}
+
+
+class BadEnvironment(Exception):
+    """A variable of the environment cannot be used; the text says which and what it may be."""
+
+
 class BadProfiles(Exception):
     """The file of profiles, or a name in it, cannot be used; the text says why and what to do."""
 
@@ -109,6 +116,41 @@ def chosen_profile(*, name: str | None, url: str | None, project: str | None) ->
 def default_format() -> str | None:
     """`BAAS_OUTPUT`, which a program sets once instead of `--json` everywhere."""
     return os.environ.get("BAAS_OUTPUT") or None
+
+
+def default_timeout_s() -> float | None:
+    """`BAAS_TIMEOUT` in seconds.
+
+    Raises:
+        BadEnvironment: it is no such number.
+    """
+    text = os.environ.get("BAAS_TIMEOUT")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise BadEnvironment(f"BAAS_TIMEOUT is {text!r}, but must be a number of seconds above 0, such as 30.")
+    return seconds
+
+
+def no_input_by_default() -> bool:
+    """`BAAS_NO_INPUT`, for a machine where nobody can be asked.
+
+    Raises:
+        BadEnvironment: it is neither true nor false.
+    """
+    text = os.environ.get("BAAS_NO_INPUT", "").lower()
+    if text not in _TRUTHS:
+        raise BadEnvironment(f"BAAS_NO_INPUT is {text!r}, but must be true or false.")
+    return _TRUTHS[text]
+
+
+def no_color_by_default() -> bool:
+    """`NO_COLOR` with any value (no-color.org), or a terminal that calls itself dumb."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def _profile(name: str, entry: Mapping[str, object]) -> Profile:

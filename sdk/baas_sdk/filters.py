@@ -240,6 +240,24 @@ class FieldPath(Value, Expression):
         """A text that ends with this one."""
         return _Call(self, "endsWith", value)
 
+    def like(self, pattern: str) -> Expression:
+        """A text of this form, `%` standing for anything at its start or end: `F.title.like("lamp%")`, `F.title.like("%red%")`.
+
+        Upper and lower case apart. `_` is a character like others, and `%` in the middle is refused: filters have no patterns.
+
+        Raises:
+            ConfigError: a `%` stands elsewhere.
+        """
+        text = pattern.removeprefix("%").removesuffix("%")
+        if "%" in text:
+            raise ConfigError(
+                f"{pattern!r} has a % in the middle, and filters have no patterns."
+            )
+        before, after = pattern.startswith("%"), pattern.endswith("%")
+        if before and after:
+            return self.contains(text)
+        return self.startswith(text) if after else self.endswith(text) if before else self == text
+
     def exists(self, condition: "Condition") -> Expression:
         """At least one element is so: `F.tags.exists(lambda tag: tag == "red")`. The elements of a list field, or the records
         that a relation or back-relation leads to: `F.comments.exists(lambda comment: comment.likes > 3)`."""

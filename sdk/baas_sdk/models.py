@@ -139,11 +139,12 @@ class Groups:
 
 
 class User(Record):
-    """An account of the project, with the project's own fields beside these."""
+    """An account of the project, with the project's own fields beside these. `claims` are what rules see as `auth.claims`."""
 
     __slots__ = ()
     email: str
     email_verified: bool
+    claims: dict[str, Json]
 
 
 class File(Resource):
@@ -160,6 +161,11 @@ class File(Resource):
     metadata: Json
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def key(self) -> str:
+        """What `download`, `open` and `delete` of the bucket take; the same as `path`."""
+        return self.path
 
 
 class Project(Resource):
@@ -179,6 +185,16 @@ class Key(Resource):
     name: str
     key: str
     scopes: list[str]
+
+
+class SigningKey(Resource):
+    """A key that signs the project's access tokens, or verifies those that it signed until it retires."""
+
+    __slots__ = ()
+    id: str
+    signs: bool
+    created_at: datetime
+    retires_at: datetime | None
 
 
 class CollectionInfo(Resource):

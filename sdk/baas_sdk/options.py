@@ -7,6 +7,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from baas_sdk.errors import ConfigError
+from baas_sdk.logs import listen_as_asked
 from baas_sdk.wire import segment
 
 TIMEOUT_S = 30.0
@@ -36,11 +37,12 @@ class Options:
 
 
 def options_of(url: str | None, project: str | None, timeout: float | None, max_retries: int) -> Options:
-    """From a client's arguments and, for what they leave out, `BAAS_URL` and `BAAS_PROJECT`.
+    """From a client's arguments and, for what they leave out, `BAAS_URL` and `BAAS_PROJECT`; `BAAS_LOG` begins to count.
 
     Raises:
-        ConfigError: there is no address, or it is none.
+        ConfigError: there is no address, or it is none; `BAAS_LOG` is no level.
     """
+    listen_as_asked()
     address = url or os.environ.get("BAAS_URL")
     if not address:
         raise ConfigError('Where is the server? Client("http://127.0.0.1:8000"), or set BAAS_URL.')

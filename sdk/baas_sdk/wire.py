@@ -10,11 +10,12 @@ from urllib.parse import quote
 from uuid import UUID
 
 from baas_sdk.errors import ConfigError
-from baas_sdk.models import Resource
+from baas_sdk.models import File, Resource
 
 
 def encode(value: object) -> bytes:
-    """JSON of a body. Datetimes become RFC 3339 in UTC, dates ISO 8601, decimals, UUIDs and enums their text, records their JSON.
+    """JSON of a body. Datetimes become RFC 3339 in UTC, dates ISO 8601, decimals, UUIDs and enums their text,
+    stored files their path, records their JSON.
 
     Raises:
         ConfigError: a value has no JSON form, is NaN or infinite, or is a datetime without a time zone.
@@ -44,6 +45,8 @@ def timestamp(moment: datetime) -> str:
 
 def _plain(value: object) -> object:
     match value:
+        case File():
+            return value.path  # what a field of the type `file` stores
         case Resource():
             return value.dict()
         case datetime():
@@ -59,7 +62,7 @@ def _plain(value: object) -> object:
         case set() | frozenset():
             return list(value)
         case Path():
-            raise ConfigError("A path has no JSON form; upload the file to a bucket and store its key.")
+            raise ConfigError("A path has no JSON form; upload it and give the file: photo=bc.bucket('photos').upload(path).")
     raise ConfigError(f"A {type(value).__name__} has no JSON form.")
 
 

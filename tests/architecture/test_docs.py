@@ -24,7 +24,7 @@ PAGES = sorted(
     )
 )
 README_LINES = 120
-OF_THE_COMMAND = {"URL", "TOKEN", "KEY", "PROJECT", "PROFILE", "OUTPUT", "CONFIG", "CONFIG_DIR"}
+OF_THE_COMMAND = {"URL", "TOKEN", "KEY", "PROJECT", "PROFILE", "OUTPUT", "CONFIG", "CONFIG_DIR", "TIMEOUT", "NO_INPUT", "LOG"}
 """What the command and the client read besides the server's settings."""
 OF_TESTS = {"TEST_ENGINES", "TEST_STRICT", "TEST_CHROMIUM", "TEST_DATABASE_URL"}
 FILES_WITH_NAMES = [*PAGES, "deploy/Dockerfile", "deploy/compose.yaml", "deploy/baas.service"]

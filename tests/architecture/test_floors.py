@@ -175,14 +175,101 @@ def test_sql_text_is_a_literal() -> None:
     assert [] == wrong
 
 
-def test_the_environment_is_read_in_two_places() -> None:
+def test_the_environment_is_read_in_three_places() -> None:
+    """However it is come by: as `os.environ`, or as a name that was imported."""
+    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
     wrong = []
     for name, tree in MODULES.items():
-        reads = any(isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") for node in ast.walk(tree))
+        reads = any(
+            (isinstance(node, ast.Attribute) and node.attr in names)
+            or (isinstance(node, ast.ImportFrom) and node.module in ("os", "posix") and {one.name for one in node.names} & names)
+            for node in ast.walk(tree)
+        )
         if reads and name not in ("baas.server", "baas.process", "baas_cli.profiles") and not name.startswith("baas_sdk"):
             wrong.append(name)
 
     assert wrong == []
+
+
+CHANGING = frozenset(
+    [
+        "append",
+        "appendleft",
+        "add",
+        "clear",
+        "discard",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "popleft",
+        "remove",
+        "reverse",
+        "setdefault",
+        "sort",
+        "update",
+    ]
+)
+
+
+CONTAINERS = frozenset(
+    [
+        "Counter",
+        "OrderedDict",
+        "WeakKeyDictionary",
+        "WeakSet",
+        "WeakValueDictionary",
+        "bytearray",
+        "defaultdict",
+        "deque",
+        "dict",
+        "list",
+        "set",
+    ]
+)
+
+
+def containers(tree: ast.Module) -> set[str]:
+    """The names that a module binds to something that can be changed."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            made = node.value.func if isinstance(node.value, ast.Call) else None
+            name = made.id if isinstance(made, ast.Name) else made.attr if isinstance(made, ast.Attribute) else ""
+            display = ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp
+            if name in CONTAINERS or isinstance(node.value, display):
+                found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    return found
+
+
+def changed(function: ast.AST) -> Iterator[str]:
+    """The names whose values a function changes, if they are no names of its own."""
+    own = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own |= {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
+    for node in ast.walk(function):
+        match node:
+            case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()) if name not in own:
+                yield name
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)) if attr in CHANGING and name not in own:
+                yield name
+
+
+def test_no_module_holds_state() -> None:
+    """What a module binds is bound once, when it is imported: no `global`, and no function changes a container of its module.
+
+    Two servers in one process would share it, and so would two tests. What a server remembers is a part that it was given.
+    """
+    wrong = []
+    for name, tree in MODULES.items():
+        bound = containers(tree)
+        for function in ast.walk(tree):
+            if isinstance(function, ast.Global):
+                wrong.append(f"{name}:{function.lineno} binds {', '.join(function.names)} anew")
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                wrong += [f"{name}:{function.lineno} changes {one}" for one in changed(function) if one in bound]
+
+    assert [] == sorted(set(wrong))
 
 
 def test_no_file_is_a_drawer_for_odds_and_ends() -> None:

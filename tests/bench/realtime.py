@@ -22,7 +22,7 @@ import asyncpg
 import httpx2
 
 from baas.infra.db.embedded.cluster import Cluster
-from tests.bench.rig import Rig
+from tests.bench.rig import Rig, memory
 
 _SENT = re.compile(rb'"title":"at ([0-9]+)"')
 
@@ -64,11 +64,9 @@ def _request(rig: Rig, subscription: dict[str, Any], token: str | None = None) -
 
 async def _measure(rig: Rig, token: str, requests: Sequence[bytes], record: dict[str, Any], seconds: float, writers: int) -> None:
     """Open a client a request, then create records of `shared` like `record`, which all of them see."""
-    from tests.bench.rig import _memory
-
     url, clients = urlsplit(rig.url), len(requests)
     loop, ages = asyncio.get_running_loop(), []
-    before = _memory(rig.server_pid)
+    before = memory(rig.server_pid)
     started = time.perf_counter()
     open_: list[Counting] = []
     for first in range(0, clients, 50):
@@ -81,7 +79,7 @@ async def _measure(rig: Rig, token: str, requests: Sequence[bytes], record: dict
         open_ += [one for _, one in made]
     took = time.perf_counter() - started
     await asyncio.sleep(2)
-    idle = _memory(rig.server_pid)
+    idle = memory(rig.server_pid)
     print(f"{clients} clients live in {took:.1f} s; memory {(idle - before) * 1000 / clients:.1f} MiB per 1,000 idle clients")
     async with httpx2.AsyncClient(base_url=rig.url, headers={"authorization": f"Bearer {token}"}) as http:
         place = f"{rig.base}/collections/shared/records"

@@ -21,6 +21,7 @@ EMAIL, PASSWORD = "bench@example.com", "a password for the benchmark"
 _TICK = os.sysconf("SC_CLK_TCK")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MIB = 1024**2
+_UNLIMITED = {"BAAS_API_PER_ADDRESS": "1000000000", "BAAS_ANONYMOUS_CREATES_PER_ADDRESS": "1000000000"}
 
 
 class Rig:
@@ -37,12 +38,12 @@ class Rig:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        environment = {**os.environ, "BAAS_API_PER_ADDRESS": "1000000000", "BAAS_ACCESS_LOG_SAMPLE": "0"}
+        environment = {**os.environ, "BAAS_ACCESS_LOG_SAMPLE": "0", **_UNLIMITED}
         self._make_operator(environment)
         command = [self._baas, "serve", "--port", str(port), "--data-dir", self.data, "--workers", str(self._workers)]
         self._server = subprocess.Popen(command, env=environment, stderr=(self.folder / "stderr").open("w"))
         self._wait_until_ready()
-        self.idle_memory = f"server {_memory(*self.server_pids()):.0f} MiB, PostgreSQL {_memory(*self.database_pids()):.0f} MiB"
+        self.idle_memory = f"server {memory(*self.server_pids()):.0f} MiB, PostgreSQL {memory(*self.database_pids()):.0f} MiB"
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -97,25 +98,11 @@ class Rig:
 
     def server_pids(self) -> list[int]:
         """The server's first process and its workers."""
-        return [self.server_pid, *(pid for pid in self._descendants() if not _is_postgres(pid))]
+        return [self.server_pid, *(pid for pid in descendants(self.server_pid) if not is_postgres(pid))]
 
     def database_pids(self) -> list[int]:
         """The postmaster and all its children."""
-        return [pid for pid in self._descendants() if _is_postgres(pid)]
-
-    def _descendants(self) -> list[int]:
-        children: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-        found, waiting = [], list(children.get(self.server_pid, ()))
-        while waiting:
-            found.append(waiting.pop())
-            waiting += children.get(found[-1], ())
-        return found
+        return [pid for pid in descendants(self.server_pid) if is_postgres(pid)]
 
     def version(self) -> str:
         return subprocess.run([self.pgbench, "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -227,7 +214,23 @@ def _newest(values: list[tuple[str, str]]) -> str:
     return max(bare for _, value in values if _ID.fullmatch(bare := value.strip("'")))
 
 
-def _is_postgres(pid: int) -> bool:
+def descendants(pid: int) -> list[int]:
+    """The children of a process, their children, and so on."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, waiting = [], list(children.get(pid, ()))
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], ())
+    return found
+
+
+def is_postgres(pid: int) -> bool:
     try:
         return "postgres" in Path(f"/proc/{pid}/comm").read_text()
     except OSError:
@@ -250,7 +253,7 @@ def cpu_seconds(*pids: int) -> float:
     return total
 
 
-def _memory(*pids: int) -> float:
+def memory(*pids: int) -> float:
     """Proportional set size in MiB: shared pages counted once."""
     total = 0
     for pid in pids:

@@ -1,8 +1,10 @@
 """Access tokens: what is accepted (our own) and what is not (everything else)."""
 
+import asyncio
 import base64
 import json
 import time
+from datetime import UTC, datetime
 
 import httpx2
 import jwt
@@ -10,11 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 
-from baas.features.auth.keyring import Keyring
 from baas.infra.crypto.secretbox import SecretBox
 from baas.infra.db.sql import ident, sql
-from baas.server import open_server
-from tests.support.callers import PASSWORD, Caller
+from tests.support.callers import Caller
 
 ALICE = ec.generate_private_key(ec.SECP256R1())
 
@@ -189,8 +189,6 @@ async def test_a_token_is_nothing_in_another_project(forge, project, operator):
 
 async def test_a_known_token_still_expires(forge, project):
     """The cache of verified tokens does not outlive the token."""
-    import asyncio
-
     caller = Caller(project.anonymous.http, project.anonymous.base, forge({"exp": int(time.time()) + 2}))
     assert (await caller.get("auth/me")).status_code == 200
     await asyncio.sleep(2.1)
@@ -211,28 +209,106 @@ async def test_published_keys_verify_and_hold_nothing_private(project):
     assert answer.headers["cache-control"] == "public, max-age=300"
 
 
-async def test_a_second_key_takes_over_while_the_first_still_verifies(project, db, server, settings, database_url):
-    """S4: keys overlap across servers; one that has retired verifies nothing and is not published."""
-    before = await project.user()
-    kid, _ = await own_key(db, project, settings)
-    async with db.transaction() as tx:
-        keyring = Keyring(db, SecretBox(settings.secret_key.reveal().encode()))
-        await keyring.add(tx, await server.projects.find(project.name))
-    async with open_server(settings, database_url) as second:
-        there = at(second, project)
-        answer = await there.post("auth/sign-in", json={"email": before.email, "password": PASSWORD})
-        token = answer.json()["access_token"]
-        assert jwt.get_unverified_header(token)["kid"] != kid
-        assert len((await there.get(".well-known/jwks.json")).json()["keys"]) == 2
-        for caller in (project.anonymous, there):
-            for one in (before.token, token):
-                assert (await Caller(caller.http, caller.base, one).get("auth/me")).status_code == 200
-    await db.execute(sql("update {} set retires_at = now() where id = {}", ident(project.schema, "_token_keys"), kid))
-    async with open_server(settings, database_url) as third:
-        there = at(third, project)
-        assert len((await there.get(".well-known/jwks.json")).json()["keys"]) == 1
-        for one, status in ((before.token, 401), (token, 200)):
-            assert (await Caller(there.http, there.base, one).get("auth/me")).status_code == status
+async def signing_keys(project):
+    """Id -> whether it signs, newest first."""
+    answer = await project.operator.get("auth/signing-keys")
+    assert answer.status_code == 200, answer.text
+    return {key["id"]: key["signs"] for key in answer.json()["items"]}
+
+
+async def published(project):
+    return [key["kid"] for key in (await project.anonymous.get(".well-known/jwks.json")).json()["keys"]]
+
+
+async def test_a_new_key_signs_at_once_and_the_one_before_verifies_on(project, forge):
+    """S4: what is known by heart, and what this server has never seen."""
+    (old,) = await signing_keys(project)
+    answer = await project.operator.post("auth/signing-keys")
+    assert answer.status_code == 201, answer.text
+    made, (_, retiring) = answer.json(), (await project.operator.get("auth/signing-keys")).json()["items"]
+    later = await project.user()
+
+    assert (made["signs"], made["retires_at"]) == (True, None)
+    assert set(made) == {"id", "signs", "created_at", "retires_at"}
+    assert await signing_keys(project) == {made["id"]: True, old: False}
+    assert set(await published(project)) == {made["id"], old}
+    assert jwt.get_unverified_header(later.token)["kid"] == made["id"]
+    # Not before the last token that it may have signed has ended, and not for ever.
+    lives_s = (datetime.fromisoformat(retiring["retires_at"]) - datetime.now(UTC)).total_seconds()
+    assert 900 < lives_s < 1000
+    for token in (forge.user.token, forge(), later.token):
+        assert (await Caller(project.anonymous.http, project.anonymous.base, token).get("auth/me")).status_code == 200
+
+
+async def test_a_dropped_key_is_nothing_at_once(project, forge):
+    """S4: tokens known by heart too, through every door; the session lives on and gets a token of the new key."""
+    old = forge.kid
+    made = (await project.operator.post("auth/signing-keys")).json()
+    later = await project.user()
+    assert (await forge.user.get("auth/me")).status_code == 200
+
+    assert (await project.operator.delete(f"auth/signing-keys/{old}")).status_code == 204
+    for token in (forge.user.token, forge()):
+        answer = await Caller(project.anonymous.http, project.anonymous.base, token).get("auth/me")
+        assert (answer.status_code, answer.json()["code"]) == (401, "bad_token")
+    assert (await later.get("auth/me")).status_code == 200
+    assert await published(project) == [made["id"]]
+    again = await project.anonymous.post("auth/refresh", json={"refresh_token": forge.user.session["refresh_token"]})
+    assert jwt.get_unverified_header(again.json()["access_token"])["kid"] == made["id"]
+    assert (await project.operator.delete(f"auth/signing-keys/{old}")).status_code == 404
+
+
+async def test_a_project_is_never_without_a_key_to_sign_with(project):
+    """When the one that signs is dropped, a new one takes its place, not one that is about to retire."""
+    user = await project.user()
+    (first,) = await signing_keys(project)
+    assert (await project.operator.delete(f"auth/signing-keys/{first}")).status_code == 204
+    (second,) = await signing_keys(project)
+    assert (await user.get("auth/me")).status_code == 401
+    assert await published(project) == [second] != [first]
+    third = (await project.operator.post("auth/signing-keys")).json()["id"]
+    assert (await project.operator.delete(f"auth/signing-keys/{third}")).status_code == 204
+
+    fourth, *others = await signing_keys(project)
+    assert (others, await signing_keys(project)) == ([second], {fourth: True, second: False})
+    assert (await (await project.user()).get("auth/me")).status_code == 200
+
+
+async def test_keys_are_exchanged_at_once_by_many_and_not_without_end(project):
+    """One signs, the others retire; ten at most."""
+    answers = await asyncio.gather(*(project.operator.post("auth/signing-keys") for _ in range(12)))
+    statuses = sorted(answer.status_code for answer in answers)
+
+    assert statuses == [201] * 9 + [409] * 3
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"too_many_signing_keys"}
+    keys = (await project.operator.get("auth/signing-keys")).json()["items"]
+    assert [key["retires_at"] is None for key in keys] == [True] + [False] * 9
+    assert [key["signs"] for key in keys] == [True] + [False] * 9
+
+
+async def test_keys_that_have_retired_verify_nothing_and_go(project, db, forge):
+    """An instant later than the last token that they signed."""
+    await project.operator.post("auth/signing-keys")
+    table = ident(project.schema, "_token_keys")
+    await db.execute(sql("update {} set retires_at = now() where id = {}", table, forge.kid))
+    second = (await project.operator.post("auth/signing-keys")).json()["id"]
+
+    assert [second, True] == [next(iter(found := await signing_keys(project))), forge.kid not in found]
+    assert forge.kid not in await published(project)
+    assert await db.fetch_value(sql("select count(*) from {} where id = {}", table, forge.kid)) == 0
+    assert (await Caller(project.anonymous.http, project.anonymous.base, forge()).get("auth/me")).status_code == 401
+
+
+async def test_only_operators_exchange_keys(project):
+    """Whoever held one could be every user: no key, no user, nobody else; and the secret halves are in no answer."""
+    (kid,) = await signing_keys(project)
+    calls = (("GET", ""), ("POST", ""), ("DELETE", f"/{kid}"))
+    for caller, status in ((await project.key(), 403), (await project.user(), 403), (project.anonymous, 401)):
+        for method, path in calls:
+            assert (await caller.request(method, f"auth/signing-keys{path}")).status_code == status
+    for odd in ("nobody", "%00", "..%2f..", "'"):
+        assert (await project.operator.delete(f"auth/signing-keys/{odd}")).status_code in (400, 404)
+    assert await signing_keys(project) == {kid: True}
 
 
 async def test_a_project_that_was_renamed_keeps_its_sessions(project, operator):
@@ -245,9 +321,3 @@ async def test_a_project_that_was_renamed_keeps_its_sessions(project, operator):
         f"/v1/projects/{renamed}/auth/refresh", json={"refresh_token": user.session["refresh_token"]}
     )
     assert refreshed.status_code == 200
-
-
-def at(server, project):
-    """An anonymous caller of the project on another server."""
-    transport = httpx2.ASGITransport(server.app, client=("127.0.0.1", 1), raise_app_exceptions=False)
-    return Caller(httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000"), project.anonymous.base)

@@ -1,11 +1,14 @@
 """The command against the real application: its contract of streams, exit codes and JSON, command by command."""
 
 import asyncio
+import csv
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import Any
 import pytest
 import typer
 from baas_cli.app import build, run
+from baas_cli.output import Output
+from baas_sdk import Progress
 
 from tests.support.callers import Caller, ProjectUnderTest
 from tests.support.process import open_folder
@@ -49,7 +54,8 @@ class Terminal:
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self._capsys = capsys
         self.monkeypatch = monkeypatch
-        for name in ("BAAS_URL", "BAAS_TOKEN", "BAAS_KEY", "BAAS_PROJECT", "BAAS_PROFILE", "BAAS_OUTPUT"):
+        names = "URL TOKEN KEY PROJECT PROFILE OUTPUT TIMEOUT NO_INPUT LOG"
+        for name in (*(f"BAAS_{name}" for name in names.split()), "NO_COLOR"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("BAAS_CONFIG_DIR", str(tmp_path / "config"))
         monkeypatch.chdir(tmp_path)
@@ -104,7 +110,11 @@ def test_every_command_takes_the_flags_of_all() -> None:
     def check(command: Any) -> None:
         flags = {option for param in command.params for option in param.opts}
         # `login` takes the address as its argument.
-        assert {"--json", "--output", "--quiet", "--yes", "--no-input", "--profile", "--project"} <= flags, command.name
+        talk, which = (
+            "--json --output -o --quiet --fields --no-color -v --debug-http",
+            "--profile --project --timeout --yes --no-input",
+        )
+        assert {*talk.split(), *which.split()} <= flags, command.name
         assert "--url" in flags or command.name == "login"
         for child in getattr(command, "commands", {}).values():
             check(child)
@@ -149,6 +159,9 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, operato
     await step("keys create", "app", "--scope", "records", keep="KEY")
     await step("keys list")
     await step("keys revoke", "KEY")
+    old = (await step("signing-keys list"))["items"][0]["id"]
+    assert (await step("signing-keys rotate"))["signs"]
+    assert {"id": old, "dropped": True} == await step("signing-keys drop", old)
     await step("collections create", "todos.json")
     await step("collections list")
     await step("collections show", "todos")
@@ -173,6 +186,9 @@ async def test_every_command_speaks_json(here: Terminal, tmp_path: Path, operato
     await step("users create", "ada@example.com", "--password-stdin", stdin="correct horse\n", keep="USER")
     await step("users list")
     await step("users show", "USER")
+    said = await step("users claims", "USER", "role=admin", 'teams=["a"]')
+    assert {"role": "admin", "teams": ["a"]} == said["claims"]
+    assert {} == (await step("users claims", "USER", "--none"))["claims"]
     await step("users update", "USER", "--set", "disabled=true")
     await step("users delete", "USER")
     await step("buckets create", "notes", "--public")
@@ -251,6 +267,98 @@ async def test_flags_stand_before_and_after_the_command(here: Terminal) -> None:
     assert (await here("projects", "list")).json["items"]
     assert "version\t" in (await here("-o", "table", "version")).out
     assert 2 == (await here("-o", "yaml", "version")).code
+    assert (0, 0) == ((await here("-h")).code, (await here("records", "list", "-h")).code)
+
+
+AWAY = ("--database-url", "postgresql://a:hunter22@127.0.0.1:1/x", "--data-dir", "data")
+
+
+async def test_lists_have_lines_of_json_and_csv(todos: Terminal) -> None:
+    """A line each, with a head in CSV; a cell keeps its line breaks and quotes; null is nothing, and no formula is made of it."""
+    await todos("records", "create", "todos", json.dumps({"title": 'a "b"\nc', "n": 3}))
+    await todos("records", "create", "todos", json.dumps({"title": "two"}))
+    listed = ("records", "list", "todos", "--fields", "title,n", "--sort", "created_at")
+    lines, table = await todos(*listed, "-o", "jsonl"), await todos(*listed, "--output=csv")
+
+    assert [('a "b"\nc', 3), ("two", None)] == [(one["title"], one["n"]) for one in map(json.loads, lines.out.splitlines())]
+    assert [["title", "n"], ['a "b"\nc', "3"], ["two", ""]] == list(csv.reader(io.StringIO(table.out)))
+    assert 1 == len((await todos("collections", "show", "nothing", "-o", "jsonl")).err.splitlines())
+    assert (await todos("collections", "show", "nothing", "-o", "csv")).err.startswith("✗ ")
+
+
+async def test_fields_leave_the_others_out(here: Terminal) -> None:
+    """In every form, of lists and of single things; a name that nothing has is told with those that there are."""
+    assert [["name"]] == [list(one) for one in (await here.ok("collections", "list", "--fields", "name"))["items"]]
+    assert {"version"} == set(await here.ok("version", "--fields", "version"))
+    assert "users\n" == (await here("collections", "list", "--fields", "name")).out
+    done = await here("collections", "list", "--fields", "nmae")
+
+    assert 2 == done.code
+    assert "There is no field 'nmae' to show. There are: " in done.err
+
+
+async def test_calls_are_told_when_asked_without_credentials(here: Terminal) -> None:
+    """A line of each on stderr; or all of it, but what would let somebody in."""
+    told = await here("keys", "list", "-v", "--json")
+    deep = await here("--debug-http", "keys", "create", "app")
+    silent = await here("keys", "list")
+
+    assert re.search(r"^GET /v1/projects/\S+/keys -> 200 in \d+ ms \(request \S+\)$", told.err, re.MULTILINE)
+    assert told.json["items"] == []
+    assert "> authorization: •••" in deep.err
+    assert '"key": "•••"' in deep.err
+    assert not re.search(r"(?:sk|opt)_\w{16}", deep.err)
+    assert "" == silent.err
+
+
+async def test_the_environment_stands_for_flags(here: Terminal) -> None:
+    """And what it cannot mean is told, not ignored."""
+    here.env(BAAS_TIMEOUT="0.1", BAAS_NO_INPUT="yes")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = await here("projects", "list", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}", "--json")
+    assert (7, "timed_out") == (done.code, done.problem["code"])
+    for name, value in (("BAAS_TIMEOUT", "soon"), ("BAAS_TIMEOUT", "-1"), ("BAAS_NO_INPUT", "perhaps")):
+        here.env(**{"BAAS_TIMEOUT": "20", "BAAS_NO_INPUT": "no", name: value})
+        done = await here("version", "--json")
+        assert (2, "usage") == (done.code, done.problem["code"])
+        assert f"{name} is {value!r}" in done.problem["detail"]
+
+
+class Watched(io.StringIO):
+    """A terminal that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_colour_and_progress_are_for_a_terminal(here: Terminal, tmp_path: Path) -> None:
+    """Signs in colour, unless that is not wanted; how far an upload is on a line that goes away."""
+    for environ, flags, coloured in (({}, (), True), ({"NO_COLOR": "1"}, (), False), ({}, ("--no-color",), False)):
+        with pytest.MonkeyPatch.context() as patch:
+            here.monkeypatch.setenv("TERM", "xterm")
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stderr", stderr := Watched())
+            await here("collections", "show", "nothing", *flags)
+        assert ("\x1b[31m✗\x1b[0m" in stderr.getvalue()) == coloured
+        assert (ESCAPE in stderr.getvalue()) == coloured
+
+
+def test_progress_shows_a_share_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a moment, at a terminal alone; quick uploads say nothing."""
+    monkeypatch.setattr(sys, "stderr", stderr := Watched())
+    with Output().progress("Uploading a.png") as tell:
+        assert tell is not None
+        tell(Progress(1, 4_000_000))
+        assert "" == stderr.getvalue()
+        time.sleep(0.35)
+        tell(Progress(1_000_000, 4_000_000))
+    shown, blank = stderr.getvalue().removeprefix("\r").removesuffix("\r").split("\r")
+
+    assert re.fullmatch(r"Uploading a\.png: 25 % of 4\.0 MB, \S+ [kM]B/s, \d+ s left", shown)
+    assert "" == blank.strip()
+    with Output(quiet=True).progress("Uploading") as tell:
+        assert tell is None
 
 
 CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
@@ -270,6 +378,10 @@ CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
     (("records", "list"), 2, "usage"),
     (("projects", "delete", "cannot-be-there"), 3, "no_project"),
     (("keys", "revoke", "01890000-0000-7000-8000-000000000000"), 8, "confirmation_needed"),
+    (("signing-keys", "drop", "nobody"), 8, "confirmation_needed"),
+    (("users", "claims", "01890000-0000-7000-8000-000000000000"), 2, "usage"),
+    (("users", "claims", "01890000-0000-7000-8000-000000000000", "--none", "a=b"), 2, "usage"),
+    (("users", "claims", "01890000-0000-7000-8000-000000000000", "role=admin"), 3, "not_found"),
     (("users", "create", "ada@example.com"), 8, "confirmation_needed"),
     (("login", "http://127.0.0.1:1"), 8, "confirmation_needed"),
     (("status", "--url", "http://127.0.0.1:1"), 7, "unreachable"),
@@ -277,6 +389,15 @@ CASES: Sequence[tuple[tuple[str, ...], int, str]] = [
     (("projects", "list", "--profile", "nobody"), 1, "bad_profiles"),
     (("files", "put", "b", "not-there.png"), 1, "cannot_send"),
     (("deploy", "not-there"), 1, "cannot_send"),
+    (("serve", "--port", "99999"), 2, "bad_settings"),
+    (("serve", "--config", "not-there.toml"), 2, "bad_settings"),
+    (("dev", "--host", "192.0.2.1"), 2, "cannot_start"),
+    (("config", "show", "--config", "not-there.toml"), 2, "bad_settings"),
+    (("operators", "list", *AWAY), 7, "database_unreachable"),
+    (("operators", "create", "ada@example.com", "--password-stdin", *AWAY), 2, "usage"),
+    (("db", "new-epoch", *AWAY), 7, "database_unreachable"),
+    (("db", "upgrade", "--data-dir", "not-there"), 2, "cannot_start"),
+    (("db", "prune", "--data-dir", "not-there"), 2, "cannot_start"),
 ]
 
 
@@ -295,6 +416,7 @@ async def test_a_failure_has_its_exit_code_and_its_words(
     assert told.err.startswith("✗ ")
     assert problem == machine.problem["code"]
     assert "Traceback" not in told.err + machine.err
+    assert "hunter22" not in told.err + machine.err
     assert "" == told.out + machine.out
 
 

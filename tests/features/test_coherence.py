@@ -12,6 +12,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import httpx2
+import jwt
 import pytest
 
 from baas.base.ids import short_id, uuid7
@@ -336,3 +337,24 @@ async def _deploy(project: ProjectUnderTest, text: str) -> str:
     answer = await project.operator.post("sites/default/releases/archive", content=packed.getvalue())
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
+
+
+async def test_a_signing_key_dropped_here_is_nothing_there(project: ProjectUnderTest, there: There) -> None:
+    """Nor are the tokens that the other server knows by heart; it signs with the new key as soon."""
+    user = await project.user()
+    away, (old,) = there(user), (await project.operator.get("auth/signing-keys")).json()["items"]
+    assert (await away.get("auth/me")).status_code == 200
+    new = (await project.operator.post("auth/signing-keys")).json()["id"]
+
+    async def signs() -> httpx2.Response:
+        """204 when the other server signs with the new key."""
+        answer = await there(project.anonymous).post("auth/sign-in", json={"email": user.email, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        signed = jwt.get_unverified_header(answer.json()["access_token"])["kid"] == new
+        return httpx2.Response(204 if signed else 200)
+
+    took = [await seconds_until(signs, 204, {200})]
+    assert (await away.get("auth/me")).status_code == 200
+    assert (await project.operator.delete(f"auth/signing-keys/{old['id']}")).status_code == 204
+    took.append(await seconds_until(lambda: away.get("auth/me"), 401, {200}))
+    print("seconds until the other server knew:", took)

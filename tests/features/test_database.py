@@ -1,19 +1,28 @@
 """The database door: its errors, its limits, its migrations, and how servers hear of each other's changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from baas.base.errors import Invalid, Unavailable
+from baas.base.settings import Settings
 from baas.infra.db import lending, listen
 from baas.infra.db import migrate as module
 from baas.infra.db.errors import ConnectionLost, UniqueViolated
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.migrate import SchemaTooNew, is_current, migrate, migrate_project, migrations
 from baas.infra.db.pool import Database
-from baas.infra.db.sql import Sql, ident, sql
+from baas.infra.db.sql import Sql, Statement, ident, sql
+from baas.server import open_server
+from tests.support.proxy import Proxy, target_of, through
 
 
 async def test_a_released_connection_carries_no_state(database_url: str) -> None:
@@ -139,6 +148,28 @@ async def test_connections_that_nobody_needs_are_closed(database_url: str, monke
 
     assert (4, 1) == (len(first), await alive(first))
     assert 4 == len(await rush())
+    await other.close()
+
+
+async def test_a_connection_that_changed_the_schema_is_closed_soon(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle or lent, and the last one too; its place is not lost. One that changed nothing stays."""
+    monkeypatch.setattr(lending, "_LOOK_S", 0.2)
+    other = await Database.connect(database_url, size=1)
+    pid = sql("select pg_backend_pid()")
+
+    first = await other.fetch_value(pid)
+    async with other.changing_schema(statement_timeout_s=5) as tx:
+        assert first == await tx.fetch_value(pid)
+    await asyncio.sleep(0.5)
+    second = await other.fetch_value(pid)
+    async with other.changing_schema(statement_timeout_s=5) as tx:
+        await asyncio.sleep(0.5)
+        assert second == await tx.fetch_value(pid)
+    third = await other.fetch_value(pid)
+    await asyncio.sleep(0.5)
+
+    assert 3 == len({first, second, third})
+    assert third == await other.fetch_value(pid)
     await other.close()
 
 
@@ -307,3 +338,40 @@ async def test_announcements_are_heard_while_requests_wait_for_connections(follo
             await announce(tx, "test", "busy")
 
         assert "busy" == await asyncio.wait_for(follower.heard.get(), 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_every_connection_over_a_network_finds_out_that_the_other_end_is_gone(
+    empty_url: str, settings: Settings, tmp_path: Path
+) -> None:
+    """Of a whole server: the pool, the pipelines, what listens. Fifteen seconds of silence end it, sent or not."""
+    async with Proxy(target_of(empty_url)) as proxy:
+        ours = replace(settings, data_dir=tmp_path, database_url=None)
+        async with open_server(ours, through(empty_url, proxy.port)) as server:
+            names = sql("select count(distinct application_name) from pg_stat_activity where datname = current_database()")
+            while await server.db.fetch_value(names) < 3:  # baas, baas listen, baas signals
+                await asyncio.sleep(0.02)
+            assert server.db.pipeline is not None
+            while not server.db.pipeline.connections:
+                await server.db.fetch_value(Statement("select 1", cheap="read"))
+                await asyncio.sleep(0.02)
+            found = [options_of(wire) for wire in wires_to(proxy.port)]
+
+    assert len(found) > 3
+    assert {(1, 5, 5, 2, 15_000)} == set(found)
+
+
+def wires_to(port: int) -> Iterator[socket.socket]:
+    """This process's own ends of the connections to a port."""
+    for name in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            wire = socket.socket(fileno=os.dup(int(name.name)))
+            with wire:
+                if wire.family == socket.AF_INET and wire.getpeername()[1] == port:
+                    yield wire
+
+
+def options_of(wire: socket.socket) -> tuple[int, ...]:
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    kept = wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    return (kept, *(wire.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names))

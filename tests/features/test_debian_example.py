@@ -1,6 +1,8 @@
 """The loader of the Debian package index, on three packages."""
 
 import asyncio
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,7 @@ async def test_the_package_index_is_loaded_and_asked(server_url: str, operator: 
         "Package: chess\nDescription-md5: 1\nDescription-en: a board game\n For PostgreSQL users.\n"
     )
     options = ["--url", server_url, "--project", "packages", "--lists", tmp_path, "--package", "libboard1", "--search", "player"]
+    options += ["--page", "1", "--server-pid", str(os.getpid())]
     for _ in range(2):
         command = [sys.executable, SCRIPT, *options]
         done = await asyncio.to_thread(
@@ -53,7 +56,8 @@ async def test_the_package_index_is_loaded_and_asked(server_url: str, operator: 
 
     assert "3 packages, 4 dependency edges" in done.stdout
     assert "chess-engine 9 MB, chess 0 MB" in done.stdout
-    assert "2 packages: chess, chess-engine" in done.stdout
+    assert "2 packages: chess, chess-engine" in done.stdout, "both of them, although a page holds one"
+    assert re.search(r"memory of the server now: [1-9]\d* MiB, and \d+ MiB of its PostgreSQL", done.stdout)
     assert "1 packages: chess" in done.stdout
     assert "4. The best for 'player':\n" in done.stdout
     assert done.stdout.partition("4. The best")[2].splitlines()[2].strip() == "chess-engine"

@@ -153,6 +153,64 @@ async def test_an_address_without_a_socket_answers_as_http(server_url: str, proj
     assert (answer.status_code, answer.json()["code"]) == (400, "not_a_websocket")
 
 
+@pytest.mark.parametrize("what", ["rule", "claims"])
+async def test_who_comes_back_to_other_rules_or_claims_is_shown_everything(
+    server_url: str, project: ProjectUnderTest, what: str
+) -> None:
+    """Also when he takes his time before he says what he follows; who comes back to the same goes on from there."""
+    rule = 'auth.claims.role == "admin" || record.title == "open"'
+    await project.collection("notes", NOTES, OPEN | {"list": rule})
+    ada = await project.user()
+    first = await project.operator.create("notes", {"title": "open"})
+    second = await project.operator.create("notes", {"title": "closed"})
+    notes = [{"id": "a", "collection": "notes"}]
+
+    async with talk(server_url, project.name, ada) as socket:
+        await socket.say("subscribe", subscriptions=notes)
+        await project.operator.patch(f"collections/notes/records/{first['id']}", json={"title": "open"})
+        place = (await socket.until("change"))["id"]
+    third = await project.operator.create("notes", {"title": "open"})
+    async with talk(server_url, project.name, ada, since=place) as socket:
+        await socket.say("subscribe", subscriptions=notes)
+        change = await socket.until(lambda one: one["type"] in ("change", "snapshot"))
+        assert (change["type"], change["record"]["id"]) == ("change", third["id"])
+        place = change["id"]
+
+    if what == "rule":
+        await project.operator.patch("collections/notes", json={"rules": OPEN})
+    else:
+        await project.operator.patch(f"users/{ada.id}", json={"claims": {"role": "admin"}})
+    async with talk(server_url, project.name, ada, since=place) as socket:
+        await asyncio.sleep(1)
+        await socket.say("subscribe", subscriptions=notes)
+        snapshot = await socket.until("snapshot")
+        assert {one["id"] for one in snapshot["items"]} == {first["id"], second["id"], third["id"]}
+
+
+async def test_a_channel_follows_the_claims_of_who_is_in_it(server_url: str, project: ProjectUnderTest) -> None:
+    """What they gave is taken away: he hears no more, and is there no more."""
+    staff = dict.fromkeys(("join", "send", "track"), 'auth.claims.role == "staff"')
+    await project.operator.put("channels/staff", json={"rules": staff})
+    ada, bob = await project.user(), await project.user()
+    for user in (ada, bob):
+        answer = await project.operator.patch(f"users/{user.id}", json={"claims": {"role": "staff"}})
+        assert answer.status_code == 200, answer.text
+
+    async with talk(server_url, project.name, ada) as hers, talk(server_url, project.name, bob) as his:
+        for one in (hers, his):
+            assert (await one.say("join", channel="staff"))["type"] == "ok"
+        await project.operator.patch(f"users/{ada.id}", json={"claims": {}})
+        begun = asyncio.get_running_loop().time()
+        left = await hers.until("left")
+        print("seconds until she was out:", asyncio.get_running_loop().time() - begun)
+        assert (left["channel"], left["code"]) == ("staff", "rule_denied")
+        assert (await hers.say("join", channel="staff"))["code"] == "rule_denied"
+        assert (await his.say("send", channel="staff", data=1))["type"] == "ok"
+        await project.operator.patch(f"users/{ada.id}", json={"claims": {"role": "staff"}})
+        while (await hers.say("join", channel="staff"))["type"] != "ok":
+            await asyncio.sleep(0.1)
+
+
 async def test_channels_carry_words_under_their_rules(server_url: str, project: ProjectUnderTest) -> None:
     ada, bob = await project.user(), await project.user()
     rules = {"join": "auth != null", "send": "auth.id == owner", "track": None}

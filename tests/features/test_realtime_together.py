@@ -121,6 +121,9 @@ VALUES: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "moment": ("datetime", "board.x <= timestamp($v)", {"x": "2024-02-29T12:00:00.000001Z"}),
     "place": ("geo_point", "distance(board.x, geo($lat, $lon)) < 1000", {"x": {"lat": 1.5, "lon": 2.5}}),
     "empty": ("text", "board.x == $v", {"x": ""}),
+    "answered decimal": ("decimal", "board.x == $v", {"x": "4.50"}),
+    "answered moment": ("datetime", "board.x in $v", {"x": "2024-02-29T12:00:00Z", "v": ["2024-02-29T12:00:00Z"]}),
+    "answered place": ("geo_point", "board.x == $v", {"x": {"lat": 1.5, "lon": 2.5}}),
 }
 
 
@@ -159,7 +162,17 @@ async def test_values_of_every_type_reach_the_shared_question(
         assert any('"asker"' in one for one in texts)
 
 
-OTHER = {"list": ["x"], "int": 1, "ints": [2], "double": 0.2, "decimal": "1", "moment": "2020-01-01T00:00:00Z"}
+OTHER: dict[str, Any] = {
+    "list": ["x"],
+    "int": 1,
+    "ints": [2],
+    "double": 0.2,
+    "decimal": "1",
+    "moment": "2020-01-01T00:00:00Z",
+    "answered decimal": "1",
+    "answered moment": ["2020-01-01"],
+    "answered place": {"lat": 50.0, "lon": 50.0},
+}
 
 
 async def test_a_question_that_is_too_slow_is_asked_for_fewer(

@@ -199,9 +199,8 @@ async def test_no_figure_raises(project: ProjectUnderTest, seed: int) -> None:
     elif found["s"] is not None:
         assert found["s"] == pytest.approx(float(total), rel=1e-9, abs=1e285)
     for having in (
-        "sum_weight / 0.0 > 1.0",
+        "sum_weight / (sum_weight - sum_weight) > 1.0",
         "sum_amount * sum_amount * sum_amount > 0.0",
-        "1 / 0 == 1",
         "max_amount + max_amount > 0",
         "!(sum_free > 0.0)",
     ):
@@ -428,8 +427,11 @@ async def test_vars_belong_to_filter_and_having(wrong_project: ProjectUnderTest)
     ):
         found = await refused(wrong_project.anonymous, select={"n": "count()"}, **body)
         assert (400, "bad_filter") == (found["status"], found["code"])
-    for value in (None, True, "a", 2**53, 1e300, [1], {"a": 1}):
+    for value in (None, 2**53, 1e300, "9007199254740993"):
         await ask(wrong_project.anonymous, select={"n": "count()"}, having="n == $x", vars={"x": value})
+    for value in (True, "a", [1], {"a": 1}):
+        found = await refused(wrong_project.anonymous, select={"n": "count()"}, having="n == $x", vars={"x": value})
+        assert ("bad_filter", 5) == (found["code"], found["position"])
 
 
 async def test_names_that_postgresql_would_cut_are_refused(project: ProjectUnderTest) -> None:

@@ -249,6 +249,92 @@ async def test_a_filter_finds_by_every_kind_of_value(project: ProjectUnderTest) 
     assert [one["must"] for one in await project.operator.list("things", filter="int == null")] == [1]
 
 
+async def test_what_is_answered_comes_back_as_a_variable(project: ProjectUnderTest) -> None:
+    """Every field of a record, and the server's own, equals itself as it was answered, also in a list."""
+    fields = [*FIELDS, {"name": "place", "type": "geo_point"}]
+    await project.collection("things", fields, OPEN)
+    row = {
+        "text": "a'b",
+        "must": 5,
+        "int": str(2**53 + 1),
+        "float": 0.1,
+        "decimal": "4.50",
+        "bool": True,
+        "date": "2026-01-02",
+        "datetime": "2026-01-02T03:04:05.000001Z",
+        "select": "a",
+        "tags": ["a", "b"],
+        "json": {"k": [1.5]},
+        "place": {"lat": 52.52, "lon": 13.405},
+    }
+    made = await project.operator.create("things", row)
+    await project.operator.create("things", {"must": 1})
+
+    for name, value in made.items():
+        asked = [(f"{name} == $v", value)]
+        if name not in ("place", "tags", "json", "bool"):
+            asked += [(f"{name} in $v", [value]), (f"{name} in [$v]", value), (f"{name} >= $v && {name} <= $v", value)]
+        for source, given in asked:
+            found = await project.operator.get(BASE, params={"filter": source, "vars": json.dumps({"v": given})})
+            assert found.status_code == 200, (source, given, found.text)
+            both = name == "rev"
+            assert ({5, 1} if both else {5}) == {one["must"] for one in found.json()["items"]}, (source, given)
+
+
+@pytest.mark.parametrize(
+    ("source", "position"),
+    [
+        ("json.?a == 1", 5),
+        ("tags.exists(i, v, v == 'a')", 5),
+        ("cel.bind(x, must, x == 1)", 4),
+        ("Foo{a: 1} == null", 3),
+        ("type(must) == 1", 0),
+        ("must == 1u", 8),
+        ("text == b'x'", 5),
+        ("{'a': must}.a == 1", 0),
+        ("math.greatest(must, 1) == 1", 5),
+        ("text.charAt(0) == 'a'", 5),
+    ],
+)
+async def test_what_the_language_leaves_out_of_cel_is_refused_with_its_place(
+    project: ProjectUnderTest, source: str, position: int
+) -> None:
+    await project.collection("things", FIELDS, OPEN)
+
+    body = (await project.operator.get(BASE, params={"filter": source})).json()
+
+    assert (400, "bad_filter", position) == (body["status"], body["code"], body["position"])
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "position", "words"),
+    [
+        ("datetime > $v", "yesterday", 11, "A time is text as it is answered"),
+        ("must == 1 && date == $v", 20260102, 21, "A time is text as it is answered"),
+        ("decimal == $v", "four", 11, 'text as it is answered: "4.50"'),
+        ("decimal in $v", ["1.5", "four"], 11, 'text as it is answered: "4.50"'),
+        ("int == $v", "x", 7, "Send a number."),
+        ("bool == $v", "true", 8, "Send true or false."),
+        ("text == $v", 5, 8, "Send text."),
+        ("text.contains($v)", 5, 14, "Send text."),
+        ("text in $v", "a", 8, "Send a list."),
+        ("tags.exists(t, t == $v)", 5, 20, "Send text."),
+        ("must == 1 && text == $w", "a", 21, None),
+    ],
+)
+async def test_a_variable_that_can_be_no_value_of_the_field_is_refused(
+    project: ProjectUnderTest, source: str, value: object, position: int, words: str | None
+) -> None:
+    """400 with its place, instead of an answer with nothing in it; also where the variable is not given."""
+    await project.collection("things", FIELDS, OPEN)
+
+    found = await project.operator.get(BASE, params={"filter": source, "vars": json.dumps({"v": value})})
+
+    body = found.json()
+    assert (400, "bad_filter", "vars", position) == (found.status_code, body["code"], body["parameter"], body["position"])
+    assert (words or "") in (body.get("hint") or "")
+
+
 @pytest.mark.parametrize(
     ("source", "position"),
     [

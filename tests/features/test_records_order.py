@@ -282,7 +282,24 @@ async def test_what_an_order_refuses(project: ProjectUnderTest) -> None:
         for caller in (project.anonymous, project.operator):
             answer = await caller.get(POSTS, params={"sort": sort})
             assert (answer.status_code, answer.json()["code"]) == (400, expected), (sort, answer.text)
+    for params, said in (
+        ({"sort": "meta.a"}, "'meta' holds JSON, which is taken as a whole: no path goes into it."),
+        ({"fields": "meta.a"}, "'meta' holds JSON, which is taken as a whole: no path goes into it."),
+        ({"expand": "title"}, "'title' is a field and no relation: no path goes through it."),
+        ({"sort": "tags.name"}, "'tags' is a list of records; a path goes through relations to one."),
+        ({"sort": "author.posts.title"}, "'posts' is a list of records; a path goes through relations to one."),
+        ({"sort": "author.posts"}, "'posts' is a list of records, not a field."),
+        ({"sort": "meta"}, "'meta' holds JSON documents, which have no order."),
+        ({"sort": "tags"}, "'tags' holds lists, which have no order."),
+    ):
+        assert said == (await project.anonymous.get(POSTS, params=params)).json()["detail"], params
+    grouped = await project.anonymous.post(
+        "collections/posts/records/aggregate", json={"group_by": ["meta.a"], "select": {"n": "count()"}}
+    )
+    assert "'meta' holds JSON, which is taken as a whole: no path goes into it." == grouped.json()["errors"][0]["message"]
     await project.operator.patch("collections/people", json={"rules": {"list": None}})
+    silent = [await project.anonymous.get(POSTS, params={"sort": f"{name}.title"}) for name in ("author", "autor")]
+    assert "There is no 'author' here." == silent[0].json()["detail"] == silent[1].json()["detail"].replace("autor", "author")
     locked = await project.anonymous.get(POSTS, params={"sort": "author.name"})
     assert (locked.status_code, locked.json()["code"]) == (400, "bad_sort")
     assert (await project.operator.get(POSTS, params={"sort": "author.name"})).status_code == 200

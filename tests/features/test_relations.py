@@ -20,7 +20,8 @@ def link(name: str, to: str, **more: Any) -> dict[str, Any]:
 async def board(project: ProjectUnderTest, *, boards_list: str | None = "true", **card_rules: str | None) -> dict[str, Any]:
     """Teams with members; boards belong to a team or to none; cards to a board. Two of each, owned by two users."""
     alice, bob = await project.user(), await project.user()
-    await project.collection("teams", [text("name"), link("lead", "users"), link("guests", "users", many=True)], OPEN)
+    leads = [link("lead", "users", inverse="led"), link("guests", "users", many=True)]
+    await project.collection("teams", [text("name"), *leads], OPEN)
     member = [link("team", "teams", required=True, inverse="members"), link("user", "users", required=True), text("role")]
     await project.collection("members", member, OPEN)
     boards = [text("name"), link("team", "teams", inverse="boards")]
@@ -78,6 +79,9 @@ async def test_a_rule_asks_other_collections(project: ProjectUnderTest) -> None:
         "record.board.team != null && record.board.team == auth.home": ["red"],
         "auth.home.name != null && record.board.team.name == auth.home.name": ["red"],
         "record.board.team.name == 'red' ? record.board.name == 'red board' : false": ["red"],
+        "auth.led.exists(t, t.id == record.board.team)": ["red"],
+        "!auth.led.exists(t, t.id == record.board.team)": ["blue"],
+        "size(auth.led) == 1 && auth.led.all(t, t.name != null && t.name == record.title)": ["red"],
         "size(rows('cards')) == 3": ["blue", "loose", "red"],
         "record.board.team.members.exists(m, m.user.email == auth.email)": ["red"],
         "record.board.team.boards.exists(b, b.cards.exists(c, c.id == record.id)) && record.title == 'red'": ["red"],
@@ -88,6 +92,10 @@ async def test_a_rule_asks_other_collections(project: ProjectUnderTest) -> None:
         answer = await project.operator.patch("collections/cards", json={"rules": {"list": rule}})
         assert answer.status_code == 200, (rule, answer.text)
         assert await titles(made["alice"]) == wanted, rule
+        if "auth" in rule:
+            assert (await project.anonymous.get("collections/cards/records")).status_code == 401 or (
+                await titles(project.anonymous) == []
+            )
 
 
 async def test_a_create_rule_follows_what_the_new_record_names(project: ProjectUnderTest) -> None:

@@ -166,10 +166,14 @@ async def test_without_a_record_only_the_caller_is_judged(cards: ProjectUnderTes
     listed = await explained(cards.operator, "cards", "list")
     absent = await explained(cards.operator, "cards", "delete", as_=ada.id, id=NOBODY)
     locked = await explained(cards.operator, "teams", "view", id=NOBODY)
+    await cards.operator.patch("collections/cards", json={"rules": {"delete": "record.stars > 1 && record.owner == auth.id"}})
+    both = await explained(cards.operator, "cards", "delete")
 
+    assert both["hint"] == "`record.owner == auth.id` has no value: nobody is signed in."
     assert depends["verdict"] == "depends"
     assert (guest["verdict"], guest["answer"]["status"]) == ("deny", 404)
-    assert "nobody is signed in" in guest["hint"]
+    assert guest["hint"] == "`auth.id == record.owner` has no value: nobody is signed in."
+    assert "`record.owner == auth.id` has no value: nobody is signed in" in listed["hint"]
     assert (listed["verdict"], listed["answer"]) == ("deny", {"status": 401, "code": "unauthenticated"})
     assert (absent["verdict"], absent["hint"]) == ("deny", "There is no record with this id.")
     assert (locked["verdict"], locked["tree"], locked["answer"]["code"]) == ("deny", None, "rule_denied")
@@ -324,6 +328,62 @@ async def test_saves_answer_with_warnings_and_r003_stops_them(cards: ProjectUnde
     assert accepted.status_code == 200
     assert {"R006", "R007", "R009"} <= {one["code"] for one in listed.json()["items"]}
     assert 404 == (await cards.operator.get("rules/lint", params={"collection": "none"})).status_code
+
+
+@pytest.mark.parametrize(
+    "rule", ["record.team in [auth.team]", "record.team == [auth.team][0]", "record.team in [null, auth.team]"]
+)
+async def test_two_nulls_do_not_meet_in_a_list_either(cards: ProjectUnderTest, rule: str) -> None:
+    """Whoever has no team must not see the cards of no team, however the rule compares the two."""
+    users = (await cards.operator.get("collections/users")).json()["fields"]
+    team = {"name": "team", "type": "relation", "to": "teams"}
+    assert (await cards.operator.patch("collections/users", json={"fields": [*users, team]})).is_success
+    ada = await cards.user()
+    await cards.operator.create("cards", {"title": "One", "owner": ada.id})
+
+    refused = await cards.operator.patch("collections/cards", json={"rules": {"list": rule}})
+    narrowed = await cards.operator.patch("collections/cards", json={"rules": {"list": f"record.team != null && {rule}"}})
+    listed = await ada.get("collections/cards/records")
+
+    assert (422, "R003") == (refused.status_code, refused.json()["errors"][0]["code"])
+    assert 200 == narrowed.status_code
+    assert [] == listed.json()["items"]
+
+
+@pytest.mark.parametrize("rule", ["record.stars in {auth.level: true}", "record.stars in {auth.conf.x: true}"])
+async def test_what_is_no_key_of_a_map_is_none_for_a_null_either(cards: ProjectUnderTest, rule: str) -> None:
+    """A card without stars is not found under the level that a caller does not have; a list as a key breaks nothing."""
+    users = (await cards.operator.get("collections/users")).json()["fields"]
+    more = [{"name": "level", "type": "int"}, {"name": "conf", "type": "json"}]
+    assert (await cards.operator.patch("collections/users", json={"fields": [*users, *more]})).is_success
+    ada = await cards.user()
+    await cards.operator.patch(f"collections/users/records/{ada.id}", json={"conf": {"x": [None]}})
+    await cards.operator.create("cards", {"title": "One", "owner": ada.id})
+    saved = await cards.operator.patch("collections/cards", json={"rules": {"list": rule}})
+    listed = await ada.get("collections/cards/records")
+
+    assert 200 == saved.status_code
+    assert (403, "rule_denied") == (listed.status_code, listed.json()["code"]), listed.text
+
+
+async def test_what_can_never_have_a_value_is_refused_wherever_it_is_written(cards: ProjectUnderTest) -> None:
+    """A rule, a read, the condition of an index, a filter: each says what is wrong, and how to write it."""
+    wrong = "created_at > timestamp('2026-01-02')"
+    fields = (await cards.operator.get("collections/cards")).json()["fields"]
+    meant = 'A time has a zone: timestamp("2026-01-02T00:00:00Z").'
+
+    for body, pointer in (
+        ({"rules": {"list": wrong}}, "/rules/list"),
+        ({"fields": [*fields, {"name": "cost", "type": "int", "read": wrong}]}, f"/fields/{len(fields)}/read"),
+        ({"indexes": [{"fields": ["title"], "where": wrong}]}, "/indexes/0/where"),
+    ):
+        answer = await cards.operator.patch("collections/cards", json=body)
+        (fault,) = answer.json()["errors"]
+        assert (pointer, "no_value", meant) == (fault["pointer"], fault["code"], fault["hint"])
+    answer = await cards.operator.get("collections/cards/records", params={"filter": wrong})
+    assert (400, "bad_filter", "no_value", 23) == (
+        answer.status_code, answer.json()["code"], answer.json()["fault"], answer.json()["position"],
+    )  # fmt: skip
 
 
 async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: ProjectUnderTest) -> None:

@@ -18,6 +18,18 @@ cases:
 - {name: mine, collection: cards, action: view, auth: ada, id: c1, expect: allow}
 - {name: not mine, collection: cards, action: view, auth: bob, id: c1, expect: deny}
 """
+REACHING = """
+rows:
+  users: [{id: ada}]
+  notes: [{id: n, owner: ada}]
+  buckets/pics: [{path: a.png, owner: ada}]
+cases:
+- {bucket: pics, path: a.png, action: view, auth: ada, expect: allow}
+- {bucket: pics, path: a.png, action: view, expect: deny}
+- {collection: notes, action: view, id: n, now: 1999-01-01T00:00:00Z, expect: deny}
+- {collection: notes, action: create, auth: ada, field: pin, input: {pin: bad}, expect: deny}
+- {name: wrong, collection: notes, action: create, auth: ada, input: {owner: ada, pin: bad}, expect: deny}
+"""
 FAILING = CASES.replace("expect: deny", "expect: allow")
 
 
@@ -54,6 +66,31 @@ async def test_a_denial_is_explained_to_people(here: Terminal, cards: ProjectUnd
     assert "allow" == allowed["verdict"]
     assert "\x1b" not in guest.out
     assert "\\x1b[31mOne" in guest.out
+
+
+async def test_what_does_not_fit_and_which_of_many_is_told_to_people(
+    here: Terminal,  # noqa: F811
+    project: ProjectUnderTest,
+) -> None:
+    fields = [{"name": "pin", "type": "text", "validate": "value != 'bad'"}, {"name": "owner", "type": "relation", "to": "users"}]
+    await project.collection("notes", fields, {"create": "next.owner == auth.id", "view": "record.created_at < now"})
+    await project.operator.post("buckets", json={"name": "pics", "rules": {"view": "record.owner == auth.id"}})
+    ada, bob = await project.user(), await project.user()
+    refused = await ada.post("collections/notes/records", json=[{"owner": ada.id}, {"owner": bob.id}])
+
+    unfit = await here("explain", "create", "notes", "--as", ada.id, "--input", json.dumps({"owner": ada.id, "pin": "bad"}))
+    many = await here("explain", "--request", refused.headers["x-request-id"])
+    tested = await here("rules", "test", "-", stdin=REACHING)
+
+    assert unfit.out.startswith("ALLOW  notes.create")
+    assert "answer: 422 invalid\n        /pin: Must satisfy: value != 'bad'" in unfit.out
+    assert "row:    1 (from 0) of 2 that were sent" in many.out.splitlines()
+    assert "✓ 4 passed, 1 failed" in tested.err.replace("✗", "✓"), tested.out + tested.err
+    assert (
+        """✗ -: wrong (notes.create)
+    expected "deny", got {"invalid": ["pin"]}"""
+        in tested.out
+    )
 
 
 async def test_questions_that_are_none(here: Terminal, cards: ProjectUnderTest) -> None:  # noqa: F811  the fixture

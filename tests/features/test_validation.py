@@ -231,6 +231,7 @@ async def test_a_change_is_judged_on_the_record_as_it_is_then(project: ProjectUn
         ("next.nothing == 1", "unknown_field"),
         ("value == $x", "not_allowed"),
         ("value.size()", "type_mismatch"),
+        ("next.x / 0 == 1", "no_value"),
         ("", "empty"),
         (5, "wrong_type"),
     ],

@@ -401,6 +401,20 @@ async def test_the_api_document_shows_a_view_as_read_only(project: ProjectUnderT
     assert "posts.create" in schemas
 
 
+async def test_a_rule_that_names_a_view_is_told_that_it_is_one(project: ProjectUnderTest) -> None:
+    await project.collection("posts", [{"name": "title", "type": "text"}], {"list": "true", "view": "true"})
+    await project.operator.post("collections", json={"name": "shown", "view": {"sql": "select id, title from posts"}})
+    rule = "rows('shown').exists(x, x.title == record.title)"
+
+    answer = await project.operator.patch("collections/posts", json={"rules": {"list": rule}})
+    channel = await project.operator.put("channels/lobby", json={"rules": {"join": "rows('posts').exists(x, true)"}})
+
+    assert ("not_allowed", "'shown' is a view, which rules do not enter.") == (
+        answer.json()["errors"][0]["code"], answer.json()["errors"][0]["message"],
+    )  # fmt: skip
+    assert "enters no collection" in channel.json()["errors"][0]["message"]
+
+
 async def test_rules_over_a_view_can_be_explained(project: ProjectUnderTest) -> None:
     """The probe of a row reads it as the reader too."""
     await blog(project)

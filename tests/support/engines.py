@@ -1,14 +1,17 @@
 """The PostgreSQL servers a run is tested on: the embedded one, and the system's where it is installed; which test on which.
 
-A module's database tests run on every engine unless `ONE_ENGINE` names it: who forgets it loses time, not coverage.
+A module's database tests run on every engine unless `ONE_ENGINE` names it: who forgets it loses time, not coverage. Those it
+names run on the system's, which is the older one: what works there works on the embedded one, rather than the other way round.
 """
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from baas.infra.db.embedded.cluster import Cluster
 
@@ -43,6 +46,7 @@ ONE_ENGINE = frozenset(
         "features/test_auth",
         "features/test_auth_sessions",
         "features/test_auth_tokens",
+        "features/test_claims",
         "features/test_files",
         "features/test_operators",
         "features/test_projects",
@@ -70,21 +74,30 @@ class Engine:
         return self.server.replace(_DATABASE, database)
 
 
-def engine_names() -> tuple[str, ...]:
-    """`BAAS_TEST_ENGINES` picks some of them; `BAAS_TEST_DATABASE_URL` replaces them all by one that runs already."""
-    if _GIVEN:
+def engine_names(environ: Mapping[str, str], system: Sequence[Path]) -> tuple[str, ...]:
+    """`BAAS_TEST_ENGINES` picks some of them; `BAAS_TEST_DATABASE_URL` replaces them all by one that runs already.
+
+    Raises UsageError where everything must be there (`BAAS_TEST_STRICT`) and the system has no PostgreSQL.
+    """
+    if environ.get("BAAS_TEST_DATABASE_URL"):
         return ("given",)
-    found = ("embedded", "system") if _SYSTEM else ("embedded",)
-    wanted = os.environ.get("BAAS_TEST_ENGINES", "").split(",")
-    return tuple(name for name in found if name in wanted) or found
+    found = ("embedded", "system") if system else ("embedded",)
+    wanted = environ.get("BAAS_TEST_ENGINES", "").split(",")
+    picked = tuple(name for name in found if name in wanted)
+    if not (system or picked) and environ.get("BAAS_TEST_STRICT"):
+        raise pytest.UsageError(
+            "The tests also run on the system's PostgreSQL, and there is none. On Debian: apt install postgresql; "
+            "or run them on the embedded one alone, with BAAS_TEST_ENGINES=embedded."
+        )
+    return picked or found
 
 
-ENGINES = engine_names()
+ENGINES = engine_names(os.environ, _SYSTEM)
 
 
 def engines_of(module: str) -> tuple[str, ...]:
     """The engines for the database tests of a module, given by its path in the checkout."""
-    return ENGINES[:1] if module in ONE_ENGINE and not _ALL else ENGINES
+    return ENGINES[-1:] if module in ONE_ENGINE and not _ALL else ENGINES
 
 
 @contextmanager

@@ -98,6 +98,7 @@ class Rig:
         self.address = f"http://127.0.0.1:{self.port}"
         self._environ = {
             "BAAS_API_PER_ADDRESS": "1000000",
+            "BAAS_ANONYMOUS_CREATES_PER_ADDRESS": "1000000",
             "BAAS_LOG_LEVEL": "warning",
             "BAAS_REALTIME_PER_USER": "5000",
             "BAAS_REALTIME_PER_PROJECT": "5000",

@@ -19,6 +19,8 @@ _BY_TYPE = {
     "list(double)": ("scores",),
     "geo": ("place", "placen"),
 }
+# Variables that hold such values as the API answers them.
+_SENT = {"timestamp": "$f", "decimal": "$g", "geo": "$h", "list(int)": "$i", "duration": "$j"}
 _ORDERED = ("string", "int", "double", "decimal", "timestamp", "duration", "bool", "ref")
 _PRINTED = ("int", "double", "decimal", "timestamp", "duration", "bool", "json", "ref")
 _NUMBERS = ("decimal", "int", "double")
@@ -120,7 +122,7 @@ class Expressions:
         if self._pick.random() < 0.6 and kind in _BY_TYPE:
             return self._column(kind)
         if self._variables and self._pick.random() < 0.2:
-            return "$" + self._pick.choice("abcde")
+            return "$" + self._pick.choice(("f", "g", "h", "i", *"abcde")) if kind not in _SENT else _SENT[kind]
         return self._literal(kind)
 
     def _column(self, kind: str) -> str:

@@ -83,8 +83,14 @@ def env(kind: str) -> Env:
     return Env("update", ROW, ROW, AUTH, None, vars=kind == "filter", kind=known, collections=TYPES)
 
 
+# Variables as JSON holds what it has no type for, and such that hold it wrong.
+_SENT: tuple[dict[str, object], ...] = (
+    {"f": "2024-03-31T01:00:00Z", "g": "1.50", "h": {"lat": Decimal("52.52"), "lon": Decimal("13.405")}, "i": [0, 1], "j": "1h"},
+    {"f": "2024-02-29", "g": "0.3", "h": {"lat": 0, "lon": 0}, "i": ["9223372036854775807"], "j": "-1.5s"},
+    {"f": 5, "g": "x", "h": {"lat": 91, "lon": 0}, "i": ["a"], "j": "1d"},
+)
 FACTS = (
-    Facts(None, TIMES[1], "update", "rest", {"a": None, "b": True, "c": [], "d": {}, "e": "%"}, None),
+    Facts(None, TIMES[1], "update", "rest", {"a": None, "b": True, "c": [], "d": {}, "e": "%", **_SENT[0]}, None),
     Facts(
         {
             "id": IDS[0],
@@ -98,7 +104,7 @@ FACTS = (
         TIMES[3],
         "update",
         "rest",
-        {"a": IDS[0], "b": 3, "c": ["a", "open"], "d": {"a": 1}, "e": Decimal("0.1")},
+        {"a": IDS[0], "b": 3, "c": ["a", "open"], "d": {"a": 1}, "e": Decimal("0.1"), **_SENT[1]},
         {"s": "x", "n": 1},
     ),
     Facts(
@@ -114,7 +120,7 @@ FACTS = (
         TIMES[0],
         "update",
         "rest",
-        {"a": "a", "b": Decimal("0.30"), "c": [1, Decimal("2.5"), None, IDS[1], "x"], "d": [1, 2], "e": 2**63 - 1},
+        {"a": "a", "b": Decimal("0.30"), "c": [1, Decimal("2.5"), None, IDS[1], "x"], "d": [1, 2], "e": 2**63 - 1, **_SENT[2]},
         {},
     ),
 )

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from baas.infra.db.pool import Queries
@@ -34,6 +35,11 @@ TO_MANY: Mapping[str, Mapping[str, str]] = {
 # What decides sight; a change of it is a change of what may be seen, so it stays.
 DECIDING = {"users": ("shown",), "teams": ("public", "lead"), "boards": ("shared", "owner"), "cards": ("open", "author")}
 HIDDEN = {"teams": ("secret",), "cards": ("hush",)}
+# What is searched by words and by place, and what keeps its past.
+SEARCHED = {"teams": "name", "boards": "name", "cards": "title"}
+PLACED = ("boards", "cards")
+KEEPS = {"history": True, "search": {"typos": False}}
+LATER = "2999-01-01T00:00:00Z"
 
 
 def _text(name: str, **more: Any) -> dict[str, Any]:
@@ -59,6 +65,7 @@ class World:
     project: ProjectUnderTest
     callers: Sequence[Caller]
     ids: dict[str, list[str]] = field(default_factory=dict)
+    made_at: str = LATER
 
     async def out_of_sight(self, caller: Caller) -> dict[str, list[str]]:
         hidden = {}
@@ -75,17 +82,36 @@ async def make_world(project: ProjectUnderTest, pick: random.Random, *, rows: in
     answer = await project.operator.patch("collections/users", json={"fields": users, "rules": {"list": rule, "view": rule}})
     assert answer.status_code == 200, answer.text
     number = {"type": "int"}
-    teams = [_text("name"), {"name": "size", **number}, _text("secret", hidden=True), _flag("public"), _link("lead", "users")]
+    teams = [
+        _text("name", search=True),
+        {"name": "size", **number},
+        _text("secret", hidden=True),
+        _flag("public"),
+        _link("lead", "users"),
+    ]
     teams.append({"name": "budget", **number, "read": "record.lead == auth.id"})
-    await project.collection("teams", teams, _rules("record.public || record.lead == auth.id"))
-    boards = [_text("name"), {"name": "rank", **number}, _link("team", "teams", inverse="boards"), _flag("shared")]
+    await project.collection("teams", teams, _rules("record.public || record.lead == auth.id"), options=KEEPS)
+    boards = [
+        _text("name", search=True),
+        {"name": "spot", "type": "geo_point"},
+        {"name": "rank", **number},
+        _link("team", "teams", inverse="boards"),
+        _flag("shared"),
+    ]
     boards.append(_link("owner", "users", inverse="boards"))
-    await project.collection("boards", boards, _rules("record.shared || record.owner == auth.id"))
-    cards = [_text("title"), {"name": "points", **number}, {"name": "price", "type": "decimal"}, {"name": "done", "type": "bool"}]
+    await project.collection("boards", boards, _rules("record.shared || record.owner == auth.id"), options=KEEPS)
+    cards = [
+        _text("title", search=True),
+        {"name": "spot", "type": "geo_point"},
+        {"name": "points", **number},
+        {"name": "price", "type": "decimal"},
+        {"name": "done", "type": "bool"},
+    ]
     cards += [_text("note", read="record.author == auth.id"), _text("hush", hidden=True), _flag("open")]
     cards += [_link("board", "boards", inverse="cards"), _link("author", "users")]
     cards.append(_link("assignees", "users", many=True, inverse="assigned"))
-    await project.collection("cards", cards, _rules("record.open || record.author == auth.id"))
+    near = [{"fields": ["spot"]}]  # with an index the nearest are found within a circle, which must be one of what is seen
+    await project.collection("cards", cards, _rules("record.open || record.author == auth.id"), indexes=near, options=KEEPS)
     callers = [await project.user(name=name, level=level) for name, level in (("a", 1), ("b", 2))]
     world = World(project, [*callers, project.anonymous])
     for _ in range(4):
@@ -96,6 +122,7 @@ async def make_world(project: ProjectUnderTest, pick: random.Random, *, rows: in
         answer = await project.operator.post(f"collections/{name}/records", json=made)
         assert answer.status_code == 201, answer.text
         world.ids[name] = [one["id"] for one in answer.json()["items"]]
+    world.made_at = datetime.now(UTC).isoformat()
     return world
 
 
@@ -107,9 +134,15 @@ def _row(name: str, world: World, pick: random.Random) -> dict[str, Any]:
     row |= {one: maybe(pick.choice(world.ids[to])) for one, to in TO_ONE[name].items()}
     row |= {one: pick.random() < 0.4 for one in DECIDING[name] if one not in TO_ONE[name]}
     row |= {one: pick.choice(WORDS) for one in HIDDEN.get(name, ())}
+    if name in PLACED:
+        row["spot"] = maybe(_spot(pick))
     if name == "cards":
         row["assignees"] = pick.sample(world.ids["users"], pick.randrange(4))
     return row
+
+
+def _spot(pick: random.Random) -> dict[str, int]:
+    return {"lat": pick.randrange(-3, 4), "lon": pick.randrange(-3, 4)}
 
 
 def _drawn(kind: str, pick: random.Random) -> Any:
@@ -134,6 +167,11 @@ async def disturb(db: Queries, world: World, caller: Caller, pick: random.Random
         for one in ids:
             for column, kind in FIELDS[name].items():
                 changed += await _set(db, schema, name, column, kind, _drawn(kind, pick), one)
+            if name in PLACED:
+                lat, lon = _spot(pick).values()
+                place = sql("{}::text::baas_rt.geo_point", f"({lat},{lon})")
+                await db.execute(sql("update {} set spot = {} where id = {}::text::uuid", ident(schema, name), place, one))
+                changed += 1
             for column, to in links.items():
                 changed += await _set(db, schema, name, column, "uuid", pick.choice(world.ids[to]), one)
     for name, columns in HIDDEN.items():
@@ -160,10 +198,11 @@ async def _set(db: Queries, schema: str, name: str, column: str, kind: str, valu
 
 
 class Questions:
-    """Random queries over the world: a collection and the body of its query."""
+    """Random questions about the world: a collection and the body of its query, or the parameters of its list or export."""
 
-    def __init__(self, pick: random.Random) -> None:
+    def __init__(self, pick: random.Random, made_at: str = LATER) -> None:
         self._pick = pick
+        self._made_at = made_at
         self._loops = 0
 
     def one(self) -> tuple[str, dict[str, Any]]:
@@ -177,7 +216,56 @@ class Questions:
             body["sort"] = self._sort(name)
         if pick.random() < 0.5:
             body["expand"] = self._expand(name, 2)
-        return name, body
+        elif pick.random() < 0.4:
+            body["fields"] = self._fields(name)
+        return name, {**body, **self._sought(name, within=False)}
+
+    def export(self) -> tuple[str, dict[str, Any]]:
+        """The parameters of an export, as texts."""
+        pick = self._pick
+        name = pick.choice(tuple(FIELDS))
+        asked: dict[str, Any] = {"format": pick.choice(("ndjson", "csv"))}
+        if pick.random() < 0.8:
+            self._loops = 0
+            asked["filter"] = self.condition(name, "", 2)
+        if pick.random() < 0.5:
+            asked["sort"] = self._sort(name)
+        if pick.random() < 0.4:
+            asked["fields"] = ",".join(("id", *pick.sample(list(FIELDS[name]), 2)))
+        found = self._sought(name, within=True)
+        return name, {**asked, **found, **({"near": json.dumps(found["near"])} if "near" in found else {})}
+
+    def past(self) -> tuple[str, dict[str, Any]]:
+        """The parameters of a list of the past: when all was made, or the last that is known."""
+        pick = self._pick
+        name = pick.choice(tuple(SEARCHED))
+        asked: dict[str, Any] = {"as_of": pick.choice((LATER, self._made_at)), "limit": pick.choice((3, 50))}
+        if pick.random() < 0.85:
+            self._loops = 0
+            asked["filter"] = self.condition(name, "", 2)
+        if pick.random() < 0.5:
+            asked["sort"] = pick.choice(("", "-")) + pick.choice(tuple(FIELDS[name]))
+        return name, asked
+
+    def _fields(self, name: str) -> list[str]:
+        """Fields to answer, some of them through relations."""
+        paths = [self._path(name, 2) for _ in range(self._pick.randrange(1, 4))]
+        back = TO_MANY[name]
+        if back and self._pick.random() < 0.4:
+            step = self._pick.choice(tuple(back))
+            paths.append(f"{step}.{self._pick.choice(tuple(FIELDS[back[step]]))}")
+        return list(dict.fromkeys(("id", *paths)))
+
+    def _sought(self, name: str, *, within: bool) -> dict[str, Any]:
+        """Now and then words, or a place; `within`: only which records count, and not their order."""
+        pick, found = self._pick, dict[str, Any]()
+        if name in SEARCHED and pick.random() < 0.2:
+            found["search"] = pick.choice(("a", "b", "open", "o", "é", "a -b"))
+        if name in PLACED and pick.random() < 0.2:
+            found["near"] = {"field": "spot", **_spot(pick)}
+            if within or pick.random() < 0.5:
+                found["near"]["within"] = pick.choice((1, 150_000, 400_000))
+        return found
 
     def aggregate(self) -> tuple[str, dict[str, Any]]:
         """The body of an aggregate."""
@@ -190,7 +278,9 @@ class Questions:
             body["filter"] = self.condition(name, "", 1)
         if pick.random() < 0.8:
             body["group_by"] = [self._path(name, 2)]
-        return name, body
+            if "n" in body["select"] and pick.random() < 0.5:
+                body["having"] = f"n {pick.choice(('<', '>=', '=='))} {pick.randrange(1, 4)}"
+        return name, {**body, **self._sought(name, within=True)}
 
     def _sort(self, name: str) -> str:
         keys = dict.fromkeys(self._path(name, 2) for _ in range(self._pick.randrange(1, 3)))

@@ -246,6 +246,26 @@ def test_a_long_path_is_no_hindrance(folder: Path) -> None:
     assert postgres_of(data) == []
 
 
+def test_a_long_folder_for_temporary_files_is_no_hindrance(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for elsewhere, and found there by who has another folder for temporary files."""
+    data = folder / ("deep-" * 20) / "temporary" / "data"
+    data.parent.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(data.parent))
+    with Cluster(data) as cluster:
+        assert answers(cluster.url())
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        assert cluster.url() == Cluster.of_running_server(data).url()
+    assert postgres_of(data) == []
+
+
+def test_where_no_path_is_short_enough_it_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too long and what to do, not what PostgreSQL says of it."""
+    layout = lay_out_at(folder / ("none-" * 20))
+    monkeypatch.setattr(address, "_short_folders", lambda: (folder / ("long-" * 20),))
+    with pytest.raises(ClusterFault, match=r"at most \d+ bytes, and neither .* Choose a shorter --data-dir, or a shorter TMPDIR"):
+        socket_folder(layout)
+
+
 def test_a_trap_in_the_place_of_the_socket_is_refused(folder: Path) -> None:
     """Everybody may write to the folder of temporary files, so what lies there under our name is looked at first."""
     layout = lay_out_at(folder / ("trap-" * 20))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.process import free_port, get, open_folder, running
+
 ROOT = Path(__file__).parents[2]
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout
 
@@ -40,9 +42,9 @@ def test_the_wheels_hold_what_they_need_and_nothing_else(wheels: list[Path]) -> 
     assert "baas_sdk/py.typed" in held["baas_sdk"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_an_empty_environment_gets_a_working_command(wheels: list[Path], tmp_path: Path) -> None:
-    """`pip install` of the two wheels, then the command answers with its version and its help."""
+    """`pip install` of the two wheels, then the command answers, and a server made of nothing else runs and stops."""
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     python = tmp_path / "empty" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *wheels)
@@ -50,3 +52,14 @@ def test_an_empty_environment_gets_a_working_command(wheels: list[Path], tmp_pat
 
     assert "0.1.0" in run(baas, "version", cwd=tmp_path)
     assert "serve" in run(baas, "--help", cwd=tmp_path)
+    with open_folder() as folder:
+        port = free_port()
+        serve = ["serve", "--port", str(port), "--data-dir", str(folder / "data")]
+        with running(serve, folder / "here", environ={"PYTHONPATH": ""}, python=str(python)) as server:
+            server.wait_until_ready(f"http://127.0.0.1:{port}")
+            status, page = get(f"http://127.0.0.1:{port}/docs")
+
+            assert 200 == status
+            assert b"<title>" in page
+            assert 0 == server.stop(), server.output
+            assert str(ROOT) not in server.output

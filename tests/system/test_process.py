@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -68,9 +69,10 @@ def test_dev_is_one_command(folder: Path, record_property) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     for start in ("first", "again"):
-        with running(["dev", "--port", str(port)], folder / "dev") as server:
+        with running(["dev", "--port", str(port)], folder / "dev", environ={"PATH": os.defpath}) as server:
             record_property(f"{start}_start_s", round(server.wait_until_ready(url), 2))
             wait_for(lambda server=server: "/docs" in server.output)
+            assert f"try `{sys.executable} -m baas projects list`" in server.output
             code, listed, said = run(["projects", "list", "--json"], folder / "dev")
             assert (code, listed) == (0, '{\n  "items": [],\n  "next_cursor": null\n}\n'), said
 
@@ -169,19 +171,19 @@ def test_two_servers_start_at_once_on_an_empty_database(folder: Path, given: Clu
 
 
 def test_another_secret_key_is_refused(folder: Path, given: Cluster) -> None:
-    """What earlier servers sealed would not open."""
+    """What earlier servers sealed would not open. A worker says so as a single process does."""
     address = new_database(given, "sealed")
     environ = {"BAAS_DATABASE_URL": address, "BAAS_SECRET_KEY": "k7Qm2ZtR9vWx4Lp8Nf3Hs6Jd1Gb5Yc0A"}
     port = free_port()
     with running(serve(folder / "sealed", port), folder / "sealed", environ=environ) as server:
         server.wait_until_ready(f"http://127.0.0.1:{port}")
-    code, _, said = run(
-        serve(folder / "sealed", port), folder, environ=environ | {"BAAS_SECRET_KEY": "0" + environ["BAAS_SECRET_KEY"]}
-    )
+    environ |= {"BAAS_SECRET_KEY": "0" + environ["BAAS_SECRET_KEY"]}
+    for workers in ("1", "2"):
+        code, _, said = run(serve(folder / "sealed", port, "--workers", workers), folder, environ=environ)
 
-    assert code == 1
-    assert "another secret key" in said
-    assert "Traceback" not in said
+        assert code == 1
+        assert {"wrong_secret_key"} == {event["code"] for event in events(said) if event["event"] == "ended"}
+        assert "another secret key" in said
 
 
 def half_a_request(port: int) -> socket.socket:
@@ -205,6 +207,7 @@ def test_a_request_that_never_ends_does_not_keep_the_server(folder: Path, data: 
 
             assert server.stop() == 0
             assert 0.9 < time.monotonic() - started < 12  # not by the body's own limit, which is 15 s
+            assert "Traceback" not in server.output
     assert postgres_of(data) == []
 
 
@@ -220,6 +223,7 @@ def test_a_second_signal_ends_at_once(folder: Path, data: Path) -> None:
 
             assert server.stop() == 0
             assert time.monotonic() - started < 10
+            assert "Traceback" not in server.output
     assert postgres_of(data) == []
 
 
@@ -263,7 +267,7 @@ def test_several_workers_share_the_port_and_are_replaced(folder: Path, data: Pat
         wait_for(lambda: get(f"{url}/readyz")[0] == 200)
 
         assert server.stop() == 0
-        assert "Traceback" not in server.output
+        assert {"worker_ended", "serving"} <= {event["event"] for event in events(server.output)}
     with running(serve(data, port, "--workers", "2"), folder / "workers") as server:
         server.wait_until_ready(url)
         wait_for(lambda: "serving" in server.output)
@@ -284,20 +288,30 @@ def refused(folder: Path, *more: str, environ: dict[str, str] | None = None) -> 
     """Exit code and words of a server that must not start; there is never a traceback."""
     code, out, said = run(serve(folder / "refused", free_port(), *more), folder, environ=environ)
     assert "Traceback" not in said
-    assert (out, said[:6]) == ("", "baas: ")
-    return code, said
+    assert "" == out
+    return code, events(said)[-1]["detail"] if said.startswith("{") else said
 
 
 def test_a_taken_port_is_said(folder: Path) -> None:
+    """As an event of the log where programs read that, for a person in words, with --json as a problem document."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, _, said = run(serve(folder / "refused", taken.getsockname()[1]), folder)
+        port = taken.getsockname()[1]
+        arguments = serve(folder / "refused", port)
+        logged = run(arguments, folder)
+        told = run(arguments, folder, environ={"BAAS_LOG_FORMAT": "text"})
+        asked = run([*arguments, "--json"], folder)
+    detail = f"Port {port} of 127.0.0.1 is in use. Stop what uses it, or choose another with --port."
 
-    assert code == 1
-    assert said == f"baas: Port {taken_port(said)} of 127.0.0.1 is in use. Stop what uses it, or choose another with --port.\n"
+    assert [(1, "")] * 3 == [one[:2] for one in (logged, told, asked)]
+    (event,) = events(logged[2])
+    assert ("error", "ended", "cannot_listen", detail) == tuple(event[name] for name in ("level", "event", "code", "detail"))
+    assert f"✗ This cannot be done\n  {detail}\n  code: cannot_listen\n" == told[2]
+    assert {"title": "This cannot be done", "code": "cannot_listen", "detail": detail} == json.loads(asked[2])
 
 
-def taken_port(said: str) -> str:
-    return said.split()[2]
+def events(output: str) -> list[dict[str, Any]]:
+    """The lines of a log that programs read: each of them is JSON."""
+    return [json.loads(line) for line in output.splitlines()]
 
 
 def test_an_address_of_another_machine_is_said(folder: Path) -> None:
@@ -313,7 +327,7 @@ def test_a_data_folder_that_cannot_be_written_is_said(folder: Path, given: Clust
         code, _, said = run(["serve", "--port", str(free_port()), "--data-dir", "/proc/nowhere", *more], folder)
 
         assert code == 1
-        assert said.startswith("baas: The data folder /proc/nowhere cannot be written: ")
+        assert events(said)[-1]["detail"].startswith("The data folder /proc/nowhere cannot be written: ")
 
 
 def test_a_data_folder_in_use_is_said(folder: Path, data: Path) -> None:
@@ -403,7 +417,7 @@ def test_the_set_up_link_is_told_until_there_is_an_operator(folder: Path, given:
     url, place = f"http://127.0.0.1:{port}", folder / "fresh"
     with running(serve(place, port, "--database-url", address), place) as server:
         server.wait_until_ready(url)
-        link = next(word for word in server.output.split() if "/_/setup#" in word)
+        (link,) = [event["link"] for event in events(server.output) if event["event"] == "setup_link"]
         token = link.partition("#")[2]
         operator = {"token": token, "email": "first@example.com", "password": "a long password"}
         assert link.startswith(url)

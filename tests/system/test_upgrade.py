@@ -170,7 +170,10 @@ def test_cut_short_it_changes_nothing(folder: Path, filled: Path, older: Engine,
 
     assert (code == 130) == (kind == signal.SIGTERM)
     if kind == signal.SIGTERM:
-        assert f"baas: The move was stopped. The database is that of PostgreSQL {older.version}, as before.\n" in move.output
+        assert (
+            f"  The move was stopped. The database is that of PostgreSQL {older.version}, as before.\n  code: interrupted\n"
+            in move.output
+        )
         assert databases(filled) == [str(older.major)]
     said: list[str] = []
     with Cluster(filled, say=said.append) as cluster:

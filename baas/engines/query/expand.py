@@ -17,7 +17,7 @@ from baas.engines.query import page
 from baas.engines.query.answer import Shown, shown
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.order import Order, order_of, ways
-from baas.engines.query.reach import BadName, Way, unknown
+from baas.engines.query.reach import BadName, Way, no_relation, unknown
 from baas.engines.query.rows import clients_rows, rows
 from baas.engines.query.table import Link, Table
 from baas.engines.query.text import Template
@@ -160,6 +160,8 @@ class _Finder:
     def _link(self, table: Table, expand: Expand, path: tuple[str, ...]) -> Link:
         links = table.links(masked=self._asking.masked)
         link = links.get(expand.name)
+        if link is None and expand.name in table.names(masked=self._asking.masked):
+            raise no_relation(f"bad_{expand.source}", path, table)
         if link is None or not _open(link, self._asking):
             raise unknown(f"bad_{expand.source}", path, [one.name for one in links.values() if _open(one, self._asking)])
         if not link.many and (expand.sort or expand.limit is not None):

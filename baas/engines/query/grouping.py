@@ -142,11 +142,6 @@ class Grouping:
     def columns(self) -> tuple[Key | Figure, ...]:
         return (*self.keys, *self.figures)
 
-    @property
-    def names(self) -> frozenset[tuple[str, str]]:
-        """What `having` reads, as (root, name)."""
-        return frozenset() if self.having is None else self.having.names
-
     def needs_auth_record(self) -> bool:
         """Whether `having`, or what stands in the way to a field, looks at fields of the caller's own record."""
         asked = self.having is not None and self.having.needs_auth_record
@@ -266,7 +261,7 @@ class _Reader:
             return None
         cast = of.column.cast
         if cast not in _EQUAL:
-            self._fault(where, "type_mismatch", f"{text!r} holds lists or documents, which make no groups.")
+            self._fault(where, "type_mismatch", f"{text!r} holds {of.column.plural}, which make no groups.")
             return None
         if len(name.encode()) > _MOST_BYTES:
             self._fault(at, "too_long", "As a name in the answer this is too long.", hint='Give it another one with "as".')

@@ -66,7 +66,8 @@ def ways(table: Table, keys: Iterable[SortKey], asking: Asking, *, code: str = "
             continue
         way = find_way(table, (*key.path, key.field), asking, code=code)
         if not way.column.sortable:
-            raise BadName(code, (*key.path, key.field), f"{key.field!r} holds lists or documents, which have no order.")
+            hint = "Say near= for the nearest first." if way.column.cast in ("geo_point", "vector") else None
+            raise BadName(code, (*key.path, key.field), f"{key.field!r} holds {way.column.plural}, which have no order.", hint)
         found.append(way)
     return tuple(found)
 

@@ -105,11 +105,14 @@ def find_way(table: Table, path: Sequence[str], asking: Asking, *, code: str = "
     for position, name in enumerate(path[:-1]):
         found = at.links(masked=asking.masked).get(name)
         if found is None or found.many or (asking.judged and found.target.rule("list") is None):
-            raise unknown(code, path[: position + 1], _ways_on(at, asking))
+            raise _no_way(code, path[: position + 1], at, found, asking)
         links.append(found)
         at = found.target
     names = at.names(masked=asking.masked)
     if path[-1] not in names:
+        link = at.links(masked=asking.masked).get(path[-1])
+        if link is not None and not (asking.judged and link.target.rule("list") is None):
+            raise BadName(code, path, f"{path[-1]!r} is a list of records, not a field.")
         raise unknown(code, path, names)
     return Way(table, tuple(links), at.columns[path[-1]])
 
@@ -132,6 +135,29 @@ def unknown(code: str, path: Sequence[str], known: Sequence[str]) -> BadName:
     where = f" of {'.'.join(path[:-1])}" if len(path) > 1 else ""
     hint = did_you_mean(name, known) if len(name) <= _LONGEST_NAME else None
     return BadName(code, path, f"There is no {name[:_LONGEST_NAME]!r}{where} here.", hint)
+
+
+def _no_way(code: str, path: Sequence[str], table: Table, link: Link | None, asking: Asking) -> BadName:
+    """Why nothing is reached behind a name: a relation to many, no relation at all, or, also for what is locked, no such name."""
+    name = path[-1]
+    if link is not None:
+        locked = asking.judged and link.target.rule("list") is None
+        if link.many and not locked:
+            return BadName(code, path, f"{name!r} is a list of records; a path goes through relations to one.")
+    elif name in table.names(masked=asking.masked):
+        return no_relation(code, path, table)
+    return unknown(code, path, _ways_on(table, asking))
+
+
+def no_relation(code: str, path: Sequence[str], table: Table) -> BadName:
+    """A field that there is for this caller, named as a relation."""
+    name, column = path[-1], table.columns[path[-1]]
+    if column.cast == "jsonb":
+        return BadName(code, path, f"{name!r} holds JSON, which is taken as a whole: no path goes into it.")
+    leads = column.field is not None and column.field.type == "relation"
+    return BadName(
+        code, path, f"{name!r} {'leads to a view' if leads else 'is a field and no relation'}: no path goes through it."
+    )
 
 
 def _ways_on(table: Table, asking: Asking) -> tuple[str, ...]:

@@ -46,6 +46,12 @@ class Column:
         return self.cast.endswith("[]")
 
     @property
+    def plural(self) -> str:
+        """What the column holds, in words, where it has no order."""
+        named = {"jsonb": "JSON documents", "geo_point": "places", "vector": "vectors"}
+        return "lists" if self.many else named.get(self.cast, "values")
+
+    @property
     def sortable(self) -> bool:
         """Whether the values have an order that a page can follow: lists, JSON documents, places and vectors have none."""
         return not self.many and self.cast not in ("jsonb", "geo_point", "vector")
@@ -265,6 +271,7 @@ def rule_env(collection: Collection, action: Action, others: Mapping[str, Collec
         vars=False,
         kind="rule",
         collections=RowTypes(others),
+        views=views_of(others),
     )
 
 
@@ -303,7 +310,13 @@ def validation_env(collection: Collection, field: Field, others: Mapping[str, Co
         kind="validation",
         value=field.name,
         collections=RowTypes(others),
+        views=views_of(others),
     )
+
+
+def views_of(collections: Mapping[str, Collection]) -> frozenset[str]:
+    """The names of those that are views."""
+    return frozenset(name for name, one in collections.items() if one.view is not None)
 
 
 class RowTypes(Mapping[str, RowType]):
@@ -376,15 +389,18 @@ def row_type(collection: Collection, others: Mapping[str, Collection] = MappingP
 def auth_type(others: Mapping[str, Collection], *, masked: bool = False) -> RowType:
     """What `auth` has: the fields of the user's own record, the name of its collection, and the token's claims.
 
-    `masked`: without the fields that are hidden or have a `read` expression.
+    `masked`: without the fields that are hidden or have a `read` expression, and without what leads back to the record.
     """
     users = others.get(USERS)
-    fields = {} if users is None else dict(row_type(users).fields)
+    row = RowType({}) if users is None else row_type(users, others)
+    fields = dict(row.fields)
     if masked and users is not None:
         for field in users.fields:
             if field.hidden or field.read is not None:
                 del fields[field.name]
-    return RowType({**fields, "collection": RowField("string", nullable=False), "claims": _CLAIMS})
+    return RowType(
+        {**fields, "collection": RowField("string", nullable=False), "claims": _CLAIMS}, {} if masked else row.inverses
+    )
 
 
 def _source(collection: Collection) -> Sql:

@@ -1,12 +1,14 @@
 """Syntax tree to typed tree: every name is known, every operator has its types, or the text is refused with place and hint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Literal, NoReturn
 
 from baas.engines.rules import parse as syntax
 from baas.engines.rules.functions import FUNCTIONS, NAMES, overloads
 from baas.engines.rules.functions.function import ZONE, Function
+from baas.engines.rules.paths import place
 from baas.engines.rules.patterns import PatternFault, canonical, place_in_literal
 from baas.engines.rules.tree import (
     Among,
@@ -27,6 +29,7 @@ from baas.engines.rules.tree import (
     Logic,
     Loop,
     MapOf,
+    Meant,
     Node,
     Not,
     Quantify,
@@ -49,6 +52,7 @@ from baas.engines.rules.types import (
     TEXTS,
     TIMESTAMP,
     Env,
+    Inverse,
     RowType,
     RuleError,
     Type,
@@ -56,12 +60,17 @@ from baas.engines.rules.types import (
     parse_type,
     row_of,
 )
+from baas.engines.rules.valueless import refuse_valueless
+from baas.engines.rules.variables import FITTED
 
 ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
 MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
+MOST_USES = 4  # conditions on each of them, together
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
+CALLERS = "users"
+"""The collection that the ids of callers are of."""
 MACROS = ("exists", "all", "filter", "map", "exists_one")
 # What functions and fields are called in other languages.
 _ELSEWHERE = {
@@ -73,6 +82,16 @@ _ELSEWHERE = {
     **dict.fromkeys(("every", "forall"), "all"),
     **dict.fromkeys(("match", "test", "regex"), "matches"),
     "uid": "id",
+}
+_CUT = "A text is asked by startsWith(), endsWith() or contains()."
+# What there is nothing for under another name.
+_MISSING = {
+    "abs": "Say x < 0 ? -x : x.",
+    **dict.fromkeys(("substring", "substr", "slice", "charAt", "left", "right"), _CUT),
+    **dict.fromkeys(("trim", "strip"), "Texts are compared as they are stored."),
+    **dict.fromkeys(("round", "floor", "ceil"), "int(x) cuts towards zero."),
+    **dict.fromkeys(("join", "split", "replace", "format"), "Expressions take no texts apart."),
+    "coalesce": "Say x == null ? y : x.",
 }
 _ORDERED = frozenset({"string", "ref", "int", "double", "decimal", "bool", "timestamp", "duration", "bytes"})
 _JSON_EQUALS = frozenset({"string", "ref", "int", "double", "decimal", "bool", "list", "json", "map"})
@@ -93,6 +112,7 @@ def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
     root = checker.condition(tree, {})
     checker.refuse_unstorable(root)
     checker.refuse_too_wide(root)
+    refuse_valueless(source, root)
     return root
 
 
@@ -165,12 +185,18 @@ class Checker:
             raise self._error(self._nul_at, "type_mismatch", "stored text holds no NUL character.")
 
     def refuse_too_wide(self, root: Node) -> None:
-        """Each path and each list of records becomes a sub-select."""
-        entered = [node for node in walk(root) if isinstance(node, Related) or (isinstance(node, Follow) and _hops(node) == 1)]
-        most = MAX_ENTERED[self._env.kind]
-        if len(entered) > most:
-            words = f"an expression of this kind enters other collections at most {most} times."
-            raise self._error(entered[most].at, "too_complex", words)
+        """Each list of records becomes a sub-select, and each condition on a path: paths count once, up to a number of uses."""
+        most, seen = MAX_ENTERED[self._env.kind], set[Hashable]()
+        for number, (at, which) in enumerate(_entered(root)):
+            seen.add(which)
+            if len(seen) > most:
+                words = f"an expression of this kind enters other collections by at most {most} paths and lists."
+                raise self._error(
+                    at, "too_complex", words, "One path counts once, however many conditions it has; ask for less at once."
+                )
+            if number >= most * MOST_USES:
+                words = f"the paths and lists of this expression stand in more than {most * MOST_USES} conditions."
+                raise self._error(at, "too_complex", words, "Say `path in [a, b]` for several values of one field.")
 
     # Names
 
@@ -209,7 +235,7 @@ class Checker:
     def _column(self, root: str, name: str, at: int, beside: Scope | None = None) -> Node:
         row = self._row(root)
         if row is None:
-            raise self._error(at, "unknown_name", f"there is no `{root}` in a {self._env.action or self._env.kind} rule.")
+            raise self._error(at, "unknown_name", f"there is no `{root}` in {self._here()}.")
         found = self._field(row, Row(row_of(""), at, root), name, at)
         if found is None:
             known = _readable(row) + ([*self._roots(), *beside] if beside is not None else [])
@@ -229,7 +255,8 @@ class Checker:
     def _through(self, ref: Node, name: str, at: int) -> Node:
         """A field of the record that a relation leads to."""
         if not isinstance(ref, Column | Loop | Fact):
-            raise self._error(at, "not_allowed", "a path goes through fields alone.", "Name the relation itself before the dot.")
+            hint = f"Say list.exists(x, x.{name} == …)." if isinstance(ref, At) else "Name the relation itself before the dot."
+            raise self._error(at, "not_allowed", "a path goes through fields alone.", hint)
         certain = isinstance(ref, Column) and not ref.nullable and _is_stored(ref.row)
         row = Follow(row_of(ref.type.target), ref.at, ref, certain)
         most = MAX_HOPS[self._env.kind]
@@ -259,9 +286,7 @@ class Checker:
         match inner.name:
             case "record" | "next":
                 if self._row(inner.name) is None:
-                    raise self._error(
-                        inner.at, "unknown_name", f"there is no `{inner.name}` in a {self._env.action or self._env.kind} rule."
-                    )
+                    raise self._error(inner.at, "unknown_name", f"there is no `{inner.name}` in {self._here()}.")
                 return self._column(inner.name, name, at)
             case "auth":
                 return self._of_auth(name, at)
@@ -270,6 +295,8 @@ class Checker:
                     raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, ["action", "via"]))
                 return Fact(STRING, at, "request", name)
             case "input":
+                if self._env.kind == "filter":
+                    raise self._error(inner.at, "unknown_name", "there is no `input` in a filter.")
                 raise self._error(
                     inner.at,
                     "not_allowed",
@@ -285,10 +312,19 @@ class Checker:
             return Fact(JSON, at, "auth", name)
         fields = self._env.auth.fields if self._env.auth is not None else {}
         field = fields.get(name)
+        if field is None and self._env.auth is not None and name in self._env.auth.inverses:
+            return self._back_to_caller(self._env.auth.inverses[name], at)
         if field is None or not field.readable:
             known = ["id", "collection", "claims", *(_readable(self._env.auth) if self._env.auth else [])]
             raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
         return Fact(parse_type(field.type), at, "auth", name)
+
+    def _back_to_caller(self, inverse: Inverse, at: int) -> Node:
+        """`auth.posts`: the records that lead to the caller's own."""
+        me = Fact(Type("ref", None, CALLERS), at, "auth", "id")
+        return Related(
+            list_of(row_of(inverse.collection)), at, Follow(row_of(CALLERS), at, me, False), inverse.field, inverse.many
+        )
 
     def _refuse_undecided(self, held: Node) -> None:
         """A row's value beside a caller's under one `?:` has no one type that SQL could open."""
@@ -325,7 +361,8 @@ class Checker:
             return At(DYN, at, inner, index, *known)
         if kind in ("list", "json"):
             raise self._error(at, "type_mismatch", f"a position in a {kind} is an int, not {_a(by)}.")
-        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no positions.")
+        hint = "A text is asked by startsWith(), endsWith() or contains()." if kind in TEXTS else None
+        raise self._error(at, "type_mismatch", f"{self._what(inner)} has no positions.", hint)
 
     # Operators
 
@@ -340,6 +377,7 @@ class Checker:
 
     def _compare(self, operator: str, left: Node, right: Node, at: int) -> Node:
         equality = operator in ("==", "!=")
+        left, right = self._as_beside(left, right), self._as_beside(right, left)
         if not (_may_equal if equality else _may_order)(left.type.kind, right.type.kind):
             said = "can never be equal" if equality else "have no order"
             raise self._error(at, "type_mismatch", f"{left.type} and {right.type} {said}.", _conversion(left.type, right.type))
@@ -349,6 +387,18 @@ class Checker:
                     side.at, "type_mismatch", "a list of record fields compares with nothing.", "Use in, exists, all or size."
                 )
         return Compare(BOOL, at, operator, left, right, *_known((left, right)))  # type: ignore[arg-type]
+
+    def _as_beside(self, node: Node, beside: Node, target: Type | None = None) -> Node:
+        """A variable beside something of a row, as a value of its type."""
+        target = target or beside.type
+        if beside.free or target.kind not in FITTED:
+            return node
+        match node:
+            case Fact(root="vars"):
+                return Meant(DYN, node.at, node, target)
+            case ListOf(items=items) if target.kind == "list" and target.item is not None:
+                return replace(node, items=tuple(self._as_beside(one, beside, target.item) for one in items))
+        return node
 
     def _values(self, trees: Sequence[syntax.Syntax], scope: Scope) -> tuple[Node, ...]:
         nodes = tuple(self.node(tree, scope) for tree in trees)
@@ -371,9 +421,15 @@ class Checker:
         free, fixed = _known((item, where))
         kind = where.type.kind
         if kind not in _COLLECTIONS:
-            raise self._error(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.")
+            raise self._error(at, "type_mismatch", f"`in` needs a list, and {self._what(where)} is not one.", _as_list(where))
         if isinstance(where, ListOf) and not free and (not where.free or where.type.item is DYN):
             return self._any_of(item, where, at)
+        where = self._as_beside(where, item, list_of(item.type))
+        if where.type.item is not None:
+            item = self._as_beside(item, where, where.type.item)
+        if isinstance(where, Meant) and item.type.kind in ("geo", "vector"):
+            words = f"a list holds no value of type {item.type.kind}."
+            raise self._error(where.at, "type_mismatch", words, "Compare one by one, with ==.")
         inside = where.type.item.kind if where.type.item is not None else "dyn"
         if not _may_equal(item.type.kind, inside) and not (isinstance(where, ListOf) and not where.items):
             raise self._error(
@@ -442,12 +498,20 @@ class Checker:
         free, fixed = _known(args)
         if not free:
             self._refuse_in_memory_only(found, shown, args, at)
+            args = tuple(self._as_parameter(arg, index, found) for index, arg in enumerate(args))
         result = found[0].result if len({one.result for one in found}) == 1 else DYN
         if result.kind == "list":
             if not free and len({arg.type.item.kind for arg in args if arg.type.item}) > 1:
                 self._no_overload(name, shown, args, at)
             result = list_of(_common_of([arg.type.item or DYN for arg in args]))
         return Apply(result, at, name, found, args, free, fixed)
+
+    def _as_parameter(self, arg: Node, index: int, found: Sequence[Function]) -> Node:
+        """A variable where a function takes one type alone, as a value of that."""
+        kinds = {one.params[index] for one in found}
+        if len(kinds) > 1 or not isinstance(arg, Fact) or arg.root != "vars" or not kinds <= FITTED - {"list"}:
+            return arg
+        return Meant(DYN, arg.at, arg, Type(kinds.pop()))
 
     def _zone(self, name: Node) -> Node:
         """The name of a time zone, looked up before any row is read: an unknown one is a failure, not an SQL error."""
@@ -483,6 +547,9 @@ class Checker:
             raise self._error(
                 at, "unknown_function", f"{shown!r} is not a {'method' if method else 'function'}.", f"Write {usage}."
             )
+        if shown in _MISSING:
+            words = f"there is no {'method' if method else 'function'} {shown!r}."
+            raise self._error(at, "unknown_function", words, _MISSING[shown])
         known = [one.lstrip(".") for one in NAMES if one.startswith(".") == method] + [
             *(MACROS if method else ("has", "changed"))
         ]
@@ -524,10 +591,20 @@ class Checker:
         match args:
             case (syntax.Literal(str() as name, place),):
                 if name not in self._env.collections:
-                    known = sorted(self._env.collections)
-                    raise self._error(place, "unknown_name", f"there is no collection {name!r}.", self._meant(name, known))
+                    self._no_rows(name, place)
                 return Related(list_of(row_of(name)), at, None)
         raise self._error(at, "type_mismatch", 'rows() takes the name of a collection: rows("members").')
+
+    def _no_rows(self, name: str, at: int) -> NoReturn:
+        if self._env.closed is not None:
+            raise self._error(at, "not_allowed", f"{self._env.closed}: it enters no collection.")
+        if name in self._env.views:
+            raise self._error(
+                at, "not_allowed", f"{name!r} is a view, which rules do not enter.", "Name the collections it reads."
+            )
+        raise self._error(
+            at, "unknown_name", f"there is no collection {name!r}.", self._meant(name, sorted(self._env.collections))
+        )
 
     def _has(self, tree: syntax.Syntax, at: int, scope: Scope) -> Node:
         if not isinstance(tree, syntax.Member):
@@ -549,7 +626,7 @@ class Checker:
 
     def _sent(self, name: str, at: int, root_at: int) -> Node:
         if self._env.next is None:
-            raise self._error(root_at, "unknown_name", f"there is no `input` in a {self._env.action or self._env.kind} rule.")
+            raise self._error(root_at, "unknown_name", f"there is no `input` in {self._here()}.")
         self._column("next", name, at)
         return Fact(BOOL, at, "input", name)
 
@@ -677,12 +754,18 @@ class Checker:
 
     # Words
 
+    def _here(self) -> str:
+        """What kind of expression this is, in words."""
+        if self._env.kind == "rule" and self._env.action:
+            return f"{_a(self._env.action)} rule"
+        return _a(self._env.kind)
+
     def _error(self, at: int, code: str, message: str, hint: str | None = None) -> RuleError:
         return RuleError(self._source, at, code, message, hint)
 
     def _meant(self, name: str, known: Sequence[str]) -> str | None:
         usual = _ELSEWHERE.get(name)
-        close = [usual] if usual in known else get_close_matches(name, known, n=1, cutoff=0.6)
+        close = [usual] if usual in known else get_close_matches(name, known, n=1, cutoff=0.7)
         return f"Did you mean {close[0]!r}?" if close else None
 
     def _what(self, node: Node) -> str:
@@ -701,6 +784,28 @@ def _hops(row: Row | Loop | Follow) -> int:
     if not isinstance(row, Follow):
         return 0
     return 1 + (_hops(row.ref.row) if isinstance(row.ref, Column) else 0)
+
+
+def _entered(root: Node) -> Iterator[tuple[int, Hashable]]:
+    """Where other collections are entered, and by which path: equal for two conditions on one path from the judged row."""
+    nodes = tuple(walk(root))
+    between = {node.ref for node in nodes if isinstance(node, Follow)}
+    for node in nodes:
+        match node:
+            case Column(row=Follow() as row) if node not in between:
+                yield row.at, _path(row)
+            case Related(of=of):
+                yield node.at, node
+                if isinstance(of, Follow):
+                    yield of.at, _path(of)
+
+
+def _path(row: Follow) -> Hashable:
+    """The path, or the node itself where it begins at an element of a loop."""
+    first: Row | Loop | Follow = row
+    while isinstance(first, Follow) and isinstance(first.ref, Column):
+        first = first.ref.row
+    return row if isinstance(first, Loop) or (isinstance(first, Follow) and isinstance(first.ref, Loop)) else place(row)
 
 
 def _is_stored(row: Row | Loop | Follow) -> bool:
@@ -777,6 +882,13 @@ def _a(word: str) -> str:
 
 def _as_condition(node: Node) -> str | None:
     return f"Compare it: … == {'0' if node.type.kind in NUMBERS else '…'}." if node.type.kind != "null" else None
+
+
+def _as_list(node: Node) -> str | None:
+    """A hint for `x in "a"` and for `x in (1)`."""
+    if node.type.kind in TEXTS:
+        return "For a part of a text say text.contains(…); a list is written [a, b]."
+    return "A list is written [1, 2]." if isinstance(node, Constant) else None
 
 
 def _conversion(left: Type | None, right: Type | None) -> str | None:

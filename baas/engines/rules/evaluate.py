@@ -29,6 +29,7 @@ from baas.engines.rules.tree import (
     Logic,
     Loop,
     MapOf,
+    Meant,
     Node,
     Not,
     Quantify,
@@ -36,6 +37,7 @@ from baas.engines.rules.tree import (
     Row,
 )
 from baas.engines.rules.types import DYN, JSON, NUMBERS, TEXTS, Facts, RuleFailure
+from baas.engines.rules.variables import UNFIT, fitted
 
 Held = Mapping[str, object]
 
@@ -102,6 +104,8 @@ def closure(node: Node) -> Closure:  # noqa: PLR0912  one case a kind
             return _among(node)
         case Fitted():
             return _fitted(node)
+        case Meant():
+            return _meant(node)
         case Key():
             return _key(closure(node.object), node.name)
         case At():
@@ -168,6 +172,20 @@ def _variable(name: str) -> Closure:
     return read
 
 
+def _meant(node: Meant) -> Closure:
+    variable, target = closure(node.variable), node.target
+    unfit = RuleFailure(f"${node.variable.name} is no {target}")
+
+    def read(frame: Frame) -> object:
+        value = variable(frame)
+        if value.__class__ is RuleFailure:
+            return value
+        found = fitted(value, target)
+        return unfit if found is UNFIT else found
+
+    return read
+
+
 def _shortest(value: object) -> object:
     """A client's JSON with its fractions as doubles wherever that loses nothing: the same number as a literal in the filter."""
     if isinstance(value, Decimal):
@@ -191,8 +209,12 @@ def _column(node: Column) -> Closure:
     return read
 
 
+NO_ROW = {root: RuleFailure(f"{root} is not known") for root in ("record", "next")}
+"""What a row comes to where there is none."""
+
+
 def _row(root: str) -> Closure:
-    unknown = RuleFailure(f"{root} is not known")
+    unknown = NO_ROW[root]
     if root == "record":
         return lambda frame: unknown if frame.record is None else frame.record
     return lambda frame: unknown if frame.next is None else frame.next
@@ -466,6 +488,7 @@ def _list(items: list[Closure]) -> Closure:
 
 
 _TWICE = RuleFailure("a map holds a key twice")
+_NO_NAME = RuleFailure("a key of a map is a text, a whole number or a truth value")
 
 
 def _map(keys: list[Closure], held: list[Closure]) -> Closure:
@@ -475,6 +498,8 @@ def _map(keys: list[Closure], held: list[Closure]) -> Closure:
             name, content = key(frame), value(frame)
             if name.__class__ is RuleFailure or content.__class__ is RuleFailure:
                 return name if name.__class__ is RuleFailure else content
+            if not isinstance(name, str | bool | int | float):
+                return _NO_NAME
             if _find(made, name) is not _NO_KEY:
                 return _TWICE
             # `1` and `true` are one key to a Python dict and two keys of the language; a list of pairs would cost every look-up.

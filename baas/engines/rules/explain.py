@@ -15,7 +15,7 @@ from baas.base.places import Geo
 from baas.engines.rules import parse as syntax
 from baas.engines.rules import values
 from baas.engines.rules.check import MACROS, ROOTS, Checker
-from baas.engines.rules.evaluate import Frame, closure, truth
+from baas.engines.rules.evaluate import NO_ROW, Frame, closure, truth
 from baas.engines.rules.parse import RULE_LIMITS, Located, locate
 from baas.engines.rules.rule import Rule
 from baas.engines.rules.tree import Count, Node, Quantify
@@ -249,11 +249,19 @@ def _reason_of(known: object, below: tuple[Found, ...]) -> str:
 
 
 def _gap(below: tuple[Found, ...]) -> str | None:
-    failed = next((one for one in below if one.failure is not None), None)
+    failed = _telling([one for one in below if one.failure is not None])
     if failed is not None:
         return failed.failure
     empty = next((one for one in below if one.value is None and one.part.kind == "name"), None)
     return f"{empty.part.text} is null" if empty is not None else None
+
+
+_NO_ROWS = frozenset(failure.reason for failure in NO_ROW.values())
+
+
+def _telling(failed: Sequence[Found]) -> Found | None:
+    """Of failures the one that says most: that a row is not there says less than what is known of the caller without it."""
+    return next((one for one in failed if one.failure not in _NO_ROWS), failed[0] if failed else None)
 
 
 def _verdict(known: object) -> bool | None:
@@ -323,7 +331,7 @@ def _decisive(found: Found) -> list[Found]:
     against = [one for one in found.parts if not _is(one, True)]
     match found.part.kind:
         case "and" if against:
-            return _decisive(next((one for one in against if one.failure is None), against[0]))
+            return _decisive(next((one for one in against if one.failure is None), None) or _telling(against) or against[0])
         case "or" if against:
             return [part for one in against for part in _decisive(one)]
         case "choice" | "not" if found.parts and found.parts[0].failure is not None:

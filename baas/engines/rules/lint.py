@@ -24,10 +24,14 @@ from baas.engines.rules.tree import (
     Constant,
     Count,
     Fact,
+    Fitted,
     Follow,
+    Gather,
     Key,
+    ListOf,
     Logic,
     Loop,
+    MapOf,
     Node,
     Not,
     Quantify,
@@ -96,7 +100,7 @@ def decided(node: Node) -> bool | None:
             return _decided_chain(items, decides=operator == "or")
         case Not(item=item):
             inner = decided(item)
-            return None if inner is None else not inner
+            return None if inner is None or (not inner and _may_lack_value(item)) else not inner
         case Conditional(condition=condition, yes=yes, no=no):
             taken = decided(condition)
             return None if taken is None else decided(yes if taken else no)
@@ -108,9 +112,28 @@ def decided(node: Node) -> bool | None:
 
 def _decided_chain(items: Sequence[Node], *, decides: bool) -> bool | None:
     known = [decided(item) for item in items]
-    if decides in known or (not decides and _contradiction(items)):
+    if decides in known or _opposites(items, certain=decides) or (not decides and _contradiction(items)):
         return decides
     return not decides if all(one is not None for one in known) else None
+
+
+def _may_lack_value(node: Node) -> bool:
+    """Whether a condition can be neither true nor false, for some row or some caller: then its opposite is never certain."""
+    return _may_fail(node) or any(isinstance(one, Fact) and one.root == "auth" and one.name != "" for one in walk(node))
+
+
+def _opposites(items: Sequence[Node], *, certain: bool) -> bool:
+    """`a == b` beside `a != b`. `certain`: one of the two must be true, so none may be without a value."""
+    seen: set[tuple[tuple[object, ...], bool]] = set()
+    for item in items:
+        inner, flipped = (item.item, True) if isinstance(item, Not) else (item, False)
+        if isinstance(inner, Logic | Not | Conditional) or (certain and _may_lack_value(inner)):
+            continue
+        atom, opposite = _atom(inner)
+        if (atom, opposite is flipped) in seen:
+            return True
+        seen.add((atom, opposite is not flipped))
+    return False
 
 
 def _always_equal(node: Compare) -> bool | None:
@@ -124,17 +147,35 @@ def _always_equal(node: Compare) -> bool | None:
     return None
 
 
+_MIRRORED: Mapping[str, str] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+
+
 def _contradiction(items: Sequence[Node]) -> bool:
-    """`a == 1 && a == 2`."""
-    seen: dict[Place, object] = {}
+    """`a == 1 && a == 2`, `a > 1 && a < 0`: what is written out about one place leaves it no value."""
+    bounds: dict[Place, list[tuple[str, object]]] = {}
     for item in items:
         match item:
-            case Compare(operator="==", left=left, right=right) if left.fixed is not right.fixed:
-                side, other = (right, left) if left.fixed else (left, right)
+            case Compare(operator=operator, left=left, right=right) if operator != "!=" and left.fixed is not right.fixed:
+                side, other, sign = (right, left, _MIRRORED[operator]) if left.fixed else (left, right, str(operator))
                 here, value = place(side), closure(other)(Frame(_NOBODY))
-                if here is not None and not values.equal(seen.setdefault(here, value), value):
+                if here is None:
+                    continue
+                if any(_exclude(bound, (sign, value)) for bound in bounds.setdefault(here, [])):
                     return True
+                bounds[here].append((sign, value))
     return False
+
+
+def _exclude(one: tuple[str, object], other: tuple[str, object]) -> bool:
+    """Whether no value is on the right side of both bounds."""
+    (a, x), (b, y) = one, other
+    if a == b == "==":
+        return not values.equal(x, y)
+    sign = values.order(x, y)
+    if sign is None or (a[0] == b[0] and a[0] in "<>"):
+        return False
+    above = sign if a[0] == ">" or b[0] == "<" else -sign  # 1: what must be above lies over what must be below
+    return above > 0 or (above == 0 and not (a.endswith("=") and b.endswith("=")))
 
 
 def _constants(rule: Rule) -> Iterator[Lint]:
@@ -175,7 +216,7 @@ def _decided_lint(node: Node, known: bool, *, whole: bool) -> Lint:
 
 
 def equal_nulls(rule: Rule) -> Iterator[Lint]:
-    """Equalities that hold because both sides are null, where that lets somebody in.
+    """Equalities that hold because both sides are null, where that lets somebody in; `x in [a, b]` is two of them.
 
     A side counts as not null where the rest of the rule makes it so: `record.team != null && record.team == auth.team`, also
     behind `!`, in the arms of `?:`, and beside the other cases of `||`. A field before and after (`next.a == record.a`) may be
@@ -187,7 +228,7 @@ def equal_nulls(rule: Rule) -> Iterator[Lint]:
 def _meetings(node: Node, known: frozenset[Place], sense: Sense, auth: RowType | None) -> Iterator[Lint]:
     match node:
         case Logic(operator=operator, items=items):
-            proofs = [_proves(item, when=operator == "and", auth=auth) for item in items]
+            proofs = [_proves(item, known, when=operator == "and", auth=auth) for item in items]
             for index, item in enumerate(items):
                 others = (proof for at, proof in enumerate(proofs) if at != index)
                 yield from _meetings(item, known.union(*others), sense, auth)
@@ -195,31 +236,60 @@ def _meetings(node: Node, known: frozenset[Place], sense: Sense, auth: RowType |
             yield from _meetings(item, known, _FLIPPED[sense], auth)
         case Conditional(condition=condition, yes=yes, no=no):
             yield from _meetings(condition, known, "both", auth)
-            yield from _meetings(yes, known | _proves(condition, when=True, auth=auth), sense, auth)
-            yield from _meetings(no, known | _proves(condition, when=False, auth=auth), sense, auth)
-        case Quantify(list=held, body=body):
+            yield from _meetings(yes, known | _proves(condition, known, when=True, auth=auth), sense, auth)
+            yield from _meetings(no, known | _proves(condition, known, when=False, auth=auth), sense, auth)
+        case Quantify(list=held, body=body) | Count(list=held, body=body) | Gather(list=held, body=body):
             yield from _meetings(held, known, "both", auth)
-            yield from _meetings(body, known, sense, auth)
+            inside = _of_elements(held, node.level, known, auth)
+            yield from _meetings(body, inside, sense if isinstance(node, Quantify) else "both", auth)
         case _:
-            if isinstance(node, Compare) and _meet(node, known, sense, auth):
-                yield _meeting(node)
+            met = _met(node, known, sense, auth)
+            if met is not None:
+                yield _meeting(node.at, *met)
             for part in children(node):
                 yield from _meetings(part, known, "both", auth)
 
 
-def _meet(node: Compare, known: frozenset[Place], sense: Sense, auth: RowType | None) -> bool:
-    helps = {"==": ("for", "both"), "!=": ("against", "both")}.get(node.operator, ())
-    if sense not in helps or _is_null(node.left) or _is_null(node.right) or _before_and_after(node.left, node.right):
+def _met(node: Node, known: frozenset[Place], sense: Sense, auth: RowType | None) -> tuple[Node, Node] | None:
+    """Two values that may both be null, where their being equal lets somebody in."""
+    match node:
+        case Compare(operator="==", left=left, right=right) if sense != "against":
+            pairs = [(left, right)]
+        case Compare(operator="!=", left=left, right=right) if sense != "for":
+            pairs = [(left, right)]
+        case Among(item=item, list=ListOf() | Fitted(list=ListOf()) as held) if sense != "against":
+            pairs = [(item, one) for one in _written(held)]
+        case Among(item=item, list=held) if sense != "against":
+            nulls = _may_be_null(item, known, auth) and _may_hold_null(held, known, auth)
+            return (item, held) if nulls else None
+        case _:
+            return None
+    return next((pair for pair in pairs if _both_null(*pair, known, auth)), None)
+
+
+def _written(held: ListOf | Fitted) -> tuple[Node, ...]:
+    """The elements of a list that is written out, fitted for SQL or not."""
+    inner = held.list if isinstance(held, Fitted) else held
+    return inner.items if isinstance(inner, ListOf) else ()
+
+
+def _both_null(left: Node, right: Node, known: frozenset[Place], auth: RowType | None) -> bool:
+    if _is_null(left) or _is_null(right) or _before_and_after(left, right):
         return False
-    return _may_be_null(node.left, known, auth) and _may_be_null(node.right, known, auth)
+    if _may_be_null(left, known, auth) and _may_be_null(right, known, auth):
+        return True
+    # Lists and maps are equal part by part, also to JSON.
+    kinds = {left.type.kind, right.type.kind}
+    within = kinds <= _HOLDERS and bool(kinds & {"list", "map"})
+    return within and all(_null_inside(one, known, auth) for one in (left, right))
 
 
-def _meeting(node: Compare) -> Lint:
-    named = [_name(side) for side in (node.left, node.right)]
+def _meeting(at: int, left: Node, right: Node) -> Lint:
+    named = [_name(side) for side in (left, right)]
     guard = next((name for name in named if name is not None), "…")
-    both = " and ".join(f"`{name}`" for name in named if name is not None) or "both sides"
+    both = " and ".join(f"`{name}`" for name in named if name is not None) if None not in named else "both sides"
     message = f"{both} can be null, and null == null is true: whoever lacks both is let in."
-    return Lint("R003", node.at, message, f"Say {guard} != null && … before it, or make the field required.")
+    return Lint("R003", at, message, f"Say {guard} != null && … before it, or make the field required.")
 
 
 def _before_and_after(left: Node, right: Node) -> bool:
@@ -228,30 +298,34 @@ def _before_and_after(left: Node, right: Node) -> bool:
     return a is not None and b is not None and a[0] != b[0] and {a[0], b[0]} == {"record", "next"} and a[1:] == b[1:]
 
 
-def _proves(node: Node, *, when: bool, auth: RowType | None) -> frozenset[Place]:
+def _proves(node: Node, known: frozenset[Place], *, when: bool, auth: RowType | None) -> frozenset[Place]:
     """What is not null where the condition is `when` (or fails because the same place does)."""
     match node:
         case Not(item=item):
-            return _proves(item, when=not when, auth=auth)
+            return _proves(item, known, when=not when, auth=auth)
         case Logic(operator=operator, items=items):
-            proofs = [_proves(item, when=when, auth=auth) for item in items]
+            proofs = [_proves(item, known, when=when, auth=auth) for item in items]
             every = (operator == "and") is when
             return frozenset().union(*proofs) if every else reduce(frozenset.intersection, proofs)
         case Compare(operator="==" | "!=" as operator, left=left, right=right):
-            return _proved_by_equality(left, right, equal=(operator == "==") is when, auth=auth)
-        case Among(item=item, list=held) if when and held.fixed:
-            found, here = closure(held)(Frame(_NOBODY)), place(item)
-            return frozenset({here}) if here is not None and isinstance(found, list) and None not in found else frozenset()
+            return _proved_by_equality(left, right, known, equal=(operator == "==") is when, auth=auth)
+        case Among(item=item, list=held) if when:
+            here = place(item)
+            written = isinstance(held, ListOf | Fitted) and any(_is_null(one) for one in _written(held))
+            certain = here is not None and not written and not _may_hold_null(held, known, auth)
+            return frozenset({here}) if here is not None and certain else frozenset()
     return frozenset()
 
 
-def _proved_by_equality(left: Node, right: Node, *, equal: bool, auth: RowType | None) -> frozenset[Place]:
+def _proved_by_equality(
+    left: Node, right: Node, known: frozenset[Place], *, equal: bool, auth: RowType | None
+) -> frozenset[Place]:
     proved = set()
     for side, other in ((left, right), (right, left)):
         here = place(side)
         if here is None:
             continue
-        if (_is_null(other) and not equal) or (equal and not _is_null(other) and not _may_be_null(other, frozenset(), auth)):
+        if (_is_null(other) and not equal) or (equal and not _is_null(other) and not _may_be_null(other, known, auth)):
             proved.add(here)
     return frozenset(proved)
 
@@ -270,9 +344,69 @@ def _may_be_null(node: Node, known: frozenset[Place], auth: RowType | None = Non
             return name not in ("", "id", "collection", "claims") and field is not None and field.nullable
         case Conditional(yes=yes, no=no):
             return _may_be_null(yes, known, auth) or _may_be_null(no, known, auth)
-        case Key() | At() | Loop():
+        case Loop(level=level):
+            return node.type.kind in ("json", "dyn") or (_NULLS, level) in known
+        case At(object=held, free=free):
+            # Beside a row a position without a value is a failure.
+            return node.type.kind in ("json", "dyn") or (free and _may_hold_null(held, known, auth, written=True))
+        case Key():
             return node.type.kind in ("json", "dyn")
     return False
+
+
+_NULLS = "elements of this loop may be null"
+"""What `known` holds of a loop's level, beside the places that are not null."""
+
+
+def _of_elements(held: Node, level: int, known: frozenset[Place], auth: RowType | None) -> frozenset[Place]:
+    """What is known in the body of a loop."""
+    return known | {(_NULLS, level)} if _may_hold_null(held, known, auth, written=True) else known
+
+
+def _may_hold_null(held: Node, known: frozenset[Place], auth: RowType | None, *, written: bool = False) -> bool:
+    """Whether an element can be null; one that is written as `null` is meant, and counts only where `written`.
+
+    Elements of list fields never are.
+    """
+
+    def inside(one: Node) -> bool:
+        return _may_hold_null(one, known, auth, written=written)
+
+    match held:
+        case ListOf(items=items):
+            return any((written or not _is_null(one)) and _null_within(one, known, auth, written=written) for one in items)
+        case Fitted(list=inner) | Gather(operator="filter", list=inner):
+            return inside(inner)
+        case Gather(operator="map", list=inner, body=body, level=level):
+            return _null_within(body, _of_elements(inner, level, known, auth), auth, written=written)
+        case Conditional(yes=yes, no=no):
+            return inside(yes) or inside(no)
+        case Apply(args=args):
+            return any(inside(one) for one in args)
+        case At(object=of) if of.type.kind == "list":
+            return inside(of)
+        case Column() | Fact():
+            return held.type.kind in ("json", "dyn")
+        case MapOf() | Related():
+            return False
+    return True
+
+
+def _null_inside(node: Node, known: frozenset[Place], auth: RowType | None) -> bool:
+    """Whether something in a list, a map or JSON can be null."""
+    if isinstance(node, MapOf):
+        return any(_null_within(one, known, auth, written=False) or _null_inside(one, known, auth) for one in node.values)
+    return node.type.kind in _HOLDERS and _may_hold_null(node, known, auth)
+
+
+_HOLDERS = frozenset({"list", "map", "json", "dyn"})
+
+
+def _null_within(node: Node, known: frozenset[Place], auth: RowType | None, *, written: bool) -> bool:
+    """Whether a value is null, or a list in which one is."""
+    if _may_be_null(node, known, auth):
+        return True
+    return node.type.kind == "list" and _may_hold_null(node, known, auth, written=written)
 
 
 def _is_null(node: Node) -> bool:

@@ -150,10 +150,9 @@ _INSTEAD = {
     "IN": "in",
     "is": "==",
     "IS": "==",
-    "~": "matches",
-    "like": "contains",
-    "LIKE": "contains",
 }
+# Operators of SQL and of other filters that are methods here, or two comparisons.
+_METHODS = {"like": "contains", "ilike": "lowerAscii().contains", "~": "matches"}
 # No field can have such a name, so they can only be the constants of another language.
 _WORDS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false", "None": "null", "Null": "null", "NULL": "null"}
 
@@ -278,9 +277,41 @@ class _Parser:
             instead = "!(x in list)"
         if instead:
             return self._error(token.at, f"{token.text!r} is not an operator.", f"Did you mean {instead!r}?")
+        hint = self._as_method(token)
+        if hint is not None:
+            return self._error(token.at, f"{token.text!r} is not an operator.", hint)
+        if token.text == "," and self._opened_after_in(token):
+            return self._error(token.at, f"expected {what}, not ','.", "A list is written [1, 2].")
         if token.kind == "end":
             return self._error(token.at, f"the expression ends where {what} is missing.")
         return self._error(token.at, f"expected {what}, not {token.text[:20]!r}.")
+
+    def _as_method(self, token: _Token) -> str | None:
+        """How `title like "a%"` and `n between 1 and 5` are written here."""
+        word, place = token.text.lower(), self._tokens.index(token)
+        before = place
+        while before and (self._tokens[before - 1].kind in ("name", "quoted") or self._tokens[before - 1].text == "."):
+            before -= 1
+        of = self._source[self._tokens[before].at : token.at].strip() if before < place else "x"
+        ahead = [one.text for one in self._tokens[place + 1 : place + 4]]
+        if word == "between":
+            low, high = (ahead[0], ahead[2]) if len(ahead) == 3 and ahead[1].lower() == "and" else ("1", "5")
+            return f"Say {of} >= {low} && {of} <= {high}."
+        if word not in _METHODS:
+            return None
+        method = "contains" if word == "~" and self._limits is FILTER_LIMITS else _METHODS[word]
+        text = self._tokens[place + 1]
+        return f"Say {of}.{method}({text.text.replace('%', '') if text.kind == 'string' else '…'})."
+
+    def _opened_after_in(self, comma: _Token) -> bool:
+        """Whether the comma stands in `in (1, 2)`."""
+        depth = 0
+        for place in range(self._tokens.index(comma) - 1, 0, -1):
+            text = self._tokens[place].text if self._tokens[place].kind == "op" else ""
+            depth += (text in (")", "]")) - (text in ("(", "["))
+            if depth < 0:
+                return text == "(" and self._tokens[place - 1].text == "in"
+        return False
 
     def _error(self, at: int, message: str, hint: str | None = None, *, code: str = "syntax") -> RuleError:
         return RuleError(self._source, at, code, message, hint)

@@ -33,6 +33,7 @@ from baas.engines.rules.tree import (
     Follow,
     Formula,
     Loop,
+    Meant,
     Node,
     Related,
     Row,
@@ -40,6 +41,7 @@ from baas.engines.rules.tree import (
     walk,
 )
 from baas.engines.rules.types import Env, Facts, RowField, RowType, RuleError, RuleFailure, Type
+from baas.engines.rules.variables import UNFIT, fitted, hint_for
 from baas.infra.db.sql import Sql, ident, sql
 
 __all__ = ["Env", "Facts", "Folded", "Leaf", "RowField", "RowType", "Rule", "RuleError", "RuleFailure", "check"]
@@ -73,6 +75,7 @@ class Rule:
     `names` are the (root, field) pairs it reads: record, next, auth, input, vars; `entered` the (collection, field) pairs of
     other records, where the field that leads there counts as read and "" stands for the records themselves. `key` is equal for
     two filters that differ only in literals: their SQL is one text, with the literals in the holes. `tree` is the typed tree.
+    `variables` are its `$names` where they stand, with the type that each must fit there.
     """
 
     __slots__ = (
@@ -89,6 +92,7 @@ class Rule:
         "needs_auth_record",
         "source",
         "tree",
+        "variables",
     )
 
     def __init__(self, source: str, env: Env, tree: Node) -> None:
@@ -98,6 +102,7 @@ class Rule:
         nodes = tuple(walk(tree))
         self.names = frozenset(_names(nodes))
         self.entered = frozenset(_entered(nodes))
+        self.variables = tuple(_variables(nodes))
         self.needs_auth_record = any(root == "auth" and name not in _TOKEN_FIELDS for root, name in self.names)
         self.key: Hashable = skeleton(source) if env.kind == "filter" else source
         found = _leaves_of(tree)
@@ -115,6 +120,15 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"Rule({self.source!r})"
+
+    def check_variables(self, given: Mapping[str, object]) -> None:
+        """Raises RuleError at a `$name` that is not given, or that can be no value of what it meets."""
+        for variable, target in self.variables:
+            name, at = variable.name, variable.at
+            if name not in given:
+                raise RuleError(self.source, at, "unknown_name", f"it uses ${name}, which vars does not hold.")
+            if target is not None and fitted(given[name], target) is UNFIT:
+                raise RuleError(self.source, at, "type_mismatch", f"${name} is no {target}.", hint_for(given[name], target))
 
     def fold(self, facts: Facts) -> Folded:
         """Work out everything no row is needed for."""
@@ -239,6 +253,15 @@ def _names(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
         match node:
             case Column(row=Row(root=root), name=name) | Fact(root="auth" | "input" | "vars" as root, name=name):
                 yield root, name
+
+
+def _variables(nodes: Sequence[Node]) -> Iterator[tuple[Fact, Type | None]]:
+    for node in nodes:
+        match node:
+            case Meant(variable=variable, target=target):
+                yield variable, target
+            case Fact(root="vars"):
+                yield node, None
 
 
 def _entered(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:

@@ -190,6 +190,19 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Meant:
+    """A variable of a filter as a value of what it meets, `target`; a failure where it can be none. Its type stays that of its
+    value, so that numbers of all types compare as they always do."""
+
+    type: Type
+    at: int
+    variable: Fact
+    target: Type
+    free: bool = True
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Apply:
     """A function or an arithmetic operator; more than one candidate where only values decide."""
 
@@ -295,6 +308,7 @@ Node = (
     | Compare
     | Among
     | Fitted
+    | Meant
     | Apply
     | Key
     | At
@@ -319,6 +333,7 @@ _PARTS: Mapping[type, Callable[[Any], "tuple[Node, ...]"]] = {
     Compare: lambda node: (node.left, node.right),
     Among: lambda node: (node.item, node.list),
     Fitted: lambda node: (node.list,),
+    Meant: lambda node: (node.variable,),
     Apply: lambda node: node.args,
     Key: lambda node: (node.object,),
     Has: lambda node: (node.object,),

@@ -99,7 +99,8 @@ class RowType:
 class Env:
     """What an expression may name. `bare` is the row a lone field name means; `value` the field a validation is about.
 
-    `collections` are those whose records a path or `rows()` may enter, with what may be read of them.
+    `collections` are those whose records a path or `rows()` may enter, with what may be read of them; `views` those that no
+    expression enters, `closed` why this one enters none at all.
     """
 
     action: str
@@ -111,6 +112,8 @@ class Env:
     kind: Kind = "rule"
     value: str | None = None
     collections: Mapping[str, RowType] = field(default_factory=dict)
+    views: frozenset[str] = frozenset()
+    closed: str | None = None
 
 
 class Facts(NamedTuple):
@@ -144,7 +147,7 @@ class RuleError(Exception):
     """This text is not an expression we accept; says where and, when it can, what was meant.
 
     `position` counts characters from 0, `line` and `column` from 1. `code` is stable: syntax, unknown_field, unknown_name,
-    unknown_function, type_mismatch, not_allowed, too_long, too_complex.
+    unknown_function, type_mismatch, not_allowed, no_value, too_long, too_complex.
     """
 
     def __init__(self, source: str, position: int, code: str, message: str, hint: str | None = None) -> None:

@@ -17,7 +17,7 @@ from baas.infra.http.conditions import Condition
 from baas.infra.http.content import matches
 from baas.infra.http.context import Context
 from baas.infra.http.page import decode_cursor, encode_cursor
-from baas.infra.http.routes import ANYONE, USER, Body, Endpoint, scope
+from baas.infra.http.routes import ANYONE, OPERATOR, USER, Body, Endpoint, scope
 from baas.infra.http.shape import Shape
 
 _PROJECT = "/v1/projects/{project}"
@@ -25,7 +25,18 @@ _MAX_CREDENTIALS_BYTES = 16 * 1024
 _JWKS_AGE_S = 300
 _ID = {"type": "string", "format": "uuid"}
 _TEXT = {"type": "string"}
-_USER = Body({"type": "object", "description": "a record of the collection users"})
+_CLAIMS: Mapping[str, object] = {"type": "object", "description": "What operators say of him: `auth.claims` in rules."}
+_USER = Body(
+    {"type": "object", "description": "a record of the collection users, and its claims", "properties": {"claims": _CLAIMS}}
+)
+_OWN = Body({"type": "object", "description": "fields of the collection users"})
+_CHANGES = Body(
+    {
+        "type": "object",
+        "description": "fields of the collection users, the password, and claims, which are replaced as a whole",
+        "properties": {"email": _TEXT, "password": _TEXT, "claims": {**_CLAIMS, "type": ["object", "null"]}},
+    }
+)
 _SIGN_UP = Body(
     {"type": "object", "properties": {"email": _TEXT, "password": _TEXT}, "required": ["email", "password"]},
     description="The address, the password, and the project's own fields of users.",
@@ -64,6 +75,17 @@ _USERS = Body(
         "required": ["items", "next_cursor"],
     }
 )
+_SIGNING_KEY: Mapping[str, object] = {
+    "type": "object",
+    "properties": {
+        "id": _TEXT,
+        "signs": {"type": "boolean", "description": "It signs what is made now; the others verify until they retire."},
+        "created_at": _TEXT,
+        "retires_at": {"type": ["string", "null"]},
+    },
+    "required": ["id", "signs", "created_at", "retires_at"],
+}
+_SIGNING_KEYS = Body({"type": "object", "properties": {"items": {"type": "array", "items": _SIGNING_KEY}}, "required": ["items"]})
 _EXCEPT = {"except": {"enum": ["current"]}}
 _PAGE: Mapping[str, Mapping[str, object]] = {
     "email": _TEXT,
@@ -95,7 +117,7 @@ class AuthApi:
                      responses={204: None}),
             Endpoint("GET", f"{base}/me", USER, "Get the own account", self.me, tag=tag, responses={200: _USER}),
             Endpoint("PATCH", f"{base}/me", USER, "Change the own account (merge patch)", self.change_me, tag=tag,
-                     request=_USER, responses={200: _USER}),
+                     request=_OWN, responses={200: _USER}),
             Endpoint("DELETE", f"{base}/me", USER, "Delete the own account", self.delete_me, tag=tag, responses={204: None}),
             Endpoint("POST", f"{base}/password-change", USER, "Set another password; other sessions end", self.change_password,
                      tag=tag, request=_members("current", "password"), responses={204: None}, once="late"),
@@ -202,8 +224,8 @@ class UsersApi:
             Endpoint("POST", base, policy, "Make a user, with a password or without", self.create, tag=tag, request=_SIGN_UP,
                      responses={201: _USER}, once="late"),
             Endpoint("GET", one, policy, "Get a user", self.get, tag=tag, responses={200: _USER}),
-            Endpoint("PATCH", one, policy, "Change a user (merge patch), password included", self.change, tag=tag,
-                     request=_USER, responses={200: _USER}, once="late"),
+            Endpoint("PATCH", one, policy, "Change a user (merge patch), password and claims included", self.change, tag=tag,
+                     request=_CHANGES, responses={200: _USER}, once="late"),
             Endpoint("DELETE", one, policy, "Delete a user", self.delete, tag=tag, responses={204: None}),
             Endpoint("GET", f"{one}/sessions", policy, "List a user's sessions", self.sessions, tag=tag,
                      responses={200: _SESSIONS}),
@@ -258,6 +280,40 @@ class UsersApi:
     async def end_sessions(self, request: Request) -> Response:
         """End all sessions of a user."""
         await self._auth.end_sessions(Context.of(request).project, _path_id(request, "user"))
+        return no_content()
+
+
+class SigningKeysApi:
+    """`/v1/projects/{project}/auth/signing-keys`, for operators: whoever holds such a key can be every user."""
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+
+    def routes(self) -> tuple[Endpoint, ...]:
+        base, tag = f"{_PROJECT}/auth/signing-keys", "auth"
+        return (
+            Endpoint("GET", base, OPERATOR, "List the keys that sign and verify access tokens", self.list, tag=tag,
+                     responses={200: _SIGNING_KEYS}),
+            Endpoint("POST", base, OPERATOR, "Sign with a new key; those before it go on verifying", self.rotate, tag=tag,
+                     responses={201: Body(_SIGNING_KEY)}),
+            Endpoint("DELETE", f"{base}/{{key}}", OPERATOR, "Drop a key, and with it every token that it signed", self.drop,
+                     tag=tag, responses={204: None}),
+        )  # fmt: skip
+
+    async def list(self, request: Request) -> Response:
+        """The keys, newest first."""
+        keys = await self._auth.signing_keys(Context.of(request).project)
+        return json_response({"items": [key.as_json() for key in keys]})
+
+    async def rotate(self, request: Request) -> Response:
+        """Make a key that signs from now on."""
+        project = Context.of(request).project
+        key = await self._auth.rotate_signing_key(project)
+        return json_response(key.as_json(), 201)
+
+    async def drop(self, request: Request) -> Response:
+        """Drop a key at once."""
+        await self._auth.drop_signing_key(Context.of(request).project, request.path_params["key"])
         return no_content()
 
 

@@ -77,6 +77,24 @@ class SessionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key of a project without its secret half. `signs`: it signs what is made now; others verify until they retire."""
+
+    id: str
+    signs: bool
+    created_at: datetime
+    retires_at: datetime | None
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "id": self.id,
+            "signs": self.signs,
+            "created_at": rfc3339(self.created_at),
+            "retires_at": rfc3339(self.retires_at) if self.retires_at else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """What sign-in needs to know. `password_hash` is None for an account that has no password."""
 

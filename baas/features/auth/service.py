@@ -13,15 +13,16 @@ from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.engines.query.compile import Compiler
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
-from baas.features.auth import store
+from baas.features.auth import claims, store
 from baas.features.auth.keyring import Keyring
-from baas.features.auth.model import Device, Family, Session, SessionEntry
+from baas.features.auth.model import Device, Family, Session, SessionEntry, SigningKey
 from baas.features.auth.sessions import Sessions
 from baas.features.auth.tokens import AccessTokens, end_of
 from baas.features.auth.users import Draft, UserJson, UserRows
 from baas.features.projects.service import Projects
 from baas.infra.crypto.passwords import Passwords, fault_of
 from baas.infra.crypto.secretbox import SecretBox
+from baas.infra.db.listen import Invalidations
 from baas.infra.db.pool import Database, Transaction
 from baas.infra.db.throttle import Limit, account_key, address_key, give_back, sweep, take
 from baas.infra.http.conditions import ANY, Condition
@@ -49,11 +50,12 @@ class Auth:
         clock: Clock,
         settings: Settings,
         box: SecretBox,
+        invalidations: Invalidations,
     ) -> None:
         self._db = db
         self._catalog = catalog
         self._passwords = passwords
-        self._keyring = Keyring(db, box)
+        self._keyring = Keyring(db, box, invalidations, life_s=settings.access_token_s)
         self._users = UserRows(db, catalog, compiler, clock)
         self._sessions = Sessions(
             db,
@@ -61,6 +63,7 @@ class Auth:
             self._keyring,
             box,
             clock,
+            invalidations,
             tokens=AccessTokens(settings.url, settings.access_token_s),
             idle_s=settings.refresh_idle_s,
             absolute_s=settings.refresh_absolute_s,
@@ -81,8 +84,12 @@ class Auth:
         return end_of(credential)
 
     async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
-        """The user's record as rules see `auth`, read now; None when the account is gone or disabled."""
+        """The user's record as rules see it under `auth`, read now; None when the account is gone or disabled."""
         return await self._users.record(project, user_id)
+
+    async def claims(self, project: Project, user_id: UUID) -> Mapping[str, object]:
+        """What operators have said of a user, read now: `auth.claims` of the tokens that he gets."""
+        return (await self._users.claims(project, user_id)).as_rules_see_them()
 
     async def found_project(self, tx: Transaction, project: Project) -> None:
         """Give a new project its first signing key and watch over its `users`, which must be there already."""
@@ -172,10 +179,11 @@ class Auth:
         Raises Invalid with every fault, Conflict (`already_exists`), PreconditionFailed, NotFound.
         """
         faults = [Fault("/email", "readonly", "The address is not changed this way.")] if "email" in body else []
-        draft = await self._read_change(project, {key: body[key] for key in body if key != "email"}, None, faults)
+        own = claims.refuse({key: body[key] for key in body if key != "email"}, faults)
+        draft = await self._read_change(project, own, None, faults)
         async with self._db.transaction() as tx:
             await self._users.demand(tx, project, UUID(principal.id), only)
-            if draft.values:
+            if draft.changes:
                 await self._users.update(tx, project, UUID(principal.id), draft)
         return await self.me(project, principal)
 
@@ -203,7 +211,7 @@ class Auth:
         async with self._db.transaction() as tx:
             await store.save_password(tx, project.schema, user_id, digest)
             await self._sessions.end_within(tx, project, user_id, but=UUID(principal.session_id))
-        await self._sessions.have_ended(project)
+        await self._sessions.have_changed(project)
 
     async def sessions(self, project: Project, user_id: UUID) -> list[SessionEntry]:
         """The user's living sessions, newest first."""
@@ -246,8 +254,10 @@ class Auth:
     async def change_user(
         self, project: Project, by: Principal, user_id: UUID, body: Mapping[str, object], only: Condition = ANY
     ) -> UserJson:
-        """Change an account by merge patch, its address, flags and password included. A new password, another address and
-        disabling end all its sessions. Raises Invalid with all faults, Conflict (`already_exists`), NotFound, PreconditionFailed.
+        """Change an account by merge patch, its address, flags, password and claims included. A new password, another address and
+        disabling end all its sessions; claims are replaced as a whole, and other ones hold everywhere within five seconds.
+
+        Raises Invalid with all faults, Conflict (`already_exists`), NotFound, PreconditionFailed.
         """
         faults: list[Fault] = []
         password = _password_of(body, faults)
@@ -256,7 +266,7 @@ class Auth:
         await self._db.begin()
         async with self._db.transaction() as tx:
             await self._users.demand(tx, project, user_id, only)
-            if draft.values:
+            if draft.changes:
                 await self._users.update(tx, project, user_id, draft, by=by)
             elif await store.account_by_id(tx, project.schema, user_id) is None:
                 raise NotFound("No such user.")
@@ -264,7 +274,7 @@ class Auth:
                 await store.save_password(tx, project.schema, user_id, digest)
                 await self._sessions.end_within(tx, project, user_id)
         # What the trigger on `users` ended is among it.
-        await self._sessions.have_ended(project)
+        await self._sessions.have_changed(project)
         return await self.user(project, by, user_id)
 
     async def user_sessions(self, project: Project, user_id: UUID) -> list[SessionEntry]:
@@ -279,38 +289,59 @@ class Auth:
         async with self._db.transaction() as tx:
             await self._users.demand(tx, project, user_id, only)
             await self._users.delete(tx, project, user_id, by=by)
-        await self._sessions.have_ended(project)
+        await self._sessions.have_changed(project)
+
+    # Signing keys, by operators.
+
+    async def signing_keys(self, project: Project) -> list[SigningKey]:
+        """The keys that sign and verify the project's access tokens, newest first, without their secrets."""
+        return await self._keyring.keys(project)
+
+    async def rotate_signing_key(self, project: Project) -> SigningKey:
+        """A new key signs from now on; what those before it signed stays good. Raises Conflict (`too_many_signing_keys`)."""
+        return await self._keyring.rotate(project)
+
+    async def drop_signing_key(self, project: Project, key_id: str) -> None:
+        """End every access token that this key has signed, everywhere within two seconds. Raises NotFound."""
+        await self._keyring.drop(project, key_id)
 
     # Within.
 
     async def _session(self, project: Project, family: Family) -> Session:
+        said = await self._users.claims(project, family.user_id)
         user = await self._users.show(project, family.user_id)
-        access, refresh = await self._sessions.pair(project, family)
+        access, refresh = await self._sessions.pair(project, family, said)
         return Session(access, self._sessions.access_token_s, refresh, family.id, user.body)
 
     async def _read_new(
         self, project: Project, body: Mapping[str, object], by: Principal | None, faults: list[Fault]
     ) -> tuple[Draft, str | None]:
         """The values of a new account and its password, if any. Raises Invalid with all faults, those given included."""
-        password = _password_of(body, faults)
+        password, said = _password_of(body, faults), None
+        if by is None:
+            body = claims.refuse(body, faults)
+        elif claims.NAME in body:
+            said = claims.read(body[claims.NAME], faults)
+        own = claims.without({key: body[key] for key in body if key != "password"})
         try:
-            draft = await self._users.read_new(project, {key: body[key] for key in body if key != "password"}, by=by)
+            draft = await self._users.read_new(project, own, by=by)
         except Invalid as error:
             raise Invalid(error.detail, errors=[*error.errors, *faults]) from None
         if faults:
             raise Invalid("The body has faults.", errors=faults)
-        return draft, password
+        return draft._replace(claims=said), password
 
     async def _read_change(
         self, project: Project, body: Mapping[str, object], by: Principal | None, faults: list[Fault]
     ) -> Draft:
+        said = claims.read(body[claims.NAME], faults) if claims.NAME in body else None
         try:
-            draft = await self._users.read_change(project, body, by=by)
+            draft = await self._users.read_change(project, claims.without(body), by=by)
         except Invalid as error:
             raise Invalid(error.detail, errors=[*faults, *error.errors]) from None
         if faults:
             raise Invalid("The body has faults.", errors=faults)
-        return draft
+        return draft._replace(claims=said)
 
     async def _count(self, project: Project, key: str, limit: Limit) -> _Counted:
         await take(self._db, store.throttle(project.schema), key, limit)

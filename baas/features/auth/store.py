@@ -1,12 +1,13 @@
 """All SQL of the auth room, in the project's own schema. Rows of `users` are written and shown by the query compiler instead."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from baas.engines.query.table import Table
-from baas.features.auth.model import Account, Device, Family, SessionEntry
+from baas.features.auth.claims import NONE, Claims
+from baas.features.auth.model import Account, Device, Family, SessionEntry, SigningKey
 from baas.infra.db.pool import Queries, Row
 from baas.infra.db.sql import Sql, ident, join, sql
 
@@ -49,15 +50,40 @@ async def insert_token_key(tx: Queries, schema: str, key_id: str, public: Mappin
     )  # fmt: skip
 
 
+async def lock_token_keys(tx: Queries, schema: str) -> None:
+    """Nobody else changes the keys until the transaction ends; they are read as before."""
+    await tx.execute(sql("lock table {} in share row exclusive mode", ident(schema, "_token_keys")))
+
+
+async def retire_token_keys(tx: Queries, schema: str, *, after_s: int) -> None:
+    """Let the keys that sign verify for so many seconds more, and delete those that have retired."""
+    table = ident(schema, "_token_keys")
+    await tx.execute(sql("delete from {} where retires_at <= now()", table))
+    await tx.execute(
+        sql("update {} set retires_at = now() + {}::int * interval '1 second' where retires_at is null", table, after_s)
+    )
+
+
+async def delete_token_key(tx: Queries, schema: str, key_id: str) -> bool:
+    return bool(await tx.execute(sql("delete from {} where id = {}", ident(schema, "_token_keys"), key_id)))
+
+
 async def token_keys(db: Queries, schema: str) -> list[Row]:
-    """Keys that have not retired, newest first; `signs` says that a key's time to sign has come."""
+    """Keys that have not retired, newest first; the first that `signs` is the one that does."""
     return await db.fetch(
         sql(
-            "select id, public_key, private_key, signs_from <= now() as signs from {}"
-            " where retires_at is null or retires_at > now() order by signs_from desc, id",
+            "select id, public_key, private_key, created_at, retires_at, retires_at is null and signs_from <= now() as signs"
+            " from {} where retires_at is null or retires_at > now() order by signs_from desc, id",
             ident(schema, "_token_keys"),
         )
     )
+
+
+async def signing_keys(db: Queries, schema: str) -> list[SigningKey]:
+    """The same without secrets; one of them signs."""
+    rows = await token_keys(db, schema)
+    signing = next((row["id"] for row in rows if row["signs"]), None)
+    return [SigningKey(row["id"], row["id"] == signing, row["created_at"], row["retires_at"]) for row in rows]
 
 
 def public_key_of(row: Row) -> Mapping[str, object]:
@@ -114,6 +140,34 @@ async def _account(db: Queries, schema: str, condition: Sql) -> Account | None:
         )
     )
     return Account(row["id"], row["disabled"], row["password_hash"]) if row else None
+
+
+# Claims ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def claims_of(db: Queries, schema: str, user_id: UUID) -> Claims:
+    row = await db.fetch_row(sql('select claims::text, version from {} where "user" = {}', ident(schema, "_claims"), user_id))
+    return Claims(row["claims"], row["version"]) if row else NONE
+
+
+async def claims_of_many(db: Queries, schema: str, users: Sequence[UUID]) -> Mapping[UUID, Claims]:
+    """Those of whom something was said."""
+    rows = await db.fetch(
+        sql('select "user", claims::text, version from {} where "user" = any({}::uuid[])', ident(schema, "_claims"), list(users))
+    )
+    return {row["user"]: Claims(row["claims"], row["version"]) for row in rows}
+
+
+async def save_claims(tx: Queries, schema: str, user_id: UUID, text: str) -> None:
+    """Say this of a user and nothing else. His row is locked by the caller, so none is left behind by one who is deleted."""
+    await tx.execute(
+        sql(
+            'insert into {} as c ("user", claims) values ({}, {}::json) on conflict ("user") do update'
+            " set claims = excluded.claims, version = c.version + 1, changed_at = now()"
+            " where c.claims::text <> excluded.claims::text",
+            ident(schema, "_claims"), user_id, text,
+        )
+    )  # fmt: skip
 
 
 # Sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,12 +257,17 @@ async def sessions(db: Queries, schema: str, user_id: UUID) -> list[SessionEntry
     ]
 
 
-async def ended_sessions(db: Queries, schema: str, look_back_s: int) -> list[UUID]:
-    """Sessions that ended within the last so many seconds."""
+async def news(db: Queries, schema: str, look_back_s: int) -> tuple[list[UUID], list[tuple[UUID, int]]]:
+    """Sessions that ended within the last so many seconds, and users whose claims changed, with the version of these."""
     rows = await db.fetch(
-        sql("select id from {} where ended_at > now() - {}::int * interval '1 second'", ident(schema, "_sessions"), look_back_s)
-    )
-    return [row["id"] for row in rows]
+        sql(
+            "select id, null::bigint as version from {} where ended_at > now() - {}::int * interval '1 second'"
+            ' union all select "user", version from {} where changed_at > now() - {}::int * interval \'1 second\'',
+            ident(schema, "_sessions"), look_back_s, ident(schema, "_claims"), look_back_s,
+        )
+    )  # fmt: skip
+    ended = [row["id"] for row in rows if row["version"] is None]
+    return ended, [(row["id"], row["version"]) for row in rows if row["version"] is not None]
 
 
 async def knows_address(db: Queries, schema: str, email: str, address: str) -> bool:

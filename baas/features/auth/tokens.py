@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from baas.base.project import Project
+from baas.features.auth.claims import NONE, Claims
 from baas.features.auth.model import Family
 from baas.infra.crypto.secretbox import SecretBox
 
@@ -32,6 +33,7 @@ class AccessClaims:
     user_id: str
     session_id: str
     expires_at: int
+    claims: Claims
 
 
 class AccessTokens:
@@ -41,20 +43,25 @@ class AccessTokens:
         self._url = url
         self.life_s = life_s
 
-    def write(self, project: Project, family: Family, *, key_id: str, private_key: Any, now: datetime) -> str:
-        """A signed token for the user of a session."""
+    def write(self, project: Project, family: Family, claims: Claims, *, key_id: str, private_key: Any, now: datetime) -> str:
+        """A signed token for the user of a session. `claims` and their version `cv` are in it when there ever were any."""
         import jwt
+        import msgspec
 
         issued = int(now.timestamp())
-        claims = {
+        said = {"claims": msgspec.Raw(claims.text.encode()), "cv": claims.version} if claims.version else {}
+        payload = {
             "iss": self._issuer(project),
             "aud": str(project.id),
             "sub": str(family.user_id),
             "sid": str(family.id),
             "iat": issued,
             "exp": issued + self.life_s,
+            **said,
         }
-        return jwt.encode(claims, private_key, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TYPE})
+        # Not by `jwt.encode`, which would write letters beyond ASCII as six characters each.
+        written = msgspec.json.encode(payload)
+        return jwt.api_jws.encode(written, private_key, algorithm=ALGORITHM, headers={"kid": key_id, "typ": TYPE})
 
     def read(self, project: Project, token: str, *, public_key: Any) -> AccessClaims | None:
         """The claims when this key signed the token for this project; None otherwise. Whether it has expired is not judged."""
@@ -79,7 +86,11 @@ class AccessTokens:
             return None
         if not isinstance(claims["exp"], int) or not isinstance(claims["sub"], str) or not isinstance(claims["sid"], str):
             return None
-        return AccessClaims(claims["sub"], claims["sid"], claims["exp"])
+        version = claims.get("cv", 0)
+        if not isinstance(version, int) or (version and not isinstance(claims.get("claims"), dict)):
+            return None
+        said = Claims(_member(token, "claims"), version) if version else NONE
+        return AccessClaims(claims["sub"], claims["sid"], claims["exp"], said)
 
     def _issuer(self, project: Project) -> str:
         # By id: a project may be renamed while its tokens live.
@@ -119,6 +130,15 @@ def end_of(token: str) -> float | None:
         return float(jwt.decode(token, options={"verify_signature": False})["exp"])
     except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _member(token: str, name: str) -> str:
+    """The JSON text of a member of a proven token, as it was written: PyJWT makes doubles of decimals."""
+    import msgspec
+
+    payload = token.split(".")[1]
+    members = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=dict[str, msgspec.Raw])
+    return bytes(members[name]).decode()
 
 
 def refresh_token(box: SecretBox, project: Project, family: Family) -> str:

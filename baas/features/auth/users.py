@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from baas.base.clock import Clock
 from baas.base.errors import Conflict, Fault, Invalid, NotFound
 from baas.base.ids import uuid7
@@ -20,24 +22,41 @@ from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
 from baas.engines.schema.validate import Values, clean_create, clean_patch
 from baas.features.auth import store
+from baas.features.auth.claims import NONE, Claims, beside
+from baas.features.auth.model import auth_in_rules
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database, Queries
 from baas.infra.http.conditions import ANY, Condition
 
 
+class _Head(msgspec.Struct):
+    id: UUID
+
+
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_HEAD = msgspec.json.Decoder(_Head).decode
+
+
 @dataclass(frozen=True, slots=True)
 class UserJson:
-    """A user's record as this caller gets it: finished JSON, and its revision."""
+    """A user's record as this caller gets it, with his claims: finished JSON, and its revision."""
 
     body: bytes
     rev: int
 
 
 class Draft(NamedTuple):
-    """Checked values, and the definition they were checked by: what is stored must be of the same one."""
+    """Checked values, and the definition they were checked by: what is stored must be of the same one. `claims` are JSON text,
+    None to leave them as they are.
+    """
 
     table: Table
     values: Values
+    claims: str | None = None
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.values) or self.claims is not None
 
 
 class _OwnAccount(Asking):
@@ -66,18 +85,30 @@ class UserRows:
         if by is not None:
             asking = Asking(by, now=self._clock.now())
         else:
-            masked = table.gated(table.names(masked=True))
-            asking = Asking(
-                _user(project, user_id),
-                now=self._clock.now(),
-                auth=await self.record(project, user_id) if masked else None,
-                judged=False,
-                masked=True,
-            )
+            asking = await self._of_himself(project, table, user_id)
         row = await self._db.fetch_row(self._compiler.get(table, Get(user_id), asking))
         if row is None:
             raise NotFound("No such user.")
-        return UserJson(row["body"].encode(), row["rev"])
+        # Read after the record: claims of another revision are newer ones, so that no `If-Match` passes with older.
+        claims = await self.claims(project, user_id)
+        return UserJson(beside(row["body"].encode(), claims), row["rev"])
+
+    async def claims(self, project: Project, user_id: UUID) -> Claims:
+        """The user's claims, read now."""
+        return await store.claims_of(self._db, project.schema, user_id)
+
+    async def _of_himself(self, project: Project, table: Table, user_id: UUID) -> Asking:
+        now = self._clock.now()
+        if not table.gated(table.names(masked=True)):
+            return Asking(_user(project, user_id), now=now, judged=False, masked=True)
+        user, auth = await self._known(project, user_id)
+        return Asking(user, now=now, auth=auth, judged=False, masked=True)
+
+    async def _known(self, project: Project, user_id: UUID) -> tuple[Principal, Mapping[str, object] | None]:
+        """A user with his claims, and what rules see of him; None when the account is gone or disabled."""
+        claims, record = await self.claims(project, user_id), await self.record(project, user_id)
+        user = _user(project, user_id, claims.as_rules_see_them())
+        return user, auth_in_rules(user, record) if record is not None else None
 
     @on_fresh_definitions
     async def page(
@@ -94,7 +125,14 @@ class UserRows:
         row = await self._db.fetch_row(self._compiler.list(table, tree, Asking(by, now=self._clock.now())))
         if row is None or row["items"] is None:
             return b"", None
-        return row["items"].encode(), UUID(row["key0"]) if row["more"] else None
+        return await self._with_claims(project, row["items"]), UUID(row["key0"]) if row["more"] else None
+
+    async def _with_claims(self, project: Project, items: str) -> bytes:
+        """JSON texts with commas between, each with the claims of its user."""
+        bodies = [bytes(one) for one in _ITEMS(f"[{items}]".encode())]
+        users = [_HEAD(body).id for body in bodies]
+        found = await store.claims_of_many(self._db, project.schema, users)
+        return b",".join(beside(body, found.get(user, NONE)) for body, user in zip(bodies, users, strict=True))
 
     async def read_new(self, project: Project, body: Mapping[str, object], *, by: Principal | None = None) -> Draft:
         """The checked values of a new user. Raises Invalid with every fault.
@@ -118,7 +156,7 @@ class UserRows:
 
     async def insert(self, tx: Queries, project: Project, draft: Draft, *, by: Principal | None = None) -> UUID:
         """Store a new user. Raises Conflict (`already_exists`) and Invalid (`bad_reference`)."""
-        table, values = draft
+        table, values, claims = draft
         user_id = values.setdefault("id", uuid7())
         tree = Insert(values)
         asking = Asking(by, now=self._clock.now()) if by else _OwnAccount(ANONYMOUS, now=self._clock.now(), sent=values)
@@ -133,17 +171,20 @@ class UserRows:
             names = self._compiler.reference_names(table, table.columns, asking)
             raise _bad_values(names, why["targets"] if why else (), demands, met, asking)
         assert isinstance(user_id, UUID)  # noqa: S101  `clean_create` makes it one
+        if claims is not None:
+            await store.save_claims(tx, project.schema, user_id, claims)
         return user_id
 
     async def update(self, tx: Queries, project: Project, user_id: UUID, draft: Draft, *, by: Principal | None = None) -> None:
-        """Change a stored user. Raises NotFound, Conflict (`already_exists`) and Invalid (`bad_reference`)."""
-        (table, values), now = draft, self._clock.now()
+        """Change a stored user; other claims are another revision too. Raises NotFound, Conflict (`already_exists`) and Invalid
+        (`bad_reference`).
+        """
+        (table, values, claims), now = draft, self._clock.now()
         if by is not None:
             asking = Asking(by, now=now)
         else:
-            asking = _OwnAccount(
-                _user(project, user_id), now=now, auth=await self.record(project, user_id), sent=values, judged=True
-            )
+            user, auth = await self._known(project, user_id)
+            asking = _OwnAccount(user, now=now, auth=auth, sent=values, judged=True)
         tree = Update(user_id, values)
         try:
             row = await tx.fetch_row(self._compiler.update(table, tree, asking))
@@ -156,6 +197,8 @@ class UserRows:
             demands = self._compiler.demands(table, asking, "update", values)
             names = self._compiler.reference_names(table, values, asking)
             raise _bad_values(names, why["targets"], demands, why["valid"], asking)
+        if claims is not None:
+            await store.save_claims(tx, project.schema, user_id, claims)
 
     async def demand(self, tx: Queries, project: Project, user_id: UUID, only: Condition) -> None:
         """Keep the user as he is until the transaction ends. Raises NotFound, and PreconditionFailed unless that is demanded."""
@@ -179,13 +222,12 @@ class UserRows:
 
     @on_fresh_definitions
     async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
-        """The user's record as rules see `auth`: fresh, hidden fields too. None when it is gone or disabled."""
+        """The user's record as rules see it under `auth`: fresh, hidden fields too. None when it is gone or disabled."""
         table = await self._table(project)
         row = await store.enabled_user(self._db, table, user_id)
         if row is None:
             return None
-        values = {name: column.in_memory(row[name]) for name, column in table.columns.items()}
-        return {**values, "collection": USERS, "claims": {}}
+        return {name: column.in_memory(row[name]) for name, column in table.columns.items()}
 
     async def _table(self, project: Project) -> Table:
         table = self._compiler.table(await self._catalog.collections(project), USERS)
@@ -211,8 +253,8 @@ _WORDS = {
 }
 
 
-def _user(project: Project, user_id: UUID) -> Principal:
-    return Principal("user", str(user_id), str(project.id))
+def _user(project: Project, user_id: UUID, claims: Mapping[str, object] | None = None) -> Principal:
+    return Principal("user", str(user_id), str(project.id), claims=claims or {})
 
 
 def _bad_values(

@@ -147,7 +147,7 @@ class Collections:
     async def _change(self, project: Project) -> AsyncIterator[tuple[Transaction, Mapping[str, Collection]]]:
         """The transaction of one change, alone in the project, and the definitions as they are stored now."""
         try:
-            async with self._db.transaction(statement_timeout_s=_STATEMENT_TIMEOUT_S) as tx:
+            async with self._db.changing_schema(statement_timeout_s=_STATEMENT_TIMEOUT_S) as tx:
                 yield tx, await definitions.held(tx, project.schema)
         except ConstraintViolated as error:
             # Counted first, under a lock against writers, so only conditions on renamed or new columns can come here.

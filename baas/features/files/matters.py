@@ -1,17 +1,21 @@
 """What a bucket's rules refused, for operators who ask why: noted when it happens, and put together again when they ask."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from baas.base.denial import MAX_DENIED_BYTES, Denial
 from baas.base.errors import Fault, Forbidden, Invalid, NotFound, Unauthenticated, did_you_mean
+from baas.base.paths import folder_and_name, path_fault
 from baas.engines.rules.rule import Rule
+from baas.engines.rules.values import is_uuid
 from baas.engines.schema.collection import Action
 from baas.features.files.headers import BYTES
 from baas.features.files.manifest import CONTENT_TYPE
-from baas.features.files.model import Change, Draft, Upload
+from baas.features.files.model import Change, Draft, File, Upload
 from baas.features.files.rules import Access
 
 _BY_RULE = frozenset({"rule_denied", "file_not_found"})
@@ -108,3 +112,58 @@ def read_said(given: Mapping[str, object], action: Action, rule: Rule | None) ->
 async def _nothing() -> AsyncIterator[bytes]:
     for piece in [b""]:
         yield piece
+
+
+_KNOWN = ("path", "owner", "size", "content_type", "sha256", "metadata")
+
+
+def read_files(rows: Mapping[str, Sequence[Mapping[str, object]]], now: datetime) -> list[File]:
+    """Files of a test by bucket: `path`, and what else a rule may look at. Raises Invalid with every fault."""
+    faults: list[Fault] = []
+    found = []
+    for bucket, given in rows.items():
+        for number, one in enumerate(given):
+            at = f"/rows/buckets~1{bucket}/{number}"
+            wrong = list(_wrong_members(one, at))
+            faults += wrong
+            if not wrong:
+                found.append(_file(bucket, one, now))
+    if faults:
+        raise Invalid("Some files are not right.", errors=faults[:100])
+    return found
+
+
+def _wrong_members(given: Mapping[str, object], at: str) -> Iterator[Fault]:
+    for name in given.keys() - set(_KNOWN):
+        yield Fault(f"{at}/{name}", "unknown_field", f"A file has {', '.join(_KNOWN)}. {did_you_mean(name, _KNOWN)}".strip())
+    path, owner, size, metadata = (given.get(name) for name in ("path", "owner", "size", "metadata"))
+    if not isinstance(path, str) or path_fault(path) is not None:
+        yield Fault(f"{at}/path", "required", "Must be the path of a file.")
+    if owner is not None and not (isinstance(owner, str) and is_uuid(owner)):
+        yield Fault(f"{at}/owner", "wrong_type", "Must be a user among the rows, or an id.")
+    if size is not None and not (isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _LARGEST):
+        yield Fault(f"{at}/size", "wrong_type", "A number of bytes.")
+    for name in ("content_type", "sha256"):
+        if not isinstance(given.get(name, ""), str):
+            yield Fault(f"{at}/{name}", "wrong_type", "Must be a text.")
+    if not isinstance(metadata or {}, dict):
+        yield Fault(f"{at}/metadata", "wrong_type", "Must be an object.")
+
+
+def _file(bucket: str, given: Mapping[str, object], now: datetime) -> File:
+    path, owner = str(given["path"]), given.get("owner")
+    folder, name = folder_and_name(path)
+    return File(
+        bucket=bucket,
+        path=path,
+        name=name,
+        folder=folder,
+        blob=f"{bucket}/{path}",
+        size=int(str(given.get("size") or 0)),
+        content_type=str(given.get("content_type") or BYTES),
+        sha256=str(given.get("sha256") or "0" * 64),
+        owner=None if owner is None else UUID(str(owner)),
+        metadata=json.dumps(given.get("metadata") or {}, default=float),
+        created_at=now,
+        updated_at=now,
+    )

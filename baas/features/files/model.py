@@ -10,7 +10,8 @@ from baas.engines.query.advice import Advice
 from baas.engines.query.probe import Place
 from baas.engines.query.rows import Tables
 from baas.engines.rules.rule import Env, Facts
-from baas.engines.schema.collection import ACTIONS, Action
+from baas.engines.schema.collection import ACTIONS, Action, Collection
+from baas.infra.db.pool import Queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,17 @@ class Change:
     metadata: Mapping[str, object] | None = None
     content_type: str | None = None
     if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where cases are run: tables that are rolled back, in a schema of their own, and the present of a case."""
+
+    tx: Queries
+    schema: str
+    collections: Mapping[str, Collection]
+    tables: Tables
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from baas.base.principal import Principal
 from baas.engines.query.asking import ALWAYS, NEVER, Judgement
 from baas.engines.query.guarded import Guarded
 from baas.engines.query.rows import Tables
-from baas.engines.query.table import RowTypes, auth_type
+from baas.engines.query.table import RowTypes, auth_type, views_of
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema.collection import ACTIONS, Action, Collection
@@ -44,6 +44,7 @@ def rule_env(action: str, collections: Mapping[str, Collection]) -> Env:
         auth=auth_type(collections),
         bare=_BARE.get(action, "record"),
         collections=RowTypes(collections),
+        views=views_of(collections),
     )
 
 

@@ -5,7 +5,7 @@ known, and swept after a day where a crash left it.
 """
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from baas.base.errors import (
     BaasError,
     BadRequest,
     Conflict,
+    Fault,
     Forbidden,
     Invalid,
     NotFound,
@@ -38,6 +39,7 @@ from baas.engines.query.advice import advise_beside
 from baas.engines.query.asking import ALWAYS
 from baas.engines.query.compile import Compiler
 from baas.engines.query.guarded import Guarded
+from baas.engines.rules.rule import Rule
 from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import ACTIONS, Action, Collection
@@ -45,8 +47,8 @@ from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.files import manifest, store
 from baas.features.files.buckets import KIND, Buckets
-from baas.features.files.matters import noted, read_said, said_by, said_of
-from baas.features.files.model import Bucket, Change, Draft, File, Matter, Page, Prospects, Saved, Upload, Written
+from baas.features.files.matters import noted, read_files, read_said, said_by, said_of
+from baas.features.files.model import Bucket, Change, Draft, File, Matter, Page, Prospects, Saved, Stage, Upload, Written
 from baas.features.files.rules import Access, BucketRules, guarded, rule_env
 from baas.infra.blobs.base import Blob, BlobStore
 from baas.infra.db.errors import ReferenceViolated, UniqueViolated
@@ -263,7 +265,46 @@ class Files:
         Invalid for a `sent` that cannot be.
         """
         access = await self._access(project, principal, bucket, action, "view")
-        env, facts = rule_env(action, await self._catalog.collections(project)), access.facts(action)
+        stage = Stage(self._db, project.schema, await self._catalog.collections(project), access.tables, access.now)
+        return await self._matter(stage, access, action, path, sent)
+
+    async def matter_of_case(  # noqa: PLR0917  what a call is made of
+        self,
+        stage: Stage,
+        project: Project,
+        principal: Principal,
+        auth: Mapping[str, object] | None,
+        bucket: Bucket,
+        action: Action,
+        path: str,
+        sent: Mapping[str, object] | None,
+    ) -> Matter:
+        """The same for a case about the files of a stage. Raises BadRequest, Invalid."""
+        rules = self.rules_of(project, bucket, stage.collections)
+        access = Access(bucket, rules, principal, auth=auth, now=stage.now, tables=stage.tables)
+        return await self._matter(stage, access, action, path, sent)
+
+    def rules_of(self, project: Project, bucket: Bucket, collections: Mapping[str, Collection]) -> Mapping[Action, Rule | None]:
+        """The checked rules of a bucket; None where they are locked or no longer fit the schema."""
+        return {action: self._rules.rule(project.schema, bucket, action, collections) for action in ACTIONS}
+
+    async def set_up(self, stage: Stage, project: Project, rows: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
+        """Files by bucket on a stage that has none yet: what is known of them, without bytes. Raises Invalid."""
+        await store.make_stage(stage, project.schema)
+        await self.add_files(stage, rows)
+
+    async def add_files(self, stage: Stage, rows: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
+        """More of them. Raises Invalid with every fault, at `/rows/buckets~1<name>/<number>`."""
+        try:
+            await store.add_files(stage, read_files(rows, stage.now))
+        except UniqueViolated:
+            message = "Two files of a bucket have the same path."
+            raise Invalid(message, errors=[Fault("/rows", "does_not_fit", message)]) from None
+
+    async def _matter(
+        self, stage: Stage, access: Access, action: Action, path: str | None, sent: Mapping[str, object] | None
+    ) -> Matter:
+        env, facts = rule_env(action, stage.collections), access.facts(action)
         matter = Matter(access.bucket, env, facts, None, access.tables, open_to_all=access.judge(action) is ALWAYS)
         rule = access.rule(action)
         if rule is None:
@@ -275,9 +316,9 @@ class Files:
             said = read_said(sent or {}, action, rule if path is not None else None)
             described = action == "update" and not said.is_content
             draft = self._draft(access, path or "", said.upload)
-            stored = await store.stored(self._db, project.schema, bucket, path) if described and path else None
+            stored = await store.stored(stage.tx, stage.schema, access.bucket.name, path) if described and path else None
             draft = draft if stored is None else _described(stored, said.change, access.now)
-        place = store.place(project.schema, access, action, path or "", draft, described=described)
+        place = store.place(stage.schema, access, action, path or "", draft, described=described)
         return replace(matter, place=place, described=described)
 
     # Clean-up ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -321,7 +362,7 @@ class Files:
         if principal.privileged:
             return Access(found, dict.fromkeys(ACTIONS), principal, auth=None, now=self._clock.now(), tables=lambda _: None)
         collections = await self._catalog.collections(project)
-        rules = {action: self._rules.rule(project.schema, found, action, collections) for action in ACTIONS}
+        rules = self.rules_of(project, found, collections)
         record = None
         whole = any(rule.needs_auth_record for action in actions if (rule := rules[action]) is not None)
         if whole and principal.kind == "user":

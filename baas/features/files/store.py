@@ -11,7 +11,7 @@ from baas.engines.query.table import Column
 from baas.engines.query.text import Template
 from baas.engines.schema.collection import Action
 from baas.engines.schema.fields.base import Cast
-from baas.features.files.model import Bucket, Draft, File, Page, Prospects, Written
+from baas.features.files.model import Bucket, Draft, File, Page, Prospects, Stage, Written
 from baas.features.files.rules import FILE, Access
 from baas.infra.blobs.base import Blob
 from baas.infra.db.pool import Queries, Row, Transaction
@@ -263,6 +263,40 @@ def place(schema: str, access: Access, action: Action, path: str, draft: Draft |
         identity.append(_seen(access))
     found = RowsOf(_before_and_after("r", "n", changed), access.tables)
     return Place(found, _COLUMNS, here, identity, _ROOTS.get(action, ("record",)), {}, access.leaves)
+
+
+async def make_stage(stage: Stage, schema: str) -> None:
+    """The project's buckets, and a table for files that has none."""
+    for name in ("_buckets", "_files"):
+        await stage.tx.execute(
+            sql("create table {} (like {} including defaults including indexes)", ident(stage.schema, name), ident(schema, name))
+        )
+    await stage.tx.execute(sql("insert into {} select * from {}", ident(stage.schema, "_buckets"), ident(schema, "_buckets")))
+
+
+async def add_files(stage: Stage, files: Sequence[File]) -> None:
+    """Raises UniqueViolated for a path that is there."""
+    for one in files:
+        await stage.tx.execute(
+            sql(
+                "insert into {} (bucket, path, name, folder, blob, size, content_type, sha256, owner, metadata, created_at,"
+                " updated_at)"
+                " values ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}::jsonb, {}, {})",
+                ident(stage.schema, "_files"),
+                one.bucket,
+                one.path,
+                one.name,
+                one.folder,
+                one.blob,
+                one.size,
+                one.content_type,
+                one.sha256,
+                one.owner,
+                one.metadata,
+                one.created_at,
+                one.updated_at,
+            )
+        )
 
 
 _REPLACED = ("size", "content_type", "sha256", "updated_at")

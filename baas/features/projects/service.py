@@ -100,7 +100,7 @@ class Projects:
         """
         _check_name(name)
         try:
-            async with self._db.transaction(statement_timeout_s=_DDL_TIMEOUT_S) as tx:
+            async with self._db.changing_schema(statement_timeout_s=_DDL_TIMEOUT_S) as tx:
                 row = await store.make_project(tx, uuid7(), name, f"p_{short_id()}")
                 project = self._project_of(row)
                 for found in self._founders:
@@ -134,7 +134,7 @@ class Projects:
             raise Invalid(
                 f"Deleting a project deletes all its data. Confirm with ?confirm={project.name}.", code="confirmation_missing"
             )
-        async with self._db.transaction(statement_timeout_s=_DDL_TIMEOUT_S) as tx:
+        async with self._db.changing_schema(statement_timeout_s=_DDL_TIMEOUT_S) as tx:
             dropped = await store.drop_project(tx, project.id)
             await announce(tx, "project", str(project.id))
         await self._invalidations.catch_up()

@@ -21,6 +21,7 @@ from baas.infra.http import params
 from baas.infra.http.answers import json_response, no_content
 from baas.infra.http.body import as_object, read_bytes, read_json_body, read_object
 from baas.infra.http.context import Context
+from baas.infra.http.middleware import Denied
 from baas.infra.http.routes import ANYONE, Body, Endpoint
 from baas.infra.http.routes import scope as scope_policy
 from baas.infra.http.sse import send_events
@@ -34,8 +35,8 @@ _MAX_BODY = 64 * 1024
 class RealtimeApi:
     """The table of the room's endpoints, and each of them."""
 
-    def __init__(self, realtime: Realtime, channels: Channels) -> None:
-        self._realtime, self._channels = realtime, channels
+    def __init__(self, realtime: Realtime, channels: Channels, denied: Denied) -> None:
+        self._realtime, self._channels, self._denied = realtime, channels, denied
 
     @property
     def connections(self) -> int:
@@ -87,7 +88,7 @@ class RealtimeApi:
                 self.no_socket,
                 tag="realtime",
                 responses={101: None},
-                socket=SocketApp(self._realtime, self._channels),
+                socket=SocketApp(self._realtime, self._channels, self._denied),
             ),
             Endpoint(
                 "GET", _CHANNELS, _MANAGE, "List the rules of channels", self.channels, tag="realtime", responses={200: _ALL}

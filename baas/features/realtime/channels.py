@@ -66,8 +66,11 @@ class Member:
     `trusted` tells whether it is known that the principal still has access.
     """
 
-    def __init__(self, project: Project, principal: Principal, cut: Callable[[], None], trusted: Callable[[], bool]) -> None:
-        self.id, self.project, self.principal = uuid4(), project, principal
+    def __init__(
+        self, project: Project, who: Callable[[], Principal], cut: Callable[[], None], trusted: Callable[[], bool]
+    ) -> None:
+        self.id, self.project = uuid4(), project
+        self._who = who
         self.joined: set[str] = set()
         self.tracked: dict[str, str] = {}
         """The state as JSON text, by channel."""
@@ -78,6 +81,11 @@ class Member:
         self._size = 0
         self._came = asyncio.Event()
         self._cut = cut
+
+    @property
+    def principal(self) -> Principal:
+        """Who it is, with the claims of now."""
+        return self._who()
 
     def may_hear(self) -> bool:
         """Whether credential and rules have been found good lately."""
@@ -136,6 +144,7 @@ class Channels:
         self._looks = itertools.count(1)
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._hurry = asyncio.Event()
+        self._due = asyncio.Event()
         invalidations.on(_KIND, self._forget)
         signals.on_signal(self._heard)
 
@@ -185,9 +194,11 @@ class Channels:
 
     # Members.
 
-    def enter(self, project: Project, principal: Principal, cut: Callable[[], None], trusted: Callable[[], bool]) -> Member:
+    def enter(
+        self, project: Project, who: Callable[[], Principal], cut: Callable[[], None], trusted: Callable[[], bool]
+    ) -> Member:
         """A connection, in no channel yet."""
-        member = Member(project, principal, cut, trusted)
+        member = Member(project, who, cut, trusted)
         self._members[member.id] = member
         return member
 
@@ -306,6 +317,10 @@ class Channels:
                 raise Unauthenticated("The account of this credential is gone.", code="bad_token")
         return auth_in_rules(principal, record)
 
+    def look_soon(self) -> None:
+        """Something else is said of a member by now: see whether he may still be where he is."""
+        self._due.set()
+
     # Words between servers, and who is there.
 
     def _say(self, key: str, channel: str, text: str, *, but: UUID | None = None) -> None:
@@ -364,7 +379,9 @@ class Channels:
                     member.checked_at = began
 
         while True:
-            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), _LOOK_S)
+            self._due.clear()
             await asyncio.gather(*(check(one) for one in tuple(self._members.values())))
 
     async def _renew(self) -> None:
@@ -444,4 +461,6 @@ def _faults(rules: Guarded, collections: Mapping[str, Collection]) -> Iterator[F
 def _env(pattern: Pattern, action: str, collections: Mapping[str, Collection]) -> Env:
     """A rule names the parts of the channel, the whole as `name`, and `auth`; it enters no collection."""
     row = RowType({name: RowField("string", nullable=False) for name in (*pattern.names, "name")})
-    return Env(action, record=row, auth=auth_type(collections), bare="record")
+    return Env(
+        action, record=row, auth=auth_type(collections), bare="record", closed="a rule of a channel knows its name and the caller"
+    )

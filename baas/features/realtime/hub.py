@@ -44,6 +44,7 @@ class Follower(Protocol):
 
     credential: str | None
     interest: frozenset[str]
+    principal: Principal
 
     def wake(self) -> None: ...
     def arrived(self, batch: Batch) -> None:
@@ -57,6 +58,9 @@ class Follower(Protocol):
 
     def checked(self, at: float) -> None:
         """The subscriber may follow, as of this moment of the monotonic clock."""
+
+    def renew(self, principal: Principal) -> None:
+        """What the subscriber's credential says of him by now."""
 
     def end(self, error: BaasError) -> None:
         """The subscriber may follow no longer."""
@@ -276,30 +280,35 @@ class Hub:
             self._unsettle()
 
     async def _check_access(self, now: float) -> None:
-        """End the streams of those who may not follow any longer. Each is judged by himself."""
+        """End the streams of those who may not follow any longer, and judge by what is said of the others now. Each is judged
+        by himself.
+        """
         project = await self._projects.by_id(self.project.id)
         if project is None:
             for follower in tuple(self.followers):
                 follower.end(NotFound("The project is gone.", code="no_project"))
             return
         self.project = project
-        found: dict[str | None, Unauthenticated | bool] = {None: True}
+        found: dict[str, Principal | Unauthenticated | None] = {}
         for follower in tuple(self.followers):
             credential = follower.credential
+            if credential is None:
+                follower.checked(now)
+                continue
             if credential not in found:
-                found[credential] = await self._judged(credential)
-            judged = found[credential]
-            if isinstance(judged, Unauthenticated):
-                follower.end(judged)
-            elif judged:
+                found[credential] = await self._who(credential)
+            who = found[credential]
+            if isinstance(who, Unauthenticated):
+                follower.end(who)
+            elif who is not None:
+                follower.renew(who)
                 follower.checked(now)
 
-    async def _judged(self, credential: str | None) -> Unauthenticated | bool:
-        """Whether it is good as of now; False when that cannot be found out."""
+    async def _who(self, credential: str) -> Principal | Unauthenticated | None:
+        """Whose it is as of now; None when that cannot be found out."""
         try:
             with going_on(_LOG, "A credential could not be checked.", but=Unauthenticated):
-                await self._authenticate(credential or "", self.project)
-                return True
+                return await self._authenticate(credential, self.project)
         except Unauthenticated as error:
             return error
-        return False
+        return None

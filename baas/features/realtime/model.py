@@ -8,7 +8,9 @@ from uuid import UUID
 
 import msgspec
 
+from baas.base.denial import Denial
 from baas.base.errors import BaasError, BadRequest
+from baas.base.principal import Principal
 from baas.engines.changes.log import Cursor
 
 MAX_SUBSCRIPTIONS = 100
@@ -51,6 +53,17 @@ class Subscription:
     @staticmethod
     def is_id(text: object) -> bool:
         return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+    def denial(self, principal: Principal) -> Denial:
+        """It as a call that a rule refused."""
+        wanted = self.wanted.get("filter")
+        return Denial(
+            self.collection,
+            "list",
+            filter=wanted if isinstance(wanted, str) else None,
+            via="realtime",
+            principal=principal,
+        )
 
 
 class Place(NamedTuple):

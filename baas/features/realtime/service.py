@@ -55,7 +55,7 @@ class Realtime:
     ) -> None:
         self._db, self._feed, self._projects, self._catalog = db, feed, projects, catalog
         self._auth, self._box, self._authenticate = auth, box, authenticate
-        self._parts = Parts(db, compiler, records, clock, Together(db))
+        self._parts = Parts(db, compiler, records.through("realtime"), clock, Together(db))
         self._draining = lifecycle.draining
         self._per_project, self._per_user = settings.realtime_per_project, settings.realtime_per_user
         self._hubs: dict[str, Hub] = {}

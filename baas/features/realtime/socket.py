@@ -2,7 +2,8 @@
 
 The first message is `{"type": "auth", "token": …, "since": …}`, both optional; the same type later renews the token in place.
 Every message may have a `ref`, which its answer (`ok` or `error`) repeats. What the subscriptions show has the place behind it as
-`cursor`, because `id` is a record's. Closed with 4000 + the status of the problem, 1012 when the server restarts.
+`cursor`, because `id` is a record's. The `request_id` by which a rule's refusal is explained is one of the message's own, because
+the connection goes on. Closed with 4000 + the status of the problem, 1012 when the server restarts.
 """
 
 import asyncio
@@ -23,12 +24,14 @@ from baas.features.realtime.service import Realtime
 from baas.features.realtime.stream import Stream
 from baas.infra.http.answers import encode
 from baas.infra.http.context import Context
+from baas.infra.http.middleware import Denied
 from baas.infra.http.problem import document
 from baas.infra.http.sse import Event
 
 _FIRST_S = 10.0
 _PER_S, _BURST = 50.0, 100.0
 _RESTART = 1012
+_LONGEST_ID = 50
 _KEYS: Mapping[str, frozenset[str]] = {
     "ping": frozenset(),
     "auth": frozenset({"token"}),
@@ -50,12 +53,12 @@ class _Left(Exception):
 class SocketApp:
     """One conversation for each connection."""
 
-    def __init__(self, realtime: Realtime, channels: Channels) -> None:
-        self._realtime, self._channels = realtime, channels
+    def __init__(self, realtime: Realtime, channels: Channels, denied: Denied) -> None:
+        self._realtime, self._channels, self._denied = realtime, channels, denied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
-        talk = _Talk(self._realtime, self._channels, Context.of(scope), receive, send)
+        talk = _Talk(self._realtime, self._channels, self._denied, Context.of(scope), receive, send)
         with contextlib.suppress(_Left):
             try:
                 await talk.run()
@@ -65,8 +68,11 @@ class SocketApp:
 
 
 class _Talk:
-    def __init__(self, realtime: Realtime, channels: Channels, context: Context, receive: Receive, send: Send) -> None:
-        self._realtime, self._channels, self._context = realtime, channels, context
+    def __init__(  # noqa: PLR0917  what it is made of
+        self, realtime: Realtime, channels: Channels, denied: Denied, context: Context, receive: Receive, send: Send
+    ) -> None:
+        self._realtime, self._channels, self._denied, self._context = realtime, channels, denied, context
+        self._refusals = 0
         self._receive, self._send = receive, send
         self._tokens, self._refilled = _BURST, time.monotonic()
 
@@ -83,7 +89,8 @@ class _Talk:
         token, since = _maybe_text(first, "token"), _maybe_text(first, "since")
         principal = ANONYMOUS if token is None else await self._realtime.principal(token, project)
         async with self._realtime.open(project, principal, token, (), since) as stream:
-            member = self._channels.enter(project, principal, stream.cut, lambda: stream.trusted)
+            member = self._channels.enter(project, lambda: stream.principal, stream.cut, lambda: stream.trusted)
+            stream.on_renewed = self._channels.look_soon
             tasks = [
                 asyncio.ensure_future(one)
                 for one in (self._tell(stream), self._listen(stream, member), self._pass_on(stream, member))
@@ -146,7 +153,16 @@ class _Talk:
                 else:
                     await self._answer(message, answer)
             except BaasError as error:
-                await self.say({"type": "error", **_ref(message), **self.problem(error)})
+                await self.say({"type": "error", **_ref(message), **self.problem(error), **self._noted(error)})
+
+    def _noted(self, error: BaasError) -> Mapping[str, object]:
+        """Has what a rule refused kept under an id of its own; what the answer says of that."""
+        if error.denial is None:
+            return {}
+        self._refusals += 1
+        request_id = f"{self._context.request_id[:_LONGEST_ID]}.{self._refusals}"
+        self._denied(self._context.project, error.denial.principal or ANONYMOUS, request_id, error)
+        return {"request_id": request_id}
 
     async def _do(self, message: Mapping[str, object], stream: Stream, member: Member) -> Mapping[str, object]:
         kind = message.get("type")
@@ -187,7 +203,8 @@ class _Talk:
         principal = await self._realtime.principal(token, self._context.project)
         if (principal.kind, principal.id) != (stream.principal.kind, stream.principal.id):
             raise Forbidden("The token is of another account; open another connection.", code="other_account")
-        stream.renew(token)
+        stream.use(token)
+        stream.renew(principal)
 
     async def _answer(self, message: Mapping[str, object], more: Mapping[str, object]) -> None:
         ref = _ref(message)

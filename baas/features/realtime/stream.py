@@ -6,9 +6,10 @@ all are before the change that made it so, whatever was told since.
 """
 
 import asyncio
+import hashlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from baas.base.errors import BaasError, Forbidden, Gone, NotFound, Unauthenticated, Unavailable
@@ -33,6 +34,7 @@ from baas.features.realtime.watch import Item, Parts, Watch, open_watch
 from baas.infra.http.answers import encode
 from baas.infra.http.sse import Event
 
+_BY_RULE = frozenset({"rule_denied", "unauthenticated"})
 _SNAPSHOT_ITEMS = 500
 _STUCK_S = 30.0
 _COMPARE_S = 0.2
@@ -49,14 +51,17 @@ class Stream:
     ) -> None:
         self.interest: frozenset[str] = frozenset()
         self.principal = principal
+        self.on_renewed: Callable[[], None] | None = None
+        """Called when something else is said of the principal by now."""
         self._hub, self._parts, self._auth = hub, parts, auth
         self.checked_at = time.monotonic()
-        self.renew(credential)
+        self.use(credential)
         self._epoch, self._pos = place.cursor
-        self._generation, self._definitions = hub.generation, hub.definitions
+        self._generation = hub.generation
+        self._definitions, self._claims = hub.definitions, _digest(principal)
         self._resumed, self._owed = resumed, place.owed
         # What the client holds may be of other rules: show everything again.
-        self._unsettled = resumed and place.definitions != hub.definitions
+        self._unsettled = resumed and place.definitions != self.terms
         self._watches: dict[str, Watch] = {}
         self._beginning: list[Watch] = []  # those that have yet to show what they begin with
         self._record: Mapping[str, object] | None = None
@@ -68,12 +73,17 @@ class Stream:
         self._compare_at = 0.0
         self.cut_off = False
 
-    def renew(self, credential: str | None) -> None:
+    def use(self, credential: str | None) -> None:
         """Another credential of the same principal; its end is known without asking anybody."""
         self.credential: str | None = credential
         self._ends_at = None if credential is None else self._auth.ends_at(credential)
 
     # What is followed.
+
+    @property
+    def terms(self) -> str:
+        """The definitions and the claims by which was judged what the client has been shown."""
+        return self._definitions + self._claims
 
     @property
     def subscriptions(self) -> frozenset[str]:
@@ -106,8 +116,14 @@ class Stream:
         self._interested()
 
     async def add(self, subscription: Subscription) -> None:
-        """Raises what the list would be refused with."""
-        watch = await open_watch(self._parts, self._hub.project, self.principal, subscription)
+        """Raises what the list would be refused with; what a rule refused can be explained like it."""
+        try:
+            watch = await open_watch(self._parts, self._hub.project, self.principal, subscription)
+        except (Forbidden, Unauthenticated) as error:
+            if error.code in _BY_RULE and not self.principal.privileged:
+                # A ticket or a first message tells who asks: the edge knows of neither.
+                error.denial = subscription.denial(self.principal)
+            raise
         if watch.needs_auth or self.principal.kind == "user":
             await self._load_record(needed=watch.needs_auth)
         self._watches[subscription.id] = watch
@@ -161,6 +177,21 @@ class Stream:
     def end(self, error: BaasError) -> None:
         said = {"title": error.title, "status": error.status, "code": error.code, "detail": error.detail}
         self._say_last("closed", said)
+
+    def renew(self, principal: Principal) -> None:
+        """Judge by these claims from now on. What the client holds was judged by others: where they matter, show it again."""
+        if principal.claims == self.principal.claims:
+            return
+        self.principal = principal
+        for watch in self._watches.values():
+            watch.ask_as(principal)
+        if any(watch.needs_claims for watch in self._watches.values()) or (self._resumed and not self._watches):
+            self._unsettled = True
+            self._wake.set()
+        else:
+            self._claims = _digest(principal)
+        if self.on_renewed is not None:
+            self.on_renewed()
 
     def drain(self) -> None:
         wait_ms = random.randrange(_JITTER_MS)  # noqa: S311  spread, not a secret
@@ -275,6 +306,7 @@ class Stream:
         """Other definitions, or a log with another beginning: read the place, then everything, under the rules of now."""
         self._unsettled = True  # until the last of it is out
         self._generation, self._definitions = self._hub.generation, self._hub.definitions
+        self._claims = _digest(self.principal)
         self._epoch, self._pos = self._hub.cursor
         waiting = list(self._watches)
         await self._load_record(needed=any(watch.needs_auth for watch in self._watches.values()))
@@ -284,8 +316,12 @@ class Stream:
             if watch is not None:
                 async for some in self._show_one_again(watch, last=not waiting):
                     yield some
-        self._unsettled = False
+        self._unsettled = self._others_claims()
         self._interested()
+
+    def _others_claims(self) -> bool:
+        """Whether something else is said of the principal than when the showing began."""
+        return self._claims != _digest(self.principal)
 
     async def _show_one_again(self, watch: Watch, *, last: bool) -> AsyncIterator[Sequence[Event]]:
         subscription, before = watch.subscription, self._place()
@@ -297,12 +333,12 @@ class Stream:
         except BaasError as error:
             for some in self._snapshot(watch, [], before, before):
                 yield some
-            self._unsettled = not last
+            self._unsettled = not last or self._others_claims()
             yield [self._ended(watch, error)]
             return
         if self._watches.get(subscription.id) is watch:
             self._watches[subscription.id] = fresh
-            self._unsettled = not last
+            self._unsettled = not last or self._others_claims()
             for some in self._snapshot(fresh, items, before, self._place()):
                 yield some
 
@@ -395,7 +431,7 @@ class Stream:
     def _place(self, pos: int | None = None) -> str:
         """Now, or behind `pos`, which the caller has taken by `_most`."""
         owed = any(watch.subscription.initial for watch in self._beginning) or (self._owed and not self._watches)
-        definitions = UNSETTLED if self._unsettled else self._definitions
+        definitions = UNSETTLED if self._unsettled else self.terms
         at = self._most(self._pos) if pos is None else pos
         return str(Place(Cursor(self._epoch, at), definitions, owed and not self._unsettled))
 
@@ -431,3 +467,8 @@ class Stream:
             self.remove(subscription.id)
         hint = {} if error.hint is None else {"hint": error.hint}
         return self._event("ended", encode({"subscription": subscription.id, "code": error.code, "detail": error.detail, **hint}))
+
+
+def _digest(principal: Principal) -> str:
+    """Of the claims, short; none has none."""
+    return hashlib.sha256(repr(sorted(principal.claims.items())).encode()).hexdigest()[:8] if principal.claims else ""

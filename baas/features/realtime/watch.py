@@ -72,7 +72,7 @@ class Watch:
         self._parts, self._project, self._principal = parts, project, principal
         self._wanted = wanted
         self._table, self._tree, self._filter = followed.table, followed.tree, followed.filter
-        self.depends, self.needs_auth = _dependencies(followed)
+        self.depends, self.needs_auth, self.needs_claims = _dependencies(followed)
         self._names = followed.tree.fields or followed.table.names(masked=followed.asking.masked)
         self._gated = followed.table.gated(self._names) if followed.asking.masked else ()
         # What a filter may not read, or may not enter, makes it neither true nor false; the database knows.
@@ -80,6 +80,10 @@ class Watch:
         masked = followed.asking.masked
         self._opaque = self._filter is not None and (bool(masked and followed.table.gated(reads)) or bool(self._filter.entered))
         self._seen: dict[str, int] | None = None
+
+    def ask_as(self, principal: Principal) -> None:
+        """The same subscriber, of whom the server says something else by now."""
+        self._principal = principal
 
     @property
     def remembers(self) -> bool:
@@ -324,8 +328,8 @@ async def open_watch(parts: Parts, project: Project, principal: Principal, subsc
     return Watch(parts, project, principal, subscription, wanted, followed)
 
 
-def _dependencies(followed: Followed) -> tuple[frozenset[str], bool]:
-    """The collections besides the own one that decide what is shown, and whether the user's record does."""
+def _dependencies(followed: Followed) -> tuple[frozenset[str], bool, bool]:
+    """The collections besides the own one that decide what is shown; whether the user's record does, and whether his claims."""
     table, masked = followed.table, followed.asking.masked
     found: set[str] = set()
     rules: list[Rule | None] = [table.rule("list")] if followed.asking.judged else []
@@ -346,7 +350,8 @@ def _dependencies(followed: Followed) -> tuple[frozenset[str], bool]:
                 rules += _rules_of(other, "list")
     entered = [rule for rule in rules if rule is not None]
     found.update(name for rule in entered for name, _ in rule.entered)
-    return frozenset(found), any(rule.needs_auth_record for rule in entered)
+    claims = any(("auth", "claims") in rule.names for rule in entered)
+    return frozenset(found), any(rule.needs_auth_record for rule in entered), claims
 
 
 def _rules_of(table: Table, action: Action | str) -> list[Rule | None]:

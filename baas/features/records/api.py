@@ -9,12 +9,13 @@ from urllib.parse import quote
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from baas.base.denial import MAX_DENIED_BYTES, Denial
+from baas.base.denial import MAX_DENIED_BYTES, Denial, Shape
 from baas.base.errors import BadRequest, Forbidden, NotFound, PreconditionFailed, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
 from baas.features.records.bulk import AFFECTED, DELETE_REQUEST, UPDATE_REQUEST
+from baas.features.records.creates import COUNTER, AnonymousCreates
 from baas.features.records.histories import AS_OF, AS_OF_ONE, HISTORY, MAX_VERSIONS, PAGE, as_of_by_query
 from baas.features.records.model import (
     DEFAULT_LIMIT,
@@ -65,6 +66,8 @@ _ACTIONS = {
     "delete": "delete",
 }
 
+_SHAPES: Mapping[str, Shape] = {"put": "put", "upsert": "upsert", "update_many": "bulk", "delete_many": "bulk"}
+
 Handle = Callable[["Call"], Awaitable[None]]
 
 
@@ -90,11 +93,13 @@ class Call(NamedTuple):
         self.scope["baas.sent"] = sent
         return sent
 
-    def denial(self, action: str) -> Denial:
+    def denial(self, action: str, shape: Shape) -> Denial:
         """What was asked, for the operator who asks why it was refused. A long body is let go: many may be waiting to be kept."""
         wanted, length = params.query(self.scope).get("filter"), self.header(b"content-length") or ""
-        sent = self.scope.get("baas.sent") if length.isdecimal() and int(length) <= MAX_DENIED_BYTES else None
-        return Denial(self.collection, action, self.record or None, sent, wanted)
+        sent = self.scope.get("baas.sent")
+        shape = "many" if isinstance(sent, list) else shape
+        kept = sent if length.isdecimal() and int(length) <= MAX_DENIED_BYTES else None
+        return Denial(self.collection, action, self.record or None, kept, wanted, call=shape)
 
     def answer(self, body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
         return send_json(self.send, body, status, (_NO_STORE, *headers))
@@ -107,8 +112,9 @@ class Call(NamedTuple):
 class RecordsApi:
     """The table of the room's endpoints, and each of them."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, creates: AnonymousCreates) -> None:
         self._records = records
+        self._creates = creates
         self._known: dict[bytes, Wanted] = {}
 
     def routes(self) -> tuple[Endpoint, ...]:
@@ -198,6 +204,7 @@ class RecordsApi:
 
     async def create(self, call: Call) -> None:
         body = await call.body()
+        self._count(call, len(body) if isinstance(body, list) else 1)
         if isinstance(body, list):
             items = await self._records.create_many(call.project, call.principal, call.collection, body)
             await call.answer(b'{"items":[' + items.encode() + b"]}", 201)
@@ -207,6 +214,8 @@ class RecordsApi:
 
     async def upsert(self, call: Call) -> None:
         body = as_object(await call.body())
+        items = body.get("items")
+        self._count(call, len(items) if isinstance(items, list) else 0)
         done = await self._records.upsert(call.project, call.principal, call.collection, body)
         counts = b'],"created":%d,"updated":%d}' % (done.created, done.updated)
         await call.answer(b'{"items":[' + done.items.encode() + counts)
@@ -236,6 +245,7 @@ class RecordsApi:
         body, only = as_object(await call.body()), _precondition(call)
         if only_new and only.given:
             raise BadRequest("If-Match and If-None-Match exclude each other.", code="bad_header", parameter="If-Match")
+        self._count(call, 1)
         stored = await self._records.put(
             call.project,
             call.principal,
@@ -251,9 +261,14 @@ class RecordsApi:
         await self._records.delete(call.project, call.principal, call.collection, call.record, _precondition(call))
         await call.empty(204)
 
+    def _count(self, call: Call, records: int) -> None:
+        """Before the rules are asked, which costs more. Raises TooManyRequests."""
+        counts: AnonymousCreates = call.scope.get(COUNTER) or self._creates
+        counts.take(Context.of(call.scope), records)
+
 
 def _app(handle: Handle) -> ASGIApp:
-    action = _ACTIONS.get(handle.__name__, "list")
+    action, shape = _ACTIONS.get(handle.__name__, "list"), _SHAPES.get(handle.__name__, "one")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         context: Context = scope["baas.context"]
@@ -263,7 +278,9 @@ def _app(handle: Handle) -> ASGIApp:
             await handle(call)
         except (Forbidden, NotFound, Unauthenticated) as error:
             if error.code in _BY_RULE and not call.principal.privileged:
-                error.denial = call.denial(str(error.facts.get("action", action)))
+                # Many by a filter are refused by two rules, that of the list and their own: the call says which it meant.
+                refused = action if shape == "bulk" else str(error.facts.get("action", action))
+                error.denial = call.denial(refused, shape)
             raise
 
     return app

@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,6 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from baas.base.errors import BaasError, Fault, Invalid, MethodNotAllowed, NotFound, Unavailable
 from baas.features.records.api import RecordsApi
+from baas.features.records.creates import COUNTER, AnonymousCreates, OnceCounted
 from baas.features.records.service import Records
 from baas.features.records.store import take_turns
 from baas.infra.db.errors import SerializationFailed
@@ -61,10 +62,11 @@ class Operation:
 class BatchApi:
     """One endpoint."""
 
-    def __init__(self, records: Records, db: Database, rate: AddressRate) -> None:
+    def __init__(self, records: Records, db: Database, rate: AddressRate, creates: AnonymousCreates) -> None:
         self._db = db
         self._rate = rate
-        self._router = Router(RecordsApi(records.through("batch")).routes())
+        self._creates = creates
+        self._router = Router(RecordsApi(records.through("batch"), creates).routes())
 
     def routes(self) -> tuple[Endpoint, ...]:
         return (
@@ -87,6 +89,7 @@ class BatchApi:
         operations = read(as_object(await read_json_body(scope, receive, limit=limit)))
         # The call itself is counted already.
         self._rate.take(context.address, time.monotonic(), len(operations) - 1)
+        scope[COUNTER] = OnceCounted(self._creates)
         for attempt in range(_TRIES):
             try:
                 results = await self._run(scope, context, operations)
@@ -108,6 +111,7 @@ class BatchApi:
         used = {one for operation in operations for one in _used(operation)}
         known: dict[str, Any] = {}
         results = []
+        scope[COUNTER].begin()
         async with self._db.joined(in_parts=in_parts) as (tx, joined):
             with joined.within(LONGEST_S):
                 changed = {one.path.partition("?")[0].lower() for one in operations if one.method in _CHANGES}
@@ -143,6 +147,7 @@ class BatchApi:
             "headers": [(b"content-type", b"application/json"), *headers],
             "baas.context": context,
             "baas.found": found,
+            COUNTER: outer[COUNTER],
         }
         if "baas.limits" in outer:
             scope["baas.limits"] = outer["baas.limits"]
@@ -329,6 +334,8 @@ def _of_operation(error: BaasError, operation: Operation) -> BaasError:
     """The error of an operation as that of the batch, with pointers into the whole body."""
     error.facts["failed_operation"] = operation.id
     error.facts["failed_index"] = operation.at
+    if error.denial is not None:
+        error.denial = replace(error.denial, via="batch")
     place = f"/operations/{operation.at}"
     inside = ("/body", "/path")
     error.errors = tuple(

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from baas.base.errors import BaasError, Fault, Invalid, Unavailable, UnsupportedMediaType
 from baas.engines.schema.catalog import Catalog
+from baas.features.records.creates import AnonymousCreates
 from baas.features.records.lines import Csv, Line, json_body, split
 from baas.features.records.model import MAX_ROWS
 from baas.features.records.service import Records
@@ -96,10 +97,11 @@ class _Undone(Exception):
 class ImportApi:
     """One endpoint."""
 
-    def __init__(self, records: Records, catalog: Catalog, db: Database) -> None:
+    def __init__(self, records: Records, catalog: Catalog, db: Database, creates: AnonymousCreates) -> None:
         self._records = records.through("import")
         self._catalog = catalog
         self._db = db
+        self._creates = creates
 
     def routes(self) -> tuple[Endpoint, ...]:
         return (
@@ -129,6 +131,7 @@ class ImportApi:
         resume = wanted.from_line
         try:
             async for chunk in self._chunks(context, wanted, lines, is_csv=is_csv):
+                self._creates.take(context, len(chunk.lines))
                 done = await self._write(context, wanted, chunk)
                 report.add(done)
                 if done.failed and not wanted.skip:

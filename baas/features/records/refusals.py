@@ -21,6 +21,7 @@ from baas.engines.query.grouping import BadAggregate
 from baas.engines.query.reach import BadName
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Delete, Put, Update
+from baas.engines.rules.rule import Rule
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
@@ -138,11 +139,17 @@ def bad_aggregate(error: BadAggregate) -> BadRequest:
     return BadRequest(f"The aggregate is wrong: {first.message}", code="bad_aggregate", errors=error.faults)
 
 
-def check_vars(names: frozenset[tuple[str, str]], values: Mapping[str, object]) -> None:
-    """Raises BadRequest unless `vars` holds exactly the `$names` among those that the filter uses, Invalid for a long list."""
-    used = {name for root, name in names if root == "vars"}
-    for name in sorted(used - values.keys()):
-        raise BadRequest(f"The filter uses ${name}, which vars does not hold.", code="bad_filter", parameter="vars")
+def check_vars(rules: Sequence[Rule], values: Mapping[str, object]) -> None:
+    """Raises BadRequest unless `vars` holds exactly the `$names` that the filters use, each of a type that it can be compared
+    with; Invalid for a long list."""
+    used = {name for rule in rules for root, name in rule.names if root == "vars"}
+    for rule in rules:
+        try:
+            rule.check_variables(values)
+        except RuleError as error:
+            found = bad_filter(error)
+            found.facts["parameter"] = "vars"
+            raise found from None
     for name in sorted(values.keys() - used):
         raise BadRequest(f"vars holds {name!r}, which the filter does not use.", code="bad_filter", parameter="vars")
     for name, value in values.items():

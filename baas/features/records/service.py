@@ -532,7 +532,7 @@ class Records:
             return asking
         with refusals.in_filter():
             rule = self._compiler.check_filter(table, where.source, asking)
-        refusals.check_vars(rule.names, where.vars)
+        refusals.check_vars((rule,), where.vars)
         needed = rule.needs_auth_record or table.needs_auth_record_beside(rule)
         if needed and principal.kind == "user" and not asking.has_record:
             return await self._facts(project, principal, whole=True, sent=sent)
@@ -545,16 +545,16 @@ class Records:
 
         Raises BadRequest for a wrong filter, and unless `vars` has exactly the names that are used.
         """
-        names = frozenset() if beside is None else beside.names
+        rules = [] if beside is None or beside.having is None else [beside.having]
         needed = beside is not None and beside.needs_auth_record()
         if wanted.filter is not None:
             try:
                 rule = self._compiler.check_filter(table, wanted.filter, asking)
             except RuleError as error:
                 raise refusals.bad_filter(error) from None
-            names |= rule.names
+            rules.append(rule)
             needed = needed or rule.needs_auth_record or table.needs_auth_record_beside(rule)
-        refusals.check_vars(names, wanted.vars)
+        refusals.check_vars(rules, wanted.vars)
         if needed and asking.principal.kind == "user" and not table.needs_auth_record("list"):
             return await self._facts(project, asking.principal, whole=True)
         return asking
@@ -623,7 +623,7 @@ def _check_values(nodes: tuple[Node, ...], expand: tuple[Expand, ...]) -> None:
     """Raises BadRequest unless each filter's `vars` have exactly its names."""
     for node, one in zip(nodes, expand, strict=True):
         if node.filter is not None and one.filter is not None:
-            refusals.check_vars(node.filter.names, one.filter.vars)
+            refusals.check_vars((node.filter,), one.filter.vars)
         _check_values(node.nodes, one.expand)
 
 

@@ -13,7 +13,8 @@ _ABSENT = "There is no record with this id."
 _ABSENT_FILE = "There is no file of this path."
 _LOCKED = "The rule is locked (null): only operators and secret keys."
 _PUBLIC = "The bucket is public: anyone may download, whatever the rule says."
-_DENIED = (403, "rule_denied")
+DENIED = (403, "rule_denied")
+"""To whom the rule says no, and who may know of what he asked for."""
 Answer = tuple[int, str | None]
 
 
@@ -31,7 +32,7 @@ class Rule:
 
 def locked(question: Question, rule: Rule) -> Explanation:
     """Nobody but operators and keys."""
-    return settled(question, rule, verdict=False, hint=_LOCKED, answer=_DENIED)
+    return settled(question, rule, verdict=False, hint=_LOCKED, answer=DENIED)
 
 
 def public(question: Question, rule: Rule) -> Explanation:
@@ -42,7 +43,7 @@ def public(question: Question, rule: Rule) -> Explanation:
 def broken(question: Question, rule: Rule, error: RuleError) -> Explanation:
     """Nobody, as long as the rule names what is not there."""
     hint = f"The rule no longer fits the schema and admits nobody: {error}"
-    return settled(question, rule, verdict=False, hint=hint, answer=_DENIED)
+    return settled(question, rule, verdict=False, hint=hint, answer=DENIED)
 
 
 def settled(question: Question, rule: Rule, *, verdict: bool, hint: str, answer: Answer) -> Explanation:
@@ -104,17 +105,20 @@ def put_together(  # noqa: PLR0917  what an explanation is made of
 def answered(question: Question, rule: Rule, said: str, verdict: bool | None, viewable: bool | None) -> Answer:
     """The status and code that the caller gets."""
     if said != "deny":
-        return (201 if question.action == "create" else 204 if question.action == "delete" else 200), None
+        deleted = question.action == "delete" and question.call != "bulk"
+        return (201 if question.action == "create" else 204 if deleted else 200), None
     of_file = question.bucket is not None
     match question.action:
+        case "update" | "delete" if question.call == "bulk":
+            return DENIED
         case "create":
-            return _DENIED
+            return DENIED
         case "list" if verdict is not False:
             return 200, None
         case "list":
-            return (401, "rule_denied" if of_file else "unauthenticated") if question.user is None else _DENIED
+            return (401, "rule_denied" if of_file else "unauthenticated") if question.user is None else DENIED
         case "update" | "delete" if viewable:
-            return _DENIED
+            return DENIED
         case "update" if of_file and not rule.described:
-            return _DENIED  # an upload to a path that shows him nothing is judged as a new file's
+            return DENIED  # an upload to a path that shows him nothing is judged as a new file's
     return 404, "file_not_found" if of_file else "record_not_found"

@@ -11,6 +11,7 @@ from baas.engines.rules.explain import Found, as_json, note
 from baas.engines.schema.collection import ACTIONS
 from baas.features.collections.service import Collections
 from baas.features.rules.asked import read_question, read_suite
+from baas.features.rules.fit import as_json as as_faults
 from baas.features.rules.model import Explanation
 from baas.features.rules.service import Rules
 from baas.infra.http.answers import json_response
@@ -42,7 +43,12 @@ _EXPLAIN = Body(
                 "type": ["object", "null"],
                 "description": "The body of a create or an update; of a file its content_type, size and sha256, or metadata.",
             },
-            "claims": {"type": ["object", "null"], "description": "`auth.claims`, as a token would hold them."},
+            "claims": {"type": ["object", "null"], "description": "`auth.claims`; the user's own when left out."},
+            "via": {
+                "type": "string",
+                "enum": ["rest", "batch", "import", "realtime"],
+                "description": "`request.via`; rest when left out.",
+            },
             "request": {"type": "string", "description": "A refused call by its X-Request-Id, instead of all the others."},
         },
     }
@@ -59,6 +65,7 @@ _EXPLANATION = Body(
             "sql": _OBJECT,
             "memory": {"type": "string", "enum": ["agrees", "disagrees", "not_run"]},
             "disagreements": {"type": "array", "items": _OBJECT},
+            "row": {"type": ["integer", "null"], "description": "Of a refused call with many records, which one, from 0."},
             "denial": _OBJECT,
         },
         "required": ["verdict", "hint", "rule", "answer", "tree", "sql", "memory"],
@@ -149,13 +156,14 @@ def _explanation(explained: Explanation, *, values: bool) -> dict[str, object]:
         "verdict": explained.verdict,
         "hint": explained.hint if values else _bare_hint(explained),
         "rule": explained.source,
-        "answer": {"status": explained.status, "code": explained.code},
+        "answer": {"status": explained.status, "code": explained.code, **as_faults(explained.faults)},
         "tree": None if found is None else _node(found, values=values),
         "sql": {"text": explained.sql, "args": [as_json(one) for one in explained.args] if values else []},
         "memory": explained.memory,
         "disagreements": [
             {"text": one.part.text, "database": _said(one), "memory": one.memory if values else None} for one in differing
         ],
+        "row": explained.row,
         "values": "shown" if values else "withheld",
         "schema_version": explained.schema_version,
     }

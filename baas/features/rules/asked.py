@@ -1,17 +1,21 @@
 """Bodies of the room's calls as its values; every fault at once."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from baas.base.errors import Fault, Invalid, did_you_mean
 from baas.engines.schema.collection import ACTIONS, Action
 from baas.engines.schema.manifest import pointer
-from baas.features.rules.model import MAX_CASES, MAX_TEST_ROWS, Case, Question
+from baas.features.rules.model import MAX_CASES, MAX_TEST_ROWS, Case, Expectation, Question, Unfit
 from baas.features.rules.testing import Rows, Suite
 
-_QUESTION = ("collection", "bucket", "action", "id", "path", "as", "input", "claims", "field")
+_QUESTION = ("collection", "bucket", "action", "id", "path", "as", "input", "claims", "field", "via")
+_DOORS = ("rest", "batch", "import", "realtime")
 _MOST_PATH = 1024
 _SUITE = ("rows", "cases")
-_CASE = ("name", "collection", "action", "auth", "claims", "id", "input", "rows", "expect")
+_CASE = (
+    *("name", "collection", "bucket", "action", "auth", "claims", "id", "path", "field", "input", "rows", "via", "now", "expect"),
+)
 _MOST_LABEL = 200
 
 
@@ -41,11 +45,30 @@ class _Reader:
             return None
         return value
 
+    def moment(self, name: str) -> datetime | None:
+        """A time with its offset from UTC."""
+        value = self.text(name)
+        try:
+            found = None if value is None else datetime.fromisoformat(value)
+        except ValueError:
+            found = None
+        if value is not None and (found is None or found.tzinfo is None):
+            self.fault(name, "wrong_type", "Must be a time such as 2026-05-01T09:00:00Z.")
+            return None
+        return found
+
     def action(self) -> Action:
         value = self.text("action", required=True)
         if value is not None and value not in ACTIONS:
             self.fault("action", "not_allowed", f"Must be one of {', '.join(ACTIONS)}.")
         return value if value in ACTIONS else "view"
+
+    def door(self) -> str:
+        """What rules read as `request.via`."""
+        value = self.text("via")
+        if value is not None and value not in _DOORS:
+            self.fault("via", "not_allowed", f"Must be one of {', '.join(_DOORS)}.")
+        return value if value in _DOORS else "rest"
 
     def object(self, name: str) -> Mapping[str, object] | None:
         value = self._body.get(name)
@@ -72,7 +95,7 @@ def read_question(body: Mapping[str, object]) -> Question:
     read = _Reader(body, _QUESTION, "", faults)
     bucket = read.text("bucket")
     record = read.text("id") if bucket is None else read.text("path", most=_MOST_PATH)
-    for name in ("path",) if bucket is None else ("collection", "id", "field"):
+    for name in ("path",) if bucket is None else ("collection", "id", "field", "via"):
         if body.get(name) is not None:
             said = "Files have paths, in a bucket." if bucket is None else "A question about a file has a bucket and a path."
             read.fault(name, "not_allowed", said)
@@ -83,8 +106,9 @@ def read_question(body: Mapping[str, object]) -> Question:
         record=record,
         user=read.text("as"),
         input=read.object("input"),
-        claims=read.object("claims") or {},
+        claims=read.object("claims"),
         field=read.text("field"),
+        via=read.door(),
     )
     if question.field is not None and question.action == "delete":
         read.fault("field", "not_allowed", "A delete reads no field and validates none.")
@@ -116,23 +140,42 @@ def read_suite(body: Mapping[str, object]) -> Suite:
     return Suite(cases, rows)
 
 
+def _check_subject(given: Mapping[str, object], bucket: str | None, read: _Reader) -> None:
+    for name in ("path",) if bucket is None else ("collection", "id", "field", "via"):
+        if given.get(name) is not None:
+            said = "Files have paths, in a bucket." if bucket is None else "A case about a file has a bucket and a path."
+            read.fault(name, "not_allowed", said)
+
+
 def _read_case(given: object, at: int, faults: list[Fault]) -> Case:
     here = pointer("/cases", at)
     if not isinstance(given, dict):
         faults.append(Fault(here, "wrong_type", "A case is an object."))
         given = {"collection": "", "action": "view", "expect": "deny"}
     read = _Reader(given, _CASE, here, faults)
+    bucket = read.text("bucket")
+    _check_subject(given, bucket, read)
     case = Case(
         name=read.text("name") or f"case {at + 1}",
-        collection=read.text("collection", required=True) or "",
+        collection="" if bucket is not None else read.text("collection", required=True) or "",
         action=read.action(),
         expect=_read_expectation(given.get("expect"), read),
         user=read.text("auth"),
-        record=read.text("id"),
+        record=read.text("id") if bucket is None else read.text("path", required=True, most=_MOST_PATH),
         input=read.object("input"),
         claims=read.object("claims") or {},
         rows=read.rows(),
+        bucket=bucket,
+        field=read.text("field"),
+        via=read.door(),
+        now=read.moment("now"),
     )
+    if case.field is not None and case.action == "delete":
+        read.fault("field", "not_allowed", "A delete reads no field and validates none.")
+    if case.field is not None and case.action == "list" and case.record is None:
+        read.fault("id", "required", "A field is read of a record.")
+    if isinstance(case.expect, Unfit) and (case.field or case.bucket or case.action not in ("create", "update")):
+        read.fault("expect", "not_allowed", "Only a create or an update of a record can be invalid; say allow or deny.")
     if case.action in ("view", "update", "delete") and case.record is None:
         read.fault("id", "required", f"A {case.action} names the record.")
     if case.action == "list" and case.record is None and not isinstance(case.expect, tuple):
@@ -148,11 +191,13 @@ def _read_case(given: object, at: int, faults: list[Fault]) -> Case:
     return case
 
 
-def _read_expectation(value: object, read: _Reader) -> str | tuple[str, ...]:
+def _read_expectation(value: object, read: _Reader) -> Expectation:
     if value in ("allow", "deny"):
         return str(value)
-    rows = value.get("rows") if isinstance(value, dict) and set(value) == {"rows"} else None
-    if isinstance(rows, list) and all(isinstance(one, str) for one in rows):
-        return tuple(rows)
-    read.fault("expect", "not_allowed", "Must be allow, deny, or {rows: [ids]}.")
+    if value == "invalid":
+        return Unfit()
+    kind, names = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
+    if kind in ("rows", "invalid") and isinstance(names, list) and all(isinstance(one, str) for one in names):
+        return tuple(names) if kind == "rows" else Unfit(tuple(names))
+    read.fault("expect", "not_allowed", "Must be allow, deny, invalid, {invalid: [fields]} or {rows: [ids]}.")
     return "deny"

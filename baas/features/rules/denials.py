@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -112,13 +113,8 @@ class Denials:
 
 def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
     denial = noted.denial
-    sent, rows, wanted = denial.sent, None, denial.filter
-    if denial.action == "list":
-        asked = sent.get("filter") if isinstance(sent, dict) else None
-        sent, wanted = None, asked if isinstance(asked, str) else wanted
-    elif isinstance(sent, list):
-        rows = len(sent)
-        sent = sent[0] if sent else None
+    kept, rows, wanted = _kept(denial, collection)
+    principal = denial.principal or noted.principal
     return Refusal(
         request_id=noted.request_id,
         at=noted.at,
@@ -128,12 +124,15 @@ def _refusal(noted: _Noted, collection: Collection | None) -> Refusal:
         bucket=denial.bucket,
         action=denial.action,  # type: ignore[arg-type]  # a room's own word
         record=_text(denial.record),
-        principal_kind=noted.principal.kind,
-        principal_id=noted.principal.id or None,
+        principal_kind=principal.kind,
+        principal_id=principal.id or None,
         schema_version=collection.version if collection is not None else denial.version,
-        input=_kept(sent, collection) if denial.bucket is None else sent,  # type: ignore[arg-type]  # the room's own words
+        input=kept if len(json.dumps(kept, default=str)) <= MAX_DENIED_BYTES else None,
         input_rows=rows,
         filter=_text(wanted),
+        call=denial.call,
+        via=denial.via,
+        claims=dict(principal.claims) or None,
     )
 
 
@@ -142,10 +141,41 @@ def _text(given: str | None) -> str | None:
     return given.replace("\0", "").encode("utf-8", "replace").decode()[:_MOST_TEXT] if given else None
 
 
-def _kept(body: object, collection: Collection | None) -> dict[str, object] | None:
-    """What may be stored of an input: the fields that the collection shows, unless they are very long."""
-    if not isinstance(body, dict) or collection is None:
-        return None
-    shown = {one.name for one in collection.fields if not one.hidden} | {"id"}
-    kept = {name: value for name, value in body.items() if name in shown}
-    return kept if len(json.dumps(kept, default=str)) <= MAX_DENIED_BYTES else None
+def _kept(denial: Denial, collection: Collection | None) -> tuple[object, int | None, str | None]:
+    """What may be stored of what was sent, how many records it was, and its filter."""
+    sent, wanted = denial.sent, denial.filter
+    asked = sent.get("filter") if isinstance(sent, dict) else None
+    if denial.bucket is not None:
+        return sent, None, wanted
+    if denial.call == "bulk":
+        patch = sent.get("patch") if isinstance(sent, dict) else None
+        return _shown(patch, collection), None, asked if isinstance(asked, str) else None
+    if denial.action == "list":
+        return None, None, asked if isinstance(asked, str) else wanted
+    if denial.call == "upsert":
+        key, items = (sent.get("key"), sent.get("items")) if isinstance(sent, dict) else (None, None)
+        if not isinstance(key, list) or not isinstance(items, list):
+            return None, None, wanted
+        known = _open_names(collection)
+        return (
+            {"key": [name for name in key if isinstance(name, str) and name in known], "items": _all_shown(items, collection)},
+            len(items),
+            wanted,
+        )
+    if isinstance(sent, list):
+        return _all_shown(sent, collection), len(sent), wanted
+    return _shown(sent, collection), None, wanted
+
+
+def _all_shown(bodies: Sequence[object], collection: Collection | None) -> list[object]:
+    return [_shown(one, collection) for one in bodies]
+
+
+def _shown(body: object, collection: Collection | None) -> dict[str, object] | None:
+    """The members of a body that the collection shows."""
+    known = _open_names(collection)
+    return {name: value for name, value in body.items() if name in known} if isinstance(body, dict) else None
+
+
+def _open_names(collection: Collection | None) -> frozenset[str]:
+    return frozenset() if collection is None else frozenset({"id", *(one.name for one in collection.fields if not one.hidden)})

@@ -27,22 +27,23 @@ _MOST_FETCHES = 200
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a rule is asked for: a principal of the kind user or anonymous, and `auth` as rules see it."""
+    """Whom a rule is asked for: a principal of the kind user or anonymous, `auth` as rules see it, and the door he comes by."""
 
     principal: Principal
     auth: Mapping[str, object] | None
+    via: str = "rest"
 
     @staticmethod
-    def of(record: Mapping[str, object] | None, claims: Mapping[str, object], project_id: str) -> "Caller":
+    def of(record: Mapping[str, object] | None, claims: Mapping[str, object], project_id: str, *, via: str = "rest") -> "Caller":
         """A user by his record, or nobody."""
         if record is None:
-            return Caller(Principal(), None)
+            return Caller(Principal(), None, via)
         user = Principal("user", str(record["id"]), project_id, claims=claims)
-        return Caller(user, auth_in_rules(user, record))
+        return Caller(user, auth_in_rules(user, record), via)
 
     def asking(self, now: datetime, sent: Mapping[str, object] | None) -> Asking:
         """His side of a statement."""
-        return Asking(self.principal, now=now, auth=self.auth, sent=sent)
+        return Asking(self.principal, now=now, via=self.via, auth=self.auth, sent=sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def about_rule(
         raise ValueError(f"{table.name}.{action} is locked")
     part = take_apart(source, rule_env(table.collection, action, table.others))
     asked = places.Question(table, action, caller.asking(now, sent), values)
-    facts = Facts(auth=caller.auth, now=now, action=action, input=sent)
+    facts = Facts(auth=caller.auth, now=now, action=action, via=caller.via, input=sent)
     return Questioning(part, facts, partial(places.of_rule, asked), table.other)
 
 
@@ -133,7 +134,7 @@ def about_read(table: Table, field: Field, action: Action, caller: Caller, now: 
     """The `read` of a field, which must be set, on records that are viewed or listed."""
     part = take_apart(field.read or "true", rule_env(table.collection, "view", table.others))
     asked = places.Question(table, action, caller.asking(now, None))
-    facts = Facts(auth=caller.auth, now=now, action="view")  # as `Asking.may_read` has it, whatever the call
+    facts = Facts(auth=caller.auth, now=now, action="view", via=caller.via)  # as `Asking.may_read` has it, whatever the call
     return Questioning(part, facts, partial(places.of_read, asked), table.other)
 
 
@@ -144,5 +145,5 @@ def about_validation(  # noqa: PLR0917  what a write is made of
     field = demand.field
     part = take_apart(field.validate or "true", validation_env(table.collection, field, table.others))
     asked = places.Question(table, action, caller.asking(now, sent), values)
-    facts = Facts(auth=caller.auth, now=now, action=action, input=sent)
+    facts = Facts(auth=caller.auth, now=now, action=action, via=caller.via, input=sent)
     return Questioning(part, facts, lambda record: places.of_validation(asked, record, field), table.other)

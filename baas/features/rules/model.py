@@ -7,21 +7,28 @@ from datetime import datetime
 from typing import Literal
 
 from baas.base.clock import rfc3339
+from baas.base.denial import Shape
+from baas.base.errors import Fault
 from baas.engines.rules.explain import Found
 from baas.engines.schema.collection import Action
 
 MAX_CASES = 500
 MAX_TEST_ROWS = 1_000
+BUCKET = "buckets/"
+"""Before the name of a bucket, where collections are named too: their names have no slash."""
 Verdict = Literal["allow", "deny", "depends"]
 """`depends`: no record was named, and the rule asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether `user` (an id, None for a guest) may do this. `claims` stand for those of his token.
+    """Whether `user` (an id, None for a guest) may do this. `claims` stand for his own.
 
     About a record of `collection`, or the file whose path is `record` of `bucket`; one of the two is None. With `field` the
     question is for the `read` of that field (view, list) or its `validate` (create, update), and not for the action's rule.
+
+    `via` is what rules read as `request.via`. `call` is the kind of call whose part this is: what a put or an upsert (by `key`)
+    changes in a stored record is more than it names, and many by a filter name no record at all.
     """
 
     action: Action
@@ -30,8 +37,11 @@ class Question:
     record: str | None = None
     user: str | None = None
     input: Mapping[str, object] | None = None
-    claims: Mapping[str, object] = made(default_factory=dict)
+    claims: Mapping[str, object] | None = None
     field: str | None = None
+    via: str = "rest"
+    call: Shape = "one"
+    key: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """For an answer."""
@@ -40,6 +50,7 @@ class Question:
             "action": self.action,
             "as": self.user,
             "field": self.field,
+            "via": self.via,
         }
 
 
@@ -52,7 +63,8 @@ def _subject(collection: str | None, bucket: str | None, record: str | None) -> 
 class Refusal:
     """A call that a rule refused, as it was stored. `input` lacks hidden fields and is None when it was too long to keep.
 
-    Of a file `bucket` stands for the collection, `record` is its path, and `schema_version` the bucket's.
+    It is an object, of a `call` that sends many records the list of them, of an upsert `{"key", "items"}`, of a bulk change its
+    patch. Of a file `bucket` stands for the collection, `record` is its path, and `schema_version` the bucket's.
     """
 
     request_id: str
@@ -66,9 +78,12 @@ class Refusal:
     principal_kind: str
     principal_id: str | None
     schema_version: int
-    input: Mapping[str, object] | None
+    input: object
     input_rows: int | None
     filter: str | None
+    call: Shape
+    via: str
+    claims: Mapping[str, object] | None
 
     def as_json(self, *, values: bool) -> dict[str, object]:
         """For an answer; without `values`, without what the caller sent."""
@@ -83,6 +98,8 @@ class Refusal:
             "principal": principal,
             "schema_version": self.schema_version,
             "input_rows": self.input_rows,
+            "call": self.call,
+            "via": self.via,
         }
         return shown | {"input": self.input, "filter": self.filter} if values else shown
 
@@ -93,6 +110,7 @@ class Explanation:
 
     `found` is None where the action is locked or there is no such record. `status` and `code` are what the caller is answered.
     `memory`: whether the evaluator in memory agrees with the database, or was not run because too many other records matter.
+    `row` is which of many records this is about, from 0; None where there is one, or where every one of many is allowed.
     """
 
     question: Question
@@ -106,24 +124,48 @@ class Explanation:
     args: Sequence[object]
     memory: Literal["agrees", "disagrees", "not_run"]
     schema_version: int
+    row: int | None = None
+    faults: Sequence[Fault] = ()
+    """Why a write that the rule allows is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A write that the rule allows and that is refused, because these fields do not fit (None: whichever)."""
+
+    fields: tuple[str, ...] | None = None
+
+
+Expectation = str | tuple[str, ...] | Unfit
+"""allow, deny, of a list the labels of the records that it must show, of a write that it does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of a rule. `expect` is allow, deny, or for a list the labels of the records that it must show.
+    """One test of a rule, of a field's `read` or `validate` (`field`), or of a bucket's rule.
 
-    `user` and `record` are labels of rows, or ids.
+    `user` and `record` are labels of rows, or ids; of a file `record` is its path. `now` is the present when the case is asked,
+    None for that of the run.
     """
 
     name: str
     collection: str
     action: Action
-    expect: str | tuple[str, ...]
+    expect: Expectation
     user: str | None = None
     record: str | None = None
     input: Mapping[str, object] | None = None
     claims: Mapping[str, object] = made(default_factory=dict)
     rows: Mapping[str, Sequence[Mapping[str, object]]] = made(default_factory=dict)
+    bucket: str | None = None
+    field: str | None = None
+    via: str = "rest"
+    now: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        """What is asked, as rows and coverage name it."""
+        return self.collection if self.bucket is None else f"{BUCKET}{self.bucket}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +177,7 @@ class Outcome:
 
     case: Case
     passed: bool
-    got: str | tuple[str, ...] | None
+    got: Expectation | None
     reason: str | None = None
     disagreement: str | None = None
 
@@ -143,7 +185,8 @@ class Outcome:
         case = self.case
         shown: dict[str, object] = {
             "name": case.name,
-            "collection": case.collection,
+            **({"collection": case.collection} if case.bucket is None else {"bucket": case.bucket, "path": case.record}),
+            **({} if case.field is None else {"field": case.field}),
             "action": case.action,
             "passed": self.passed,
             "expected": _expectation(case.expect),
@@ -153,7 +196,9 @@ class Outcome:
         return shown | {name: value for name, value in optional.items() if value is not None}
 
 
-def _expectation(value: str | tuple[str, ...]) -> object:
+def _expectation(value: Expectation) -> object:
+    if isinstance(value, Unfit):
+        return "invalid" if value.fields is None else {"invalid": list(value.fields)}
     return value if isinstance(value, str) else {"rows": list(value)}
 
 
@@ -181,10 +226,10 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The branches of one rule that the cases asked."""
+    """The branches of one rule that the cases asked; of a field's the collection is `cards.pin` and the action its property."""
 
     collection: str
-    action: Action
+    action: str
     source: str
     branches: Mapping[int, Branch]
 

@@ -1,6 +1,7 @@
 """Explains to operators what a rule says to a caller and why, and keeps the refusals they ask about."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 from baas.base.clock import Clock
@@ -11,12 +12,13 @@ from baas.engines.query.table import Table
 from baas.engines.rules.explain import take_apart
 from baas.engines.rules.types import RuleError
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
-from baas.engines.schema.validate import immutable_names
 from baas.features.auth.service import Auth
 from baas.features.files.service import Files
 from baas.features.rules import answering, fields, store
+from baas.features.rules.again import Again, question_of
 from baas.features.rules.denials import Denials
 from baas.features.rules.explaining import Caller, Questioning, Seen, about_rule
+from baas.features.rules.fit import Write, faults, with_faults
 from baas.features.rules.inputs import cleaned
 from baas.features.rules.model import Explanation, Question, Refusal, Report
 from baas.features.rules.testing import Suite, Testing
@@ -50,18 +52,9 @@ class Rules:
             return await self._about_file(project, question, question.bucket)
         table = await self._table(project, question.collection or "")
         caller = await self._caller(project, question)
-        record = _id(question.record, "/id")
         if question.field is not None:
-            return await self._about_field(table, question, caller, record)
-        rule = answering.Rule(table.collection.rules.get(question.action), table.collection.version)
-        if rule.source is None:
-            return answering.locked(question, rule)
-        now = self._clock.now()
-        values = cleaned(table, caller.asking(now, question.input), question)
-        asked = about_rule(table, question.action, caller, now, sent=question.input, values=values)
-        if record is None and question.action != "create":
-            return answering.unasked(question, rule, asked)
-        return answering.explained(question, rule, asked, await self._seen(asked, record))
+            return await self._about_field(table, question, caller, _id(question.record, "/id"))
+        return await self._about_record(table, caller, question)
 
     async def explain_refusal(self, project: Project, request_id: str) -> tuple[Refusal, Explanation]:
         """The newest refusal of this request, and what the rule says to the same call now.
@@ -72,8 +65,17 @@ class Rules:
         if found is None:
             detail = "No refused call of this project has this request id; they are kept for a day."
             raise NotFound(detail, code="refusal_not_found")
-        table = None if found.collection is None else await self._table(project, found.collection)
-        return found, await self.explain(project, _asked_again(table, found))
+        return found, await self._again(project, found)
+
+    @on_fresh_definitions
+    async def _again(self, project: Project, refusal: Refusal) -> Explanation:
+        question = question_of(refusal)
+        if refusal.collection is None:
+            sent = refusal.input if isinstance(refusal.input, dict) else None
+            return await self.explain(project, replace(question, input=sent))
+        table, caller = await self._table(project, refusal.collection), await self._caller(project, question)
+        again = Again(self._db, self._about_record, self._clock.now())
+        return await again.explain(table, caller, question, refusal)
 
     @on_fresh_definitions
     async def test(self, project: Project, suite: Suite) -> Report:
@@ -83,7 +85,24 @@ class Rules:
         """
         collections = await self._catalog.collections(project)
         async with self._one_test:
-            return await Testing(self._db, collections, self._clock.now()).run(suite)
+            buckets = await self._files.buckets(project)
+            return await Testing(self._db, project, collections, self._files, buckets, self._clock.now()).run(suite)
+
+    async def _about_record(self, table: Table, caller: Caller, question: Question) -> Explanation:
+        record, collection = _id(question.record, "/id"), table.collection
+        rule = answering.Rule(collection.rules.get(question.action), collection.version)
+        if rule.source is None:
+            return answering.locked(question, rule)
+        now = self._clock.now()
+        values = cleaned(table, caller.asking(now, question.input), question)
+        asked = about_rule(table, question.action, caller, now, sent=question.input, values=values)
+        if record is None and question.action != "create":
+            return answering.unasked(question, rule, asked)
+        said = answering.explained(question, rule, asked, await self._seen(asked, record))
+        if said.verdict != "allow" or values is None:
+            return said
+        write = Write(table, caller.asking(now, question.input), None if question.action == "create" else record, values)
+        return with_faults(said, await faults(self._db, self._compiler, write))
 
     async def _about_field(self, table: Table, question: Question, caller: Caller, record: UUID | None) -> Explanation:
         asked = fields.asked(table, question, caller, self._clock.now())
@@ -133,20 +152,12 @@ class Rules:
     async def _caller(self, project: Project, question: Question) -> Caller:
         user = _id(question.user, "/as")
         if user is None:
-            return Caller.of(None, {}, str(project.id))
+            return Caller.of(None, {}, str(project.id), via=question.via)
         record = await self._auth.record(project, user)
         if record is None:
             raise NotFound("There is no such user, or he is disabled.", code="user_not_found")
-        return Caller.of({"id": str(user), **record}, question.claims, str(project.id))
-
-
-def _asked_again(table: Table | None, refusal: Refusal) -> Question:
-    """The refused call as a question. A put names what it may not change; an update does not."""
-    user, sent = refusal.principal_id if refusal.principal_kind == "user" else None, refusal.input
-    if table is not None and refusal.action == "update" and sent is not None:
-        fixed = {"id", *immutable_names(table.collection, privileged=False)}
-        sent = {name: value for name, value in sent.items() if name not in fixed}
-    return Question(refusal.action, refusal.collection, refusal.bucket, refusal.record, user, sent)
+        claims = question.claims if question.claims is not None else await self._auth.claims(project, user)
+        return Caller.of({"id": str(user), **record}, claims, str(project.id), via=question.via)
 
 
 def _id(text: str | None, pointer: str) -> UUID | None:

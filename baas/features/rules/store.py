@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from baas.engines.query.conditions import condition
 from baas.engines.query.probe import MAX_ROWS, Judged, Probe, neighbour, neighbours
-from baas.engines.query.table import Table
+from baas.engines.query.table import Column, Table
 from baas.engines.rules.explain import Row, Wanted
 from baas.engines.schema import ddl
 from baas.engines.schema.collection import Collection
-from baas.features.rules.model import Refusal
+from baas.features.rules.model import BUCKET, Refusal
 from baas.infra.db.pool import Queries
-from baas.infra.db.sql import Sql, ident, join, literal, sql
+from baas.infra.db.sql import Sql, Statement, ident, join, literal, sql
 
 _LINK = re.compile(r'alter table "[^"]+"\."[^"]+" add constraint "[^"]+" foreign key \(')
 KEEP = timedelta(hours=24)
@@ -34,9 +35,11 @@ _COLUMNS: Mapping[str, str] = {
     "input": "text",
     "input_rows": "int4",
     "filter": "text",
+    "call": "text",
+    "via": "text",
+    "claims": "text",
 }
-# Names of collections have no slash, so one column tells what a refusal is about.
-_BUCKET = "buckets/"
+_JSON = ("input", "claims")
 _TYPES: Mapping[str, Sql] = {
     "text": sql("text[]"),
     "timestamptz": sql("timestamptz[]"),
@@ -52,16 +55,16 @@ async def write_refusals(db: Queries, schema: str, refusals: Sequence[Refusal]) 
     """All of them in one statement."""
     names = join(", ", (ident(name) for name in _COLUMNS))
     arrays = join(", ", (sql("{}::{}", [_cell(one, name) for one in refusals], _TYPES[kind]) for name, kind in _COLUMNS.items()))
-    read = join(", ", (sql("{}::jsonb", ident(name)) if name == "input" else ident(name) for name in _COLUMNS))
+    read = join(", ", (sql("{}::jsonb", ident(name)) if name in _JSON else ident(name) for name in _COLUMNS))
     table = _refusals(schema)
     await db.execute(sql("insert into {} ({}) select {} from unnest({}) given({})", table, names, read, arrays, names))
 
 
 def _cell(refusal: Refusal, name: str) -> object:
     if name == "collection":
-        return refusal.collection if refusal.bucket is None else f"{_BUCKET}{refusal.bucket}"
+        return refusal.collection if refusal.bucket is None else f"{BUCKET}{refusal.bucket}"
     value = getattr(refusal, name)
-    return json.dumps(value, default=_number) if name == "input" and value is not None else value
+    return json.dumps(value, default=_number) if name in _JSON and value is not None else value
 
 
 def _number(value: object) -> object:
@@ -75,10 +78,11 @@ async def find_refusal(db: Queries, schema: str, request_id: str) -> Refusal | N
     if row is None:
         return None
     given = {name: row[name] for name in _COLUMNS}
-    in_bucket = given["collection"].startswith(_BUCKET)
-    given["bucket"] = given["collection"].removeprefix(_BUCKET) if in_bucket else None
+    in_bucket = given["collection"].startswith(BUCKET)
+    given["bucket"] = given["collection"].removeprefix(BUCKET) if in_bucket else None
     given["collection"] = None if in_bucket else given["collection"]
-    return Refusal(**{**given, "input": None if row["input"] is None else json.loads(row["input"], parse_float=Decimal)})
+    given |= {name: None if row[name] is None else json.loads(row[name], parse_float=Decimal) for name in _JSON}
+    return Refusal(**given)
 
 
 async def sweep_refusals(db: Queries, schema: str) -> int:
@@ -112,6 +116,24 @@ async def read_only(tx: Queries) -> None:
 async def judged(db: Queries, probe: Probe) -> list[Judged]:
     """What the probe found, row by row."""
     return [probe.read(row) for row in await db.fetch(probe.statement())]
+
+
+async def by_key(db: Queries, table: Table, values: Mapping[str, object]) -> UUID | None:
+    """The id of the stored record with these values, which are unique together."""
+    same = join(
+        " and ", (sql("{} = {}", column.of("r"), column.typed(values[column.name])) for column in _columns(table, values))
+    )
+    found: UUID | None = await db.fetch_value(sql("select r.id from {} r where {}", table.sql, same))
+    return found
+
+
+def _columns(table: Table, values: Iterable[str]) -> list[Column]:
+    return [table.columns[name] for name in values]
+
+
+async def why(db: Queries, statement: Statement) -> Mapping[str, Any] | None:
+    """What stands against a write: the answer of one of the compiler's `why_…` statements."""
+    return await db.fetch_row(statement)
 
 
 async def other_records(db: Queries, table: Table, wanted: Wanted, names: Iterable[str]) -> list[Row] | None:
@@ -154,7 +176,7 @@ async def back_to_savepoint(tx: Queries) -> None:
 
 async def insert_row(tx: Queries, table: Table, values: Mapping[str, Any]) -> None:
     """One row as it is, without rules."""
-    columns = [table.columns[name] for name in values]
+    columns = _columns(table, values)
     names = join(", ", (ident(name) for name in values))
     holes = join(", ", (column.typed(values[column.name]) for column in columns))
     await tx.execute(sql("insert into {} ({}) values ({})", table.sql, names, holes))

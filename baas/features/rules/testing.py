@@ -9,20 +9,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from baas.base.errors import Conflict, Fault, Invalid
+from baas.base.errors import BaasError, BadRequest, Conflict, Fault, Invalid
 from baas.base.ids import short_id, uuid7
+from baas.base.project import Project
 from baas.engines.query.compile import Compiler
 from baas.engines.query.table import USERS, Table
-from baas.engines.rules.explain import Found, reason
+from baas.engines.rules.explain import Found, reason, take_apart
 from baas.engines.rules.values import is_uuid
-from baas.engines.schema.collection import Collection
+from baas.engines.schema.collection import Action, Collection
 from baas.engines.schema.constraints import violation_of
 from baas.engines.schema.manifest import pointer
 from baas.engines.schema.validate import clean_create
+from baas.features.files.model import Bucket, Stage
+from baas.features.files.service import Files
 from baas.features.records.service import changed_values, new_values
-from baas.features.rules import store
-from baas.features.rules.explaining import Caller, Seen, about_rule
-from baas.features.rules.model import Branch, Case, Coverage, Outcome, Report
+from baas.features.rules import fields, fit, store
+from baas.features.rules.explaining import Caller, Questioning, Seen, about_rule
+from baas.features.rules.model import BUCKET, Branch, Case, Coverage, Expectation, Explanation, Outcome, Question, Report, Unfit
 from baas.infra.db.errors import ConstraintViolated
 from baas.infra.db.pool import Database, Transaction
 
@@ -47,8 +50,19 @@ class _Undo(Exception):
 class Testing:
     """One run. `collections` are the project's own definitions; nothing of its data is read."""
 
-    def __init__(self, db: Database, collections: Mapping[str, Collection], now: datetime) -> None:
+    def __init__(  # noqa: PLR0917  what a run is made of
+        self,
+        db: Database,
+        project: Project,
+        collections: Mapping[str, Collection],
+        files: Files,
+        buckets: Sequence[Bucket],
+        now: datetime,
+    ) -> None:
         self._db = db
+        self._project = project
+        self._files = files
+        self._buckets = {one.name: one for one in buckets}
         schema = f"t_{short_id()}"
         self._schema = schema
         # A view stands as a table here, so that a case can say what it shows.
@@ -67,6 +81,7 @@ class Testing:
         try:
             async with self._db.transaction(statement_timeout_s=_TIMEOUT_S) as tx:
                 await store.make_scratch(tx, self._schema, tables)
+                await self._files.set_up(self._stage(tx, self._now), self._project, {})
                 await self._fill(tx, suite.rows, "/rows")
                 for at, case in enumerate(suite.cases):
                     outcomes.append(await self._case(tx, case, at))
@@ -81,7 +96,10 @@ class Testing:
         """Rows in any order: what they point to is only looked for when all are there."""
         faults: list[Fault] = []
         cleaned = []
+        await self._files.add_files(self._stage(tx, self._now), self._of_buckets(rows))
         for name, given in rows.items():
+            if name.startswith(BUCKET):
+                continue
             table = self._table(name)
             for number, row in enumerate(given):
                 try:
@@ -98,6 +116,17 @@ class Testing:
             await store.constraints(tx, deferred=False)
         except ConstraintViolated as error:
             raise self._unfit(error, at) from None
+
+    def _of_buckets(self, rows: Rows) -> Rows:
+        """Those of the rows that are files, by the name of the bucket."""
+        return {
+            name.removeprefix(BUCKET): [{**one, "owner": self._resolve(one.get("owner"))} for one in held]
+            for name, held in rows.items()
+            if name.startswith(BUCKET)
+        }
+
+    def _stage(self, tx: Transaction, now: datetime) -> Stage:
+        return Stage(tx, self._schema, self._collections, lambda name: self._compiler.table(self._collections, name), now)
 
     def _clean(self, table: Table, row: Mapping[str, object]) -> dict[str, object]:
         given = self._resolved(table, row)
@@ -127,12 +156,14 @@ class Testing:
     # Cases
 
     async def _case(self, tx: Transaction, case: Case, at: int) -> Outcome:
-        table = self._table(case.collection)
         await store.savepoint(tx)
         try:
             if case.rows:
                 await self._fill(tx, case.rows, pointer("/cases", at, "rows"))
-            if table.collection.rules.get(case.action) is None:
+            if case.bucket is not None:
+                return await self._judge_file(tx, case, self._buckets[case.bucket])
+            table = self._table(case.collection)
+            if case.field is None and table.collection.rules.get(case.action) is None:
                 return _outcome(case, () if isinstance(case.expect, tuple) else "deny", "The rule is locked (null).")
             return await self._judge(tx, table, case)
         finally:
@@ -142,24 +173,69 @@ class Testing:
         caller = await self._caller(tx, case)
         if caller is None:
             return Outcome(case, False, None, f"There is no user {case.user!r} among the rows.")
-        sent = None if case.input is None else self._resolved(table, case.input)
+        sent, now = None if case.input is None else self._resolved(table, case.input), case.now or self._now
+        if case.field is not None:
+            return await self._judge_field(tx, table, case, caller, sent)
         values: dict[str, object] | None = None
         if case.action in ("create", "update"):
             make = new_values if case.action == "create" else changed_values
             try:
-                values = dict(make(table, caller.asking(self._now, sent), sent or {}))
+                values = dict(make(table, caller.asking(now, sent), sent or {}))
             except Invalid as error:
-                said = "; ".join(f"{fault.pointer} {fault.message}" for fault in error.errors[:5])
-                return Outcome(case, False, None, f"The input is refused before any rule is asked: {said}")
+                return _refused_before(case, error)
             if case.action == "create":
                 values.setdefault("id", uuid7())
-        asked = about_rule(table, case.action, caller, self._now, sent=sent, values=values)
+        asked = about_rule(table, case.action, caller, now, sent=sent, values=values)
         record = self._record(case)
         seen = await asked.ask(tx, record)
-        self._cover(case, seen)
-        differing = next((one for row in seen for one in row.disagreements), None)
+        self._cover((case.subject, case.action), table.collection.rules[case.action], seen)
         outcome = self._verdict(case, seen, record)
-        return outcome if differing is None else replace(outcome, passed=False, disagreement=_difference(differing))
+        if values is not None and seen and _allowed(seen[0]):
+            write = fit.Write(table, caller.asking(now, sent), record if case.action == "update" else None, values)
+            if unfit := await fit.faults(tx, self._compiler, write):
+                outcome = _outcome(case, Unfit(fit.names(unfit)), "; ".join(f"{one.pointer} {one.message}" for one in unfit[:5]))
+        return _with_difference(outcome, seen)
+
+    async def _judge_field(
+        self, tx: Transaction, table: Table, case: Case, caller: Caller, sent: Mapping[str, object] | None
+    ) -> Outcome:
+        """The `read` or the `validate` of a field, as an explanation asks it."""
+        record = self._record(case)
+        question = Question(case.action, case.collection, None, str(record) if record else None, None, sent, field=case.field)
+        try:
+            asked = fields.asked(table, question, caller, case.now or self._now)
+        except Invalid as error:
+            return _refused_before(case, error)
+        if isinstance(asked, Explanation):
+            return _outcome(case, asked.verdict, asked.hint)
+        seen = await asked.questioning.ask(tx, record)
+        what = "read" if case.action in ("view", "list") else "validate"
+        self._cover((f"{case.collection}.{case.field}", what), asked.rule.source, seen)
+        said = fields.explained(question, asked, seen[0] if seen else None)
+        return _with_difference(_outcome(case, said.verdict, said.hint), seen)
+
+    async def _judge_file(self, tx: Transaction, case: Case, bucket: Bucket) -> Outcome:
+        """A bucket's rule on the file of a path; nobody asks it of a download from a public one."""
+        caller = await self._caller(tx, case)
+        if caller is None:
+            return Outcome(case, False, None, f"There is no user {case.user!r} among the rows.")
+        stage, path = self._stage(tx, case.now or self._now), case.record or ""
+        try:
+            matter = await self._files.matter_of_case(
+                stage, self._project, caller.principal, caller.auth, bucket, case.action, path, case.input
+            )
+        except (BadRequest, Invalid) as error:
+            return _refused_before(case, error)
+        source, place = bucket.rules.get(case.action), matter.place
+        if matter.open_to_all:
+            return _outcome(case, "allow", "The bucket is public.")
+        if source is None or place is None:
+            return _outcome(case, "deny", "The rule is locked (null), or no longer fits the schema.")
+        seen = await Questioning(take_apart(source, matter.env), matter.facts, lambda _: place, matter.tables).ask(tx, None)
+        self._cover((case.subject, case.action), source, seen)
+        if not seen:
+            return _outcome(case, "deny", f"There is no file {path!r}.")
+        return _with_difference(_outcome(case, "allow" if _allowed(seen[0]) else "deny", reason(seen[0].found)), seen)
 
     def _verdict(self, case: Case, seen: Sequence[Seen], record: UUID | None) -> Outcome:
         if isinstance(case.expect, tuple):
@@ -172,11 +248,11 @@ class Testing:
 
     async def _caller(self, tx: Transaction, case: Case) -> Caller | None:
         if case.user is None:
-            return Caller.of(None, {}, "")
+            return Caller.of(None, {}, "", via=case.via)
         wanted = str(self._resolve(case.user))
         users = self._table(USERS)
         rows = await store.other_records(tx, users, (USERS, "", wanted), users.columns) if is_uuid(wanted) else None
-        return Caller.of(rows[0], case.claims, "") if rows and not rows[0].get("disabled") else None
+        return Caller.of(rows[0], case.claims, "", via=case.via) if rows and not rows[0].get("disabled") else None
 
     def _record(self, case: Case) -> UUID | None:
         if case.record is None:
@@ -186,24 +262,27 @@ class Testing:
 
     # What was covered
 
-    def _cover(self, case: Case, seen: Sequence[Seen]) -> None:
-        key = (case.collection, case.action)
+    def _cover(self, key: tuple[str, str], source: str | None, seen: Sequence[Seen]) -> None:
         if key not in self._coverage:
-            source = self._collections[case.collection].rules[case.action] or ""
-            self._coverage[key] = Coverage(case.collection, case.action, source, {})
+            self._coverage[key] = Coverage(*key, source or "", {})
         branches = self._coverage[key].branches
         for row in seen:
             _count(row.found, branches)  # type: ignore[arg-type]  # filled here alone
 
     def _untested(self, suite: Suite) -> list[str]:
-        """Rules of the collections that the cases speak of which no case asked."""
-        asked = {(case.collection, case.action) for case in suite.cases}
+        """Rules of the collections and buckets that the cases speak of which no case asked."""
+        asked = {(case.subject, case.action) for case in suite.cases if case.field is None}
         return sorted(
             f"{name}.{action}"
-            for name in {case.collection for case in suite.cases}
-            for action, source in self._collections[name].rules.items()
+            for name in {case.subject for case in suite.cases}
+            for action, source in self._rules_of(name).items()
             if source is not None and (name, action) not in asked
         )
+
+    def _rules_of(self, subject: str) -> Mapping[Action, str | None]:
+        if subject.startswith(BUCKET):
+            return self._buckets[subject.removeprefix(BUCKET)].rules
+        return self._collections[subject].rules
 
     # Tables
 
@@ -217,10 +296,16 @@ class Testing:
         faults = [
             Fault(pointer("/cases", at, "collection"), "unknown_collection", f"There is no collection {case.collection!r}.")
             for at, case in enumerate(suite.cases)
-            if case.collection not in self._collections
+            if case.bucket is None and case.collection not in self._collections
+        ]
+        faults += [
+            Fault(pointer("/cases", at, "bucket"), "unknown_bucket", f"There is no bucket {case.bucket!r}.")
+            for at, case in enumerate(suite.cases)
+            if case.bucket is not None and case.bucket not in self._buckets
         ]
         for at, rows in [("/rows", suite.rows), *((f"/cases/{n}/rows", case.rows) for n, case in enumerate(suite.cases))]:
-            unknown = (name for name in rows if name not in self._collections)
+            known = {*self._collections, *(f"{BUCKET}{name}" for name in self._buckets)}
+            unknown = (name for name in rows if name not in known)
             faults += [Fault(pointer(at, name), "unknown_collection", f"There is no collection {name!r}.") for name in unknown]
         if faults:
             raise Invalid("The cases name collections that are not there.", errors=faults[:_MOST_FAULTS])
@@ -229,6 +314,9 @@ class Testing:
         """The collections that rows, cases, their relations and their rules lead to."""
         ahead = {USERS, *suite.rows, *(case.collection for case in suite.cases)}
         ahead |= {name for case in suite.cases for name in case.rows}
+        for bucket in {case.bucket for case in suite.cases if case.bucket is not None}:
+            of_files = self._files.rules_of(self._project, self._buckets[bucket], self._collections)
+            ahead |= {name for rule in of_files.values() if rule is not None for name, _ in rule.entered}
         found: dict[str, Collection] = {}
         while ahead:
             name = ahead.pop()
@@ -256,10 +344,24 @@ def _allowed(seen: Seen) -> bool:
     return seen.found.failure is None and seen.found.value is True
 
 
-def _outcome(case: Case, got: str | tuple[str, ...], why: str | None) -> Outcome:
-    wanted = tuple(sorted(case.expect)) if isinstance(case.expect, tuple) else case.expect
-    passed = wanted == got
+def _outcome(case: Case, got: Expectation, why: str | None) -> Outcome:
+    wanted = case.expect
+    if isinstance(wanted, Unfit):
+        passed = isinstance(got, Unfit) and (wanted.fields is None or tuple(sorted(wanted.fields)) == got.fields)
+    else:
+        passed = got == (tuple(sorted(wanted)) if isinstance(wanted, tuple) else wanted)
     return Outcome(case, passed, got, None if passed else why)
+
+
+def _refused_before(case: Case, error: BaasError) -> Outcome:
+    """What is malformed says nothing of a rule, whatever was expected."""
+    said = "; ".join(f"{fault.pointer} {fault.message}" for fault in error.errors[:5]) or error.detail
+    return Outcome(case, False, None, f"The input is refused before any rule is asked: {said}")
+
+
+def _with_difference(outcome: Outcome, seen: Sequence[Seen]) -> Outcome:
+    differing = next((one for row in seen for one in row.disagreements), None)
+    return outcome if differing is None else replace(outcome, passed=False, disagreement=_difference(differing))
 
 
 def _difference(found: Found) -> str:

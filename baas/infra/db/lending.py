@@ -15,7 +15,7 @@ class Lending:
 
     A connection that comes back goes straight to whoever waits longest. One timer watches the whole line, because one for each
     who waits costs as much as the rest of the lending. What nobody needed for ten seconds is closed, all but one: PostgreSQL
-    keeps megabytes for each.
+    keeps megabytes for each. What has grown beyond that is closed after ten seconds whoever needs it (`retire`).
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Any]], *, size: int, wait_s: float) -> None:
@@ -27,6 +27,8 @@ class Lending:
         self._line: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._line_timer: asyncio.TimerHandle | None = None
         self._look_timer: asyncio.TimerHandle | None = None
+        self._retiring: dict[Any, asyncio.TimerHandle] = {}
+        self._retired: set[Any] = set()  # lent when their time came
 
     def try_take(self) -> Any | None:
         """A connection that lies idle, None when there is none; the borrower must `give_back`."""
@@ -53,16 +55,35 @@ class Lending:
             self._pass_on(None)
             raise
 
+    def retire(self, connection: Any) -> None:
+        """Close this one in ten seconds, or when it comes back after that. Not at once: who makes one table makes more."""
+        if connection not in self._retiring:
+            self._retiring[connection] = asyncio.get_running_loop().call_later(_LOOK_S, self._end, connection)
+
     def give_back(self, connection: Any) -> None:
         """Lent no more. A closed one makes place for another."""
+        if connection in self._retired:
+            self._retired.discard(connection)
+            connection.terminate()
         self._pass_on(None if connection.is_closed() else connection)
 
     def close(self) -> None:
         """Forget what lies idle, and the timers."""
         self._idle.clear()
-        for timer in (self._line_timer, self._look_timer):
+        for timer in (self._line_timer, self._look_timer, *self._retiring.values()):
             if timer is not None:
                 timer.cancel()
+
+    def _end(self, connection: Any) -> None:
+        del self._retiring[connection]
+        if connection in self._idle:
+            at = self._idle.index(connection)
+            del self._idle[at]
+            self._unneeded -= at < self._unneeded
+            self._places += 1
+            connection.terminate()
+        elif not connection.is_closed():
+            self._retired.add(connection)
 
     def _pass_on(self, connection: Any | None) -> None:
         """A connection, or (None) the place for one, to the first who still waits; else it is kept."""

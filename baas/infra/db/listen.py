@@ -8,10 +8,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-import asyncpg
-
 from baas.base.errors import BaasError
 from baas.base.tasks import end
+from baas.infra.db.connect import connect
 from baas.infra.db.errors import ConnectionLost
 from baas.infra.db.pool import Database, Queries, Transaction
 from baas.infra.db.sql import sql
@@ -112,7 +111,7 @@ class Invalidations:
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[Transaction]:
-        connection = await asyncpg.connect(self._url, timeout=5, server_settings={"application_name": "baas listen"})
+        connection = await connect(self._url, timeout=5, server_settings={"application_name": "baas listen"})
         try:
             await connection.add_listener(_CHANNEL, lambda *_: self._wake.set())
             connection.add_termination_listener(lambda _: self._wake.set())

@@ -112,7 +112,7 @@ class _exclusive:  # noqa: N801  reads as a word at its use
     async def __aenter__(self) -> Transaction:
         deadline = asyncio.get_running_loop().time() + _WAIT_S
         while True:
-            self._block = self._db.transaction(statement_timeout_s=0)
+            self._block = self._db.changing_schema(statement_timeout_s=0)
             tx = await self._block.__aenter__()
             if await tx.fetch_value(sql("select pg_try_advisory_xact_lock({}::bigint)", _LOCK)):
                 return tx

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 
 from baas.base.tasks import end
+from baas.infra.db.connect import connect
 
 _CHANNEL = "baas_signals"
 _EVERY_S = 0.02
@@ -59,7 +60,7 @@ class Signals:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-        connection = await asyncpg.connect(
+        connection = await connect(
             self._url, timeout=5, statement_cache_size=0, server_settings={"application_name": "baas signals"}
         )
         try:

@@ -128,14 +128,18 @@ class Place:
 
 
 class AddressRate:
-    """Requests of each client address in a sliding ten seconds, in the memory of this process.
+    """What each client address does in a sliding ten seconds, or another time, in the memory of this process.
 
-    An IPv6 client is its /64, because it owns all of it.
+    An IPv6 client is its /64, because it owns all of it. `name` stands in the headers of an answer, `said` in its text.
     """
 
-    def __init__(self, limit: int, *, window_s: float = _WINDOW_S) -> None:
+    def __init__(
+        self, limit: int, *, window_s: float = _WINDOW_S, name: str = "api", said: str = "One address may send {} requests"
+    ) -> None:
         self._limit = limit
         self._window_s = window_s
+        self._name = name
+        self._said = said.format(limit)
         self._number = 0
         self._before: dict[str, int] = {}
         self._now: dict[str, int] = {}
@@ -159,12 +163,12 @@ class AddressRate:
     def _too_many(self, at: float) -> TooManyRequests:
         wait_s = max(1, round(self._window_s - at % self._window_s))
         error = TooManyRequests(
-            f"One address may send {self._limit} requests in {self._window_s:g} seconds.",
+            f"{self._said} in {self._window_s:g} seconds.",
             retry_after_s=wait_s,
             code="rate_limited",
         )
-        error.headers["RateLimit-Policy"] = f'"api";q={self._limit};w={self._window_s:g}'
-        error.headers["RateLimit"] = f'"api";r=0;t={wait_s}'
+        error.headers["RateLimit-Policy"] = f'"{self._name}";q={self._limit};w={self._window_s:g}'
+        error.headers["RateLimit"] = f'"{self._name}";r=0;t={wait_s}'
         return error
 
 

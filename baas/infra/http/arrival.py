@@ -18,6 +18,8 @@ _TRACE = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _BAD_IN_PATH = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
 ARRIVED = "baas.arrived"
 """The key in a scope that our protocol sets once the whole request is here: who reads its body then waits for nobody."""
+CUT = "baas.cut"
+"""The key in a scope that says to our protocol: this answer ends here, unfinished, and that has been told to the log."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 

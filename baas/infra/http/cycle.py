@@ -8,6 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from baas.infra.http.arrival import CUT
+
 _BODILESS = (204, 304)
 _WORTH_COPYING = 64 * 1024  # bytes; putting more behind a head costs more than the second write
 # Every byte that may stand in a header line (RFC 9110, section 5.5); what is left of a head without them is its line ends.
@@ -23,9 +25,22 @@ class Cycle(RequestResponseCycle):
         """What is left of an answer that was cut is dropped: closing would wait for a client that may never take it, and with it
         the end of the server.
         """
-        await super().run_asgi(app)
-        if self.response_started and not self.response_complete:
-            self.transport.abort()
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            await self._complain("Exception in ASGI application", error)
+        else:
+            if not self.response_complete and not self.disconnected and CUT not in self.scope:
+                await self._complain("ASGI callable returned without completing its response.")
+        finally:
+            self.on_response = lambda: None
+            if self.response_started and not self.response_complete:
+                self.transport.abort()
+
+    async def _complain(self, text: str, error: BaseException | None = None) -> None:
+        self.logger.error(text, exc_info=error)
+        if not self.response_started:
+            await self.send_500_response()
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:

@@ -34,7 +34,7 @@ from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
 from baas.infra.http.admission import AddressRate, Gate, Place
-from baas.infra.http.arrival import ARRIVED, Head, HeadLimits, Proxies, own_hosts, read_head
+from baas.infra.http.arrival import ARRIVED, CUT, Head, HeadLimits, Proxies, own_hosts, read_head
 from baas.infra.http.body import BodyLimits
 from baas.infra.http.browser import Headers, SecurityHeaders, allowed_origin, cors_headers, preflight_headers
 from baas.infra.http.context import Context
@@ -131,7 +131,8 @@ class Edge:
     """The whole HTTP application: limits and identity around the router of all rooms, and the sites beside it.
 
     `resolve` finds a project by name, `authenticate` a principal by bearer credential, `site_of_host` a site by Host name; all
-    three answer from memory nearly always. `hosting` serves a site; it finds project and site in the Context.
+    three answer from memory nearly always. `hosting` serves a site; it finds project and site in the Context. `draining`: the
+    server stops, so a request whose task is cancelled has been cut off.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class Edge:
         denied: Denied | None = None,
         written: Written | None = None,
         rate: AddressRate | None = None,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._router = router
         self._settings = settings
@@ -159,6 +161,7 @@ class Edge:
         self._metrics = metrics
         self._denied = denied
         self._written = written
+        self._draining = draining
         self._own_hosts = own_hosts(settings)
         self._proxies = Proxies(settings.trusted_proxies)
         self._headers = SecurityHeaders(settings.url)
@@ -195,9 +198,12 @@ class Edge:
             if not exchange.status:
                 error = RuntimeError("the handler answered nothing")
         except asyncio.CancelledError:
-            if not deadline.expired:
+            if deadline.expired:
+                error = _out_of_time(exchange)
+            elif self._draining():
+                error = self._cut_off(scope, exchange, deadline)
+            else:
                 raise
-            error = _out_of_time(exchange)
         except ClientDisconnect:
             exchange.status = exchange.status or 499  # nobody is there to be answered; the log says so in nginx's word
         except Exception as caught:
@@ -319,6 +325,9 @@ class Edge:
         self._metrics.served(exchange.route, "GET", 101, 0.0)
         try:
             await app(scope, receive, _named(send, exchange.request_id))
+        except asyncio.CancelledError:
+            if not self._draining():
+                raise
         except Exception as error:
             self._log.error("socket_failed", error=error, request_id=exchange.request_id, path=scope["path"])
             with contextlib.suppress(Exception):
@@ -414,6 +423,15 @@ class Edge:
         if isinstance(error, BaasError) and error.denial is not None and self._denied is not None and exchange.project:
             self._denied(exchange.project, exchange.principal, exchange.request_id, error)
         await send_problem(exchange.send, error, request_id=exchange.request_id, instance=shown_path(scope))
+
+    def _cut_off(self, scope: Scope, exchange: _Exchange, deadline: Deadline) -> Exception | None:
+        """The drain's time is up, which is nobody's fault: an answer that has not begun is a 503, else the line is cut."""
+        deadline.task.uncancel()
+        self._log.warning("request_cut_off", request_id=exchange.request_id, method=scope["method"], path=scope["path"])
+        if not exchange.status:
+            return Unavailable("The server is stopping.", code="stopping")
+        scope[CUT] = True
+        return None
 
     def _record(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         self._metrics.served(exchange.route, _known_method(scope["method"]), exchange.status, seconds)

@@ -93,6 +93,19 @@ class Log:
         """Something that a person should look at; `error` adds its stack."""
         self._write("error", event, facts, error)
 
+    @property
+    def is_for_programs(self) -> bool:
+        """Whether every line must be JSON: it was asked for, and no person sits at the other end."""
+        return self._json and not self._stream.isatty()
+
+    def announce(self, event: str, text: str, *, level: Level = "info", **facts: object) -> None:
+        """What whoever started the server is told whatever the level is: a sentence for a person, an event for programs."""
+        self._put(redact(self._announcement(event, text, level, facts)))
+
+    def hand_over(self, event: str, text: str, **facts: object) -> None:
+        """As `announce`, and whole: a one-time secret meant for whoever reads it here. The one way past the redactor."""
+        self._put(self._announcement(event, text, "info", facts))
+
     def access(self, facts: Mapping[str, object]) -> None:
         """One served request; needs a running loop. Lines leave together, in one write."""
         if self._level > _LEVELS["info"]:
@@ -110,7 +123,7 @@ class Log:
             self._timer = None
         held, self._held = self._held, []
         if held:
-            self._put(*held)
+            self._put("".join(map(redact, held)))
 
     def adopt_standard_logging(self) -> logging.Handler:
         """Route the standard library's logging (uvicorn, asyncio, drivers) through here, and so through the redactor."""
@@ -126,7 +139,10 @@ class Log:
         if error is not None:
             stack = "".join(traceback.format_exception(error))
             facts = {**facts, "error": type(error).__name__, "stack": stack}
-        self._put(self._line(level, event, facts))
+        self._put(redact(self._line(level, event, facts)))
+
+    def _announcement(self, event: str, text: str, level: Level, facts: Mapping[str, object]) -> str:
+        return self._line(level, event, {"message": text, **facts}) if self.is_for_programs else f"baas: {text}\n"
 
     def _line(self, level: str, event: str, facts: Mapping[str, object]) -> str:
         at = datetime.now(UTC).isoformat(timespec="microseconds")[:26] + "Z"
@@ -136,9 +152,9 @@ class Log:
         stack = facts.get("stack")
         return f"{at[11:23]} {level:<7} {event} {shown}\n" + (f"{stack}\n" if stack else "")
 
-    def _put(self, *lines: str) -> None:
+    def _put(self, text: str) -> None:
         try:
-            self._stream.write("".join(map(redact, lines)))
+            self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
             # A closed pipe or a full disk must not end a request; there is nowhere left to say so.

@@ -21,7 +21,9 @@ def list_(ctx: typer.Context) -> None:
     with asked.project_client() as client:
         found = client.collections.list()
     rows = (
-        found if asked.output.json else [{"name": one.name, "fields": [field["name"] for field in one.fields]} for one in found]
+        found
+        if asked.output.json or asked.output.fields
+        else [{"name": one.name, "fields": [field["name"] for field in one.fields]} for one in found]
     )
     asked.output.show_list(rows, ("name", "fields"))
 

@@ -18,13 +18,8 @@ def show(
 ) -> None:
     """Show every setting as a server started here would have it, and its origin. Secrets stay hidden."""
     from baas.base.settings import SETTINGS, shown
-    from baas.process import CannotStart, load
-    from baas.process_server import say
+    from baas.process import load
 
-    try:
-        loaded = load({}, config=config)
-    except CannotStart as error:
-        say(str(error))
-        raise typer.Exit(error.exit_code) from None
+    loaded = load({}, config=config)
     items = [{"name": name, "value": shown(name, loaded.settings), "origin": loaded.origins[name]} for name in SETTINGS]
     Invocation.of(ctx).output.show_list(items, ("name", "value", "origin"))

@@ -1,7 +1,6 @@
 """`baas db`: upkeep of the embedded PostgreSQL, by whoever has the machine."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,10 +24,9 @@ app = noun("The database of a server on this machine.")
 def upgrade(ctx: typer.Context, data_dir: DataDir = None) -> None:
     """Move the database to the newest PostgreSQL at hand. Stop the server first; the old database is kept."""
     output = Invocation.of(ctx).output
-    with _told():
-        from baas.process_database import upgrade as move
+    from baas.process_database import upgrade as move
 
-        done = move(_settings(data_dir), output.say)
+    done = move(_settings(data_dir), output.say)
     if done is None:
         output.done("No newer PostgreSQL is at hand; nothing was done.", {"upgraded": False})
         return
@@ -51,14 +49,13 @@ def upgrade(ctx: typer.Context, data_dir: DataDir = None) -> None:
 def prune(ctx: typer.Context, data_dir: DataDir = None) -> None:
     """Delete the databases that upgrades kept. The one in use stays, and its server may run."""
     output = Invocation.of(ctx).output
-    with _told():
-        from baas.process_database import old_databases, remove_old
+    from baas.process_database import old_databases, remove_old
 
-        settings = _settings(data_dir)
-        found = old_databases(settings)
-        for old in found:
-            output.confirm(f"Delete the database of PostgreSQL {old.major} in {old.folder} ({old.size >> 20} MB) for good?")
-            remove_old(settings, old)
+    settings = _settings(data_dir)
+    found = old_databases(settings)
+    for old in found:
+        output.confirm(f"Delete the database of PostgreSQL {old.major} in {old.folder} ({old.size >> 20} MB) for good?")
+        remove_old(settings, old)
     output.done(f"{len(found)} deleted.", {"deleted": [_facts(old) for old in found]})
 
 
@@ -72,10 +69,9 @@ def new_epoch(ctx: typer.Context, data_dir: DataDir = None, database_url: Databa
 
         return await begin(url)
 
-    with _told():
-        from baas.process import load, run_with_database
+    from baas.process import load, run_with_database
 
-        projects = run_with_database(load({"data_dir": data_dir, "database_url": database_url}).settings, renew)
+    projects = run_with_database(load({"data_dir": data_dir, "database_url": database_url}).settings, renew)
     output.done(f"The feeds of {projects} projects have begun anew.", {"projects": projects})
 
 
@@ -87,16 +83,3 @@ def _settings(data_dir: Path | None) -> "Settings":
     from baas.process import load
 
     return load({"data_dir": data_dir}).settings
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What keeps it from being done, in the words and with the exit code of `baas serve`."""
-    from baas.process import STARTING, exit_code_of
-    from baas.process_server import in_words, say
-
-    try:
-        yield
-    except STARTING as error:
-        say(in_words(error))
-        raise typer.Exit(exit_code_of(error)) from None

@@ -1,5 +1,6 @@
 """`baas dev`: everything on this machine, for its user alone."""
 
+import shlex
 import shutil
 import sys
 import threading
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baas_cli.commands.serve import run_server
 from baas_cli.invocation import Invocation
 from baas_cli.output import Output
 from baas_cli.profiles import BadProfiles, Profile, load_profiles, save_profiles
@@ -34,16 +36,13 @@ def dev(  # noqa: PLR0917  one parameter is one flag
     open_page: Open = False,
 ) -> None:
     """Run a server for development: nothing to set up, reached from this machine only, you are its operator."""
-    from baas.process import CannotStart, serve
-    from baas.process_server import say
+    from baas.process_server import open_log
 
-    started = _Started(Invocation.of(ctx).output, demo, open_page)
-    try:
-        settings = _settings({"host": host, "port": port, "data_dir": data_dir})
-    except CannotStart as error:
-        say(str(error))
-        raise typer.Exit(error.exit_code) from None
-    raise typer.Exit(serve(settings, prepare=started.prepare, ready=started.ready, next_free_port=True))
+    output = Invocation.of(ctx).output
+    started = _Started(output, demo, open_page)
+    settings = _settings({"host": host, "port": port, "data_dir": data_dir})
+    how = {"prepare": started.prepare, "ready": started.ready, "next_free_port": True}
+    raise typer.Exit(run_server(output, settings, open_log(settings), **how))
 
 
 def _settings(flags: dict[str, object]) -> "Settings":
@@ -137,5 +136,16 @@ def _people(page: str) -> str:
 
 
 def _command() -> str:
-    """How this program is called here: its name where the shell finds it, its path where not (an environment not activated)."""
-    return "baas" if shutil.which("baas") else sys.argv[0]
+    """How this program is called here: its name where the shell finds it, else as it was called: its path (of an environment
+    that is not activated), or `python -m baas`, where the path would be that of a module that is no program.
+    """
+    if shutil.which("baas"):
+        return "baas"
+    by_module = Path(sys.argv[0]).name == "__main__.py"
+    return f"{shlex.quote(_python())} -m baas" if by_module else shlex.quote(sys.argv[0])
+
+
+def _python() -> str:
+    """As short as it means this very interpreter."""
+    found = shutil.which("python")
+    return "python" if found and Path(found) == Path(sys.executable) else sys.executable

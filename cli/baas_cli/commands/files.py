@@ -39,8 +39,9 @@ def put(
 ) -> None:
     """Upload a file, replacing what is there."""
     asked = Invocation.of(ctx)
-    with asked.project_client() as client:
-        asked.output.show(client.bucket(bucket).upload(file, key=key, content_type=content_type))
+    with asked.project_client() as client, asked.output.progress(f"Uploading {file.name}") as tell:
+        stored = client.bucket(bucket).upload(file, key=key, content_type=content_type, on_progress=tell)
+    asked.output.show(stored)
 
 
 @app.command()

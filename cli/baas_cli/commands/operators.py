@@ -55,11 +55,6 @@ def list_all(ctx: typer.Context, data_dir: DataDir = None, database_url: Databas
 
 
 def _on_database(work: Callable[["Settings", str], Coroutine[Any, Any, T]], data_dir: Path | None, database_url: str | None) -> T:
-    from baas.process import STARTING, exit_code_of, load, run_with_database
-    from baas.process_server import in_words, say
+    from baas.process import load, run_with_database
 
-    try:
-        return run_with_database(load({"data_dir": data_dir, "database_url": database_url}).settings, work)
-    except STARTING as error:
-        say(in_words(error))
-        raise typer.Exit(exit_code_of(error)) from None
+    return run_with_database(load({"data_dir": data_dir, "database_url": database_url}).settings, work)

@@ -194,10 +194,9 @@ def import_(  # noqa: PLR0917  # Typer makes an option of each
     """Make a record of each line, a thousand at a time; exit code 1 when a line has a fault."""
     asked = Invocation.of(ctx)
     source = (line.encode() for line in sys.stdin) if file == "-" else Path(file)
-    with asked.project_client() as client:
-        report = client.collection(collection).import_(
-            source, key=_names(key), format=form, dry_run=dry_run, skip_errors=skip_errors, from_line=from_line
-        )
+    wishes: Any = {"format": form, "dry_run": dry_run, "skip_errors": skip_errors, "from_line": from_line}
+    with asked.project_client() as client, asked.output.progress(f"Sending {file}") as tell:
+        report = client.collection(collection).import_(source, key=_names(key), on_progress=tell, **wishes)
     for fault in report.errors:
         asked.output.say(f"line {fault['line']} {fault['pointer'] or '(all of it)'}: {fault['message']} ({fault['code']})")
     if "resume" in report:

@@ -119,8 +119,11 @@ def _explanation(found: Mapping[str, Any]) -> Iterator[str]:
         width = min(max(len(left) for left, _ in rows), _WIDEST)
         yield from (f"{left.ljust(width)}  {right}".rstrip() for left, right in rows)
     yield f"why:    {found['hint']}"
+    if found.get("row") is not None:
+        yield f"row:    {found['row']} (from 0) of {found['denial']['input_rows']} that were sent"
     answer = found["answer"]
     yield f"answer: {answer['status']}{' ' + answer['code'] if answer['code'] else ''}"
+    yield from (f"        {one['pointer']}: {one['message']}" for one in answer.get("errors", ()))
     yield f"sql:    {found['sql']['text']}"
     yield from (f"        ${number} = {_value(one)}" for number, one in enumerate(found["sql"]["args"], 1))
     for one in found["disagreements"]:
@@ -191,7 +194,7 @@ def _add(rule: Mapping[str, Any], branches: Iterable[Mapping[str, Any]]) -> None
 def _report(total: Mapping[str, Any]) -> Iterator[str]:
     for case in total["cases"]:
         if not case["passed"]:
-            yield f"✗ {case['file']}: {case['name']} ({case['collection']}.{case['action']})"
+            yield f"✗ {case['file']}: {case['name']} ({case.get('bucket') or case['collection']}.{case['action']})"
             yield f"    expected {_value(case['expected'])}, got {_value(case['got'])}"
             if case.get("reason"):
                 yield f"    {case['reason']}"

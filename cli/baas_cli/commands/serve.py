@@ -1,14 +1,17 @@
 """`baas serve`: the server, for others."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from baas_cli.invocation import Invocation
+from baas_cli.output import Output
 
 if TYPE_CHECKING:
     from baas.base.settings import Settings
+    from baas.infra.observe.log import Log
     from baas.process_server import Running
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
@@ -38,9 +41,8 @@ def serve(  # noqa: PLR0917  one parameter is one flag
     config: Config = None,
 ) -> None:
     """Run the server. All settings: baas config show."""
-    from baas.process import CannotStart, load
-    from baas.process import serve as run
-    from baas.process_server import say
+    from baas.process import load
+    from baas.process_server import open_log
 
     output = Invocation.of(ctx).output
     flags = {
@@ -57,20 +59,41 @@ def serve(  # noqa: PLR0917  one parameter is one flag
         if output.json:
             output.show({"url": running.settings.url, "database": running.database})
         else:
-            say(f"serving {running.settings.url} on {running.database}")
+            words = f"serving {running.settings.url} on {running.database}"
+            log.announce("serving", words, url=running.settings.url, database=running.database)
+
+    async def tell_setup_link(settings: "Settings", url: str) -> None:
+        from baas.process_operators import setup_link
+
+        if link := await setup_link(settings, url):
+            words = f"there is no operator yet. Make the first one, once, within a day: {link}"
+            log.hand_over("setup_link", words, link=link)
+
+    settings = load(flags, config=config).settings
+    log = open_log(settings)
+    raise typer.Exit(run_server(output, settings, log, prepare=tell_setup_link, ready=ready))
+
+
+def run_server(output: Output, settings: "Settings", log: "Log", **how: Any) -> int:
+    """Serve until told to stop (`how` as of `baas.process.serve`); the exit code. Where programs read the log, what ends it is an
+    event of the log like any other, unless `--json` asks for the problem document.
+
+    Raises:
+        baas.process.STARTING: what ends it, for a person or `--json`.
+    """
+    from baas.process import STARTING, serve
+    from baas_cli.failures import failure_of
 
     try:
-        settings = load(flags, config=config).settings
-    except CannotStart as error:
-        say(str(error))
-        raise typer.Exit(error.exit_code) from None
-    raise typer.Exit(run(settings, prepare=_tell_setup_link, ready=ready))
+        return serve(settings, log, **how)
+    except STARTING as error:
+        failure = failure_of(error)
+        if output.json or failure is None or not log.is_for_programs:
+            raise
+        code, problem = failure
+        log.announce("ended", _sentence(problem), level="error", **problem)
+        return code
 
 
-async def _tell_setup_link(settings: "Settings", url: str) -> None:
-    from baas.process_operators import setup_link
-    from baas.process_server import say
-
-    link = await setup_link(settings, url)
-    if link:
-        say(f"there is no operator yet. Make the first one, once, within a day: {link}")
+def _sentence(problem: Mapping[str, object]) -> str:
+    return f"{problem['title']}: {problem['detail']}"

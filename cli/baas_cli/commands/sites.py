@@ -1,12 +1,15 @@
 """`baas deploy` and `baas releases`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from baas_cli.command import noun
 from baas_cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from baas_sdk import Client, Release
 
 releases = noun("Releases of a site.")
 Site = Annotated[str, typer.Option("--site", help="The site's name; `default` is the project's own host.")]
@@ -24,12 +27,17 @@ def deploy(
     asked = Invocation.of(ctx)
     with asked.project_client() as client:
         try:
-            release = client.sites.deploy(folder, site=site, message=message)
+            release = _deployed(asked, client, folder, site, message)
         except NotFound:
             client.sites.create(site)
             asked.output.say(f"Made the site {site}.")
-            release = client.sites.deploy(folder, site=site, message=message)
+            release = _deployed(asked, client, folder, site, message)
         asked.output.show(release)
+
+
+def _deployed(asked: Invocation, client: "Client", folder: Path, site: str, message: str | None) -> "Release":
+    with asked.output.progress("Deploying") as tell:
+        return client.sites.deploy(folder, site=site, message=message, on_progress=tell)
 
 
 @releases.command("list")

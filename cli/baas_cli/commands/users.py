@@ -65,6 +65,21 @@ def update(ctx: typer.Context, user_id: Id, set_: Set = None, password_stdin: St
 
 
 @app.command()
+def claims(
+    ctx: typer.Context,
+    user_id: Id,
+    pairs: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="All that is said of the user.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Say nothing of the user any more.")] = False,
+) -> None:
+    """Set what rules see as `auth.claims`, in place of what was said before; it holds everywhere within seconds."""
+    asked = Invocation.of(ctx)
+    if bool(pairs) == none:
+        raise Usage("Say all the claims as name=value, or --none.")
+    with asked.project_client() as client:
+        asked.output.show(client.users.set_claims(user_id, read_pairs(pairs or ())))
+
+
+@app.command()
 def delete(ctx: typer.Context, user_id: Id) -> None:
     """Delete an account."""
     asked = Invocation.of(ctx)

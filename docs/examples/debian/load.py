@@ -53,7 +53,7 @@ EDGES: dict[str, Any] = {
     "fields": [
         {"name": "package", "type": "relation", "to": "packages", "required": True, "on_delete": "cascade"},
         {"name": "name", "type": "text", "required": True},
-        {"name": "needs", "type": "relation", "to": "packages", "on_delete": "cascade"},
+        {"name": "needs", "type": "relation", "to": "packages", "inverse": "needed_by", "on_delete": "cascade"},
         {"name": "kind", "type": "select", "required": True, "values": KINDS},
         {"name": "constraint", "type": "text"},
     ],
@@ -75,7 +75,10 @@ def main() -> None:
         _load(client, "packages", [record(one) for one in packages.values()], options.jobs)
         _load(client, "dependencies", edges, options.jobs)
     ask(f"{options.url}/v1/projects/{options.project}", options)
-    print(f"memory of this script at its peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    print(f"\nmemory of this script at its peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    if options.server_pid is not None:
+        server, database = memory(options.server_pid)
+        print(f"memory of the server now: {server:.0f} MiB, and {database:.0f} MiB of its PostgreSQL")
 
 
 def _options() -> argparse.Namespace:
@@ -84,6 +87,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--project", default="debian")
     parser.add_argument("--lists", type=Path, default=LISTS, help="folder of the index")
     parser.add_argument("--jobs", type=int, default=4, help="requests in flight")
+    parser.add_argument("--page", type=int, default=500, help="records a page of an answer that has several")
+    parser.add_argument("--server-pid", type=int, help="process of a server on this machine whose memory to tell at the end")
     parser.add_argument("--section", default="games")
     parser.add_argument("--package", default="libssl3")
     parser.add_argument("--word", default="PostgreSQL")
@@ -188,18 +193,49 @@ def batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         yield batch
 
 
+def memory(pid: int) -> tuple[float, float]:
+    """MiB that a server process and its workers hold, and that its PostgreSQL holds; what several share is counted once."""
+    held = {True: 0.0, False: 0.0}
+    waiting = [pid]
+    while waiting:
+        one = Path("/proc") / str(waiting.pop())
+        try:
+            rollup = (one / "smaps_rollup").read_text("utf-8")
+            is_postgres = (one / "comm").read_text("utf-8").startswith("postgres")
+            waiting += [int(child) for task in one.glob("task/*/children") for child in task.read_text("utf-8").split()]
+        except PermissionError:
+            sys.exit(f"The memory of process {one.name} cannot be read: run this as the server's user or as root.")
+        except OSError:  # it has ended meanwhile
+            continue
+        held[is_postgres] += int(rollup.partition("\nPss:")[2].split()[0]) / 1024
+    return held[False], held[True]
+
+
 def ask(base: str, options: argparse.Namespace) -> None:
     """The four questions, as any REST client would ask them: anonymously, because the rules say that everyone may look."""
     with httpx2.Client(timeout=30) as http:
 
-        def items(collection: str, **query: Any) -> list[dict[str, Any]]:
+        def page(collection: str, **query: Any) -> dict[str, Any]:
             started = time.perf_counter()
             answer = http.post(f"{base}/collections/{collection}/records/query", json=query)
             answer.raise_for_status()
-            shown = json.dumps({name: value for name, value in query.items() if name != "vars"})
+            shown = json.dumps({name: value for name, value in query.items() if name not in ("vars", "cursor")})
             print(f"   POST …/{collection}/records/query {shown}   {(time.perf_counter() - started) * 1000:.1f} ms")
-            found: list[dict[str, Any]] = answer.json()["items"]
+            found: dict[str, Any] = answer.json()
             return found
+
+        def items(collection: str, **query: Any) -> list[dict[str, Any]]:
+            return list(page(collection, **query)["items"])
+
+        def every(collection: str, **query: Any) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = []
+            cursor: dict[str, str] = {}
+            while True:
+                answer = page(collection, **query, limit=options.page, **cursor)
+                found += answer["items"]
+                if answer["next_cursor"] is None:
+                    return found
+                cursor = {"cursor": answer["next_cursor"]}
 
         print(f"\n1. The ten largest packages of section {options.section!r}:")
         by_section = {"filter": "section == $s", "vars": {"s": options.section}}
@@ -208,15 +244,14 @@ def ask(base: str, options: argparse.Namespace) -> None:
 
         print(f"\n2. What depends on {options.package!r}:")
         by_target = {"filter": "needs == $p && kind == 'depends'", "vars": {"p": identity(options.package)}}
-        ids = [one["package"] for one in items("dependencies", **by_target, limit=200, fields="package")]
-        by_ids = {"filter": "id in $ids", "vars": {"ids": ids}}
-        names = [one["name"] for one in items("packages", **by_ids, limit=200, sort="name", fields="name")]
-        print(f"   {len(names)} packages:", ", ".join(names[:8]), "…")
+        edges = every("dependencies", **by_target, fields="package.name")
+        names = sorted({one["expand"]["package"]["name"] for one in edges})
+        print(f"   {len(names)} packages:", ", ".join(names[:8]), "…" if len(names) > 8 else "")
 
         print(f"\n3. Descriptions that mention {options.word!r}:")
         by_word = {"filter": "description.contains($w)", "vars": {"w": options.word}}
-        found = [one["name"] for one in items("packages", **by_word, sort="name", limit=100, fields="name,summary")]
-        print(f"   {len(found)} packages:", ", ".join(found[:8]), "…")
+        found = [one["name"] for one in every("packages", **by_word, sort="name", fields="name,summary")]
+        print(f"   {len(found)} packages:", ", ".join(found[:8]), "…" if len(found) > 8 else "")
 
         print(f"\n4. The best for {options.search!r}:")
         found = [one["name"] for one in items("packages", search=options.search, limit=10, fields="name,summary")]

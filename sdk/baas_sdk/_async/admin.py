@@ -5,7 +5,7 @@ from typing import Any
 
 from baas_sdk._async.paging import id_of, page_of
 from baas_sdk._async.transport import AsyncTransport
-from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project
+from baas_sdk.models import BucketInfo, CollectionInfo, Key, Operator, Page, Project, SigningKey
 from baas_sdk.wire import segment
 
 
@@ -130,6 +130,37 @@ class AsyncKeys:
 
     def _path(self) -> str:
         return self._transport.options.path_of("keys")
+
+
+class AsyncSigningKeys:
+    """The keys that sign the project's access tokens, for operators."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[SigningKey]:
+        """The keys that have not retired, newest first; never their secrets."""
+        answer = await self._transport.json("GET", self._path())
+        return [SigningKey(one) for one in answer["items"]]
+
+    async def rotate(self) -> SigningKey:
+        """Signs with a new key from now on; tokens of those before it stay good.
+
+        Raises:
+            Conflict: there are as many keys as there may be; drop one.
+        """
+        return SigningKey(await self._transport.json("POST", self._path()))
+
+    async def drop(self, key: SigningKey | str) -> None:
+        """Ends every access token that this key has signed, everywhere within two seconds. The sessions live on.
+
+        Raises:
+            NotFound: there is none with this id.
+        """
+        await self._transport.json("DELETE", f"{self._path()}/{segment(id_of(key))}")
+
+    def _path(self) -> str:
+        return self._transport.options.path_of("auth/signing-keys")
 
 
 class AsyncCollections:

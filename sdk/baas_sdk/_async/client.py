@@ -7,7 +7,15 @@ from typing import Any, overload
 
 import httpx2
 
-from baas_sdk._async.admin import AsyncBuckets, AsyncCollections, AsyncKeys, AsyncOperators, AsyncProjects, AsyncSettings
+from baas_sdk._async.admin import (
+    AsyncBuckets,
+    AsyncCollections,
+    AsyncKeys,
+    AsyncOperators,
+    AsyncProjects,
+    AsyncSettings,
+    AsyncSigningKeys,
+)
 from baas_sdk._async.auth import AsyncAuth, AsyncUsers
 from baas_sdk._async.batch import AsyncBatch
 from baas_sdk._async.channels import AsyncChannel
@@ -64,6 +72,7 @@ class AsyncClient:
         self.buckets = AsyncBuckets(transport)
         self.sites = AsyncSites(transport)
         self.keys = AsyncKeys(transport)
+        self.signing_keys = AsyncSigningKeys(transport)
         self.settings = AsyncSettings(transport)
         self.projects = AsyncProjects(transport)
         self.operators = AsyncOperators(transport)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from baas_sdk._async.compat import blocking
 from baas_sdk._async.files import pieces_of
+from baas_sdk._async.raw import AsyncRaw
 from baas_sdk._async.reading import AsyncReading, Format
 from baas_sdk._async.transport import Call, parsed
 from baas_sdk.changes import condition, identity, merged
@@ -18,6 +19,11 @@ _IMPORT_S = 600.0
 
 class AsyncCollection(AsyncReading[M]):
     """The records of one collection, as the caller's rules allow. Made by `client.collection(...)`."""
+
+    @property
+    def raw(self) -> AsyncRaw:
+        """The same calls, answered by the response with its headers: `(await todos.raw.list(limit=5)).headers`."""
+        return AsyncRaw(self._transport, lambda transport: AsyncCollection(transport, self.name, self._read))
 
     async def create(self, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Creates a record from a mapping, keywords, or both, and gives it back; `{"id"}` alone when the caller may not view it.

@@ -1,7 +1,7 @@
 """Static sites of the project and their releases."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from baas_sdk._async.files import pieces_of
 from baas_sdk._async.paging import id_of
 from baas_sdk._async.transport import AsyncTransport, Call, parsed
 from baas_sdk.archive import pack
-from baas_sdk.models import Release, Site
+from baas_sdk.models import Progress, Release, Site
 from baas_sdk.sources import examine
 from baas_sdk.wire import segment
 
@@ -61,7 +61,14 @@ class AsyncSites:
         """
         await self._transport.json("DELETE", self._path(name))
 
-    async def deploy(self, folder: Path, *, site: str = DEFAULT_SITE, message: str | None = None) -> Release:
+    async def deploy(
+        self,
+        folder: Path,
+        *,
+        site: str = DEFAULT_SITE,
+        message: str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Release:
         """Uploads a folder as a new release and makes it the live one, all at once. The answer's `url` is where it is.
 
         Raises:
@@ -77,7 +84,7 @@ class AsyncSites:
                 "POST",
                 self._path(site, "releases", "archive"),
                 params={} if message is None else {"message": message},
-                content=lambda: pieces_of(upload),
+                content=lambda: pieces_of(upload, on_progress),
                 headers={"Content-Type": "application/gzip", "Content-Length": str(upload.size)},
             )
             return Release(parsed(await self._transport.send(call)))

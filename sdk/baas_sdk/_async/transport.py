@@ -1,7 +1,7 @@
 """The only door to the network: one call in, one answer or one of our errors out; retries, time-outs and renewal inside."""
 
-import logging
 import random
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,12 +14,12 @@ from baas_sdk._async.compat import sleep
 from baas_sdk._async.credentials import AsyncCredentials
 from baas_sdk.errors import APIError, BaasError, ConfigError, ConnectionFailed, NotAuthenticated, TimedOut, error_of
 from baas_sdk.ids import uuid7
+from baas_sdk.logs import LOG, target, tell
 from baas_sdk.models import Session, utc_now
 from baas_sdk.options import CONNECT_TIMEOUT_S, Options
 from baas_sdk.retry import wait_s
 from baas_sdk.wire import encode
 
-_log = logging.getLogger("baas_sdk")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
@@ -70,6 +70,7 @@ class AsyncTransport:
             await response.aread()
         finally:
             await response.aclose()
+        tell("<", {}, response.content)
         return response
 
     @asynccontextmanager
@@ -112,7 +113,7 @@ class AsyncTransport:
                 if pause is None or attempt >= self.options.max_retries or not call.replays:
                     raise
                 attempt += 1
-                _log.debug("%s %s again in %.2f s: %s", call.method, call.path, pause, error)
+                LOG.info("%s %s again in %.2f s: %s", call.method, call.path, pause, error)
                 await sleep(pause)
 
     async def _once(self, call: Call, token: str | None) -> httpx2.Response:
@@ -130,8 +131,13 @@ class AsyncTransport:
                 headers=headers,
                 timeout=self._timeout(call),
             )
+            begun = time.perf_counter()
+            tell(">", request.headers, content if isinstance(content, bytes) else None)
             response = await self.http.send(request, stream=True, follow_redirects=False)
-        _log.debug("%s %s -> %s (request %s)", call.method, call.path, response.status_code, response.headers.get("X-Request-Id"))
+        took, request_id = (time.perf_counter() - begun) * 1000, response.headers.get("X-Request-Id")
+        where = target(call.path, call.params)
+        LOG.info("%s %s -> %s in %.0f ms (request %s)", call.method, where, response.status_code, took, request_id)
+        tell("<", response.headers, None)
         if response.status_code < 300 or response.status_code == 304:
             return response
         try:
@@ -139,6 +145,7 @@ class AsyncTransport:
                 content = await response.aread()
         finally:
             await response.aclose()
+        tell("<", {}, content)
         raise self._refusal(call, response, content)
 
     def _timeout(self, call: Call) -> httpx2.Timeout:

@@ -8,7 +8,15 @@ from typing import Any, overload
 
 import httpx2
 
-from baas_sdk._sync.admin import Buckets, Collections, Keys, Operators, Projects, Settings
+from baas_sdk._sync.admin import (
+    Buckets,
+    Collections,
+    Keys,
+    Operators,
+    Projects,
+    Settings,
+    SigningKeys,
+)
 from baas_sdk._sync.auth import Auth, Users
 from baas_sdk._sync.batch import Batch
 from baas_sdk._sync.channels import Channel
@@ -65,6 +73,7 @@ class Client:
         self.buckets = Buckets(transport)
         self.sites = Sites(transport)
         self.keys = Keys(transport)
+        self.signing_keys = SigningKeys(transport)
         self.settings = Settings(transport)
         self.projects = Projects(transport)
         self.operators = Operators(transport)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from baas_sdk._sync.compat import blocking
 from baas_sdk._sync.files import pieces_of
+from baas_sdk._sync.raw import Raw
 from baas_sdk._sync.reading import Reading, Format
 from baas_sdk._sync.transport import Call, parsed
 from baas_sdk.changes import condition, identity, merged
@@ -19,6 +20,11 @@ _IMPORT_S = 600.0
 
 class Collection(Reading[M]):
     """The records of one collection, as the caller's rules allow. Made by `client.collection(...)`."""
+
+    @property
+    def raw(self) -> Raw:
+        """The same calls, answered by the response with its headers: `(todos.raw.list(limit=5)).headers`."""
+        return Raw(self._transport, lambda transport: Collection(transport, self.name, self._read))
 
     def create(self, values: Mapping[str, object] | None = None, /, **fields: object) -> M:
         """Creates a record from a mapping, keywords, or both, and gives it back; `{"id"}` alone when the caller may not view it.

@@ -95,6 +95,12 @@ def test_names_of_the_tool_and_the_tests_are_left_alone():
     load(environ={"BAAS_URL": "x", "BAAS_TOKEN": "x", "BAAS_CONFIG": "x", "BAAS_TEST_DATABASE_URL": "x", "PATH": "x"})
 
 
+@pytest.mark.parametrize("name", ["BAAS_JSON", "BAAS_PROFILES", "BAAS_NO_COLOR", "BAAS_TIMEOUTS"])
+def test_a_name_that_nobody_reads_is_refused(name):
+    """Nothing that looks like a setting is silently without effect."""
+    assert len(faults(environ={name: "1"})) == 1
+
+
 def test_a_secret_may_come_from_a_file_and_only_from_one_place():
     """`*_FILE` exists for secrets only; both spellings together are refused."""
     loaded = load(environ={"BAAS_SECRET_KEY_FILE": "/run/key"}, files={"/run/key": GOOD_SECRET + "\n"})

@@ -36,6 +36,10 @@ RECORD = Record({"id": "0199", "rev": 1})
         (F.s.in_([]), "false", []),
         (F.s.contains("a"), "s.contains($v1)", ["a"]),
         (F.s.startswith("a"), "s.startsWith($v1)", ["a"]),
+        (F.s.like("%a_b%"), "s.contains($v1)", ["a_b"]),
+        (F.s.like("a%"), "s.startsWith($v1)", ["a"]),
+        (F.s.like("%a"), "s.endsWith($v1)", ["a"]),
+        (F.s.like("a"), "s == $v1", ["a"]),
         (F.s.endswith("a"), "s.endsWith($v1)", ["a"]),
         (F.at > NOON, "at > timestamp($v1)", ["2026-11-20T11:00:00.000000Z"]),
         (F.day == date(2026, 1, 2), "day == timestamp($v1)", ["2026-01-02T00:00:00.000000Z"]),
@@ -104,6 +108,7 @@ def test_filters_that_share_variables_keep_them_apart() -> None:
         lambda: (F.a == 1) & True,  # type: ignore[operator]
         lambda: F.a == 1 & F.b,
         lambda: F.a.exists(lambda x: True),
+        lambda: F.a.like("a%b"),
         lambda: compile_filter(F.author.size > 3, None),  # type: ignore[operator]
     ],
 )

@@ -395,6 +395,61 @@ async def test_no_log_line_holds_a_secret(twin, scripted, caplog: pytest.LogCapt
     assert "refresh-" not in text
 
 
+async def test_the_log_shows_what_was_sent_but_no_credential(twin, scripted, caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG headers and bodies; dots for credentials by name, and for what looks like a token wherever it stands."""
+    caplog.set_level(logging.DEBUG, logger="baas_sdk")
+    secret = "c4n4ry" * 8
+    client = twin.client(scripted.url, key=f"sk_{secret}")
+    answer = {"key": f"sk_{secret}", "deep": [{"password": "c4n4ry", "n": 3}], "said": f"Bearer opt_{secret}"}
+    scripted.script = [reply(200, answer, headers={"Set-Cookie": "a=c4n4ry"})]
+    body, params = {"password": "c4n4ry", "title": "Lamp"}, {"ticket": "c4n4ry", "a": "1"}
+    await twin(lambda: client.request("POST", "/v1/x", params=params, body=body))
+
+    text = "\n".join(record.getMessage() for record in caplog.records if record.name == "baas_sdk")
+    assert "POST /v1/x?ticket=•••&a=1 -> 200 in " in text
+    assert '> {"password": "•••", "title": "Lamp"}' in text
+    assert '"deep": [{"password": "•••", "n": 3}], "said": "Bearer •••"' in text
+    assert "c4n4ry" not in text
+
+
+async def test_the_environment_turns_the_log_on(twin, scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAAS_LOG", "loud")
+    with pytest.raises(ConfigError, match="BAAS_LOG is 'loud', but must be one of debug, info, warning, error"):
+        twin.client(scripted.url)
+    monkeypatch.setenv("BAAS_LOG", "debug")
+    monkeypatch.setattr(logging.getLogger("baas_sdk"), "level", logging.NOTSET)
+    twin.client(scripted.url)
+
+    assert logging.DEBUG == logging.getLogger("baas_sdk").level
+
+
+async def test_the_raw_answer_has_its_headers(twin, scripted) -> None:
+    """With the same arguments as the call itself, and its errors."""
+    todos = twin.client(scripted.url, project="app").collection("todos")
+    page = reply(200, {"items": [], "next_cursor": None}, headers={"X-Feed-Cursor": "c1"})
+    scripted.script = [page, reply(200, {"id": "a"}), reply(404)]
+    listed = await twin(lambda: todos.raw.list(filter=F.n > 1, limit=5))
+    made = await twin(lambda: todos.raw.create(title="Lamp"))
+
+    assert ("c1", []) == (listed.headers["X-Feed-Cursor"], listed.json()["items"])
+    assert "limit=5" in scripted.seen[0].target
+    assert ("Lamp", {"id": "a"}) == (scripted.seen[1].json["title"], made.json())
+    with pytest.raises(NotFound):
+        await twin(lambda: todos.raw.get("a"))
+
+
+async def test_a_stored_file_is_what_a_file_field_takes(twin, scripted) -> None:
+    client = twin.client(scripted.url, project="app")
+    scripted.script = [reply(201, {"path": "a/b.png", "name": "b.png"}), reply(201, {"id": "a"})]
+    photo = await twin(lambda: client.bucket("photos").upload(b"x", key="a/b.png"))
+    await twin(lambda: client.collection("items").create(photo=photo, more=[photo]))
+
+    assert "a/b.png" == photo.key
+    assert ("a/b.png", ["a/b.png"]) == (scripted.seen[1].json["photo"], scripted.seen[1].json["more"])
+    with pytest.raises(ConfigError, match="upload it"):
+        await twin(lambda: client.collection("items").create(photo=Path("b.png")))
+
+
 # Files
 
 CONTENT = bytes(range(256)) * 4096

@@ -50,9 +50,13 @@ def choose_address(layout: Layout, name: str = "", *, by_port: bool = not HOST.h
     return Address(_LOOPBACK, _free_port())
 
 
-def address_of(layout: Layout, port: int) -> Address:
-    """Where the PostgreSQL is that says it has this port."""
-    return Address(_LOOPBACK, port) if port not in (0, _SOCKET_PORT) else Address(str(socket_folder(layout)), _SOCKET_PORT)
+def address_of(layout: Layout, port: int, folder: str) -> Address:
+    """Where the PostgreSQL is that says it has this port and its socket in this folder: another one may have been chosen for it
+    than would be here, where another folder is that of temporary files.
+    """
+    if port not in (0, _SOCKET_PORT):
+        return Address(_LOOPBACK, port)
+    return Address(folder or str(socket_folder(layout)), _SOCKET_PORT)
 
 
 def socket_folder(layout: Layout, name: str = "") -> Path:
@@ -63,8 +67,27 @@ def socket_folder(layout: Layout, name: str = "") -> Path:
             make_folder(folder, 0o700)
             layout.own(folder)
         return folder
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()).resolve() / f"baas-{HOST.user_id(layout.account)}-{digest}"
+    name = f"baas-{HOST.user_id(layout.account)}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    for short in _short_folders():
+        if len(os.fsencode(short / name)) <= HOST.longest_socket_folder:
+            with contextlib.suppress(OSError):
+                return _private(short / name, layout)
+    raise ClusterFault(
+        f"PostgreSQL needs a place for its socket whose path has at most {HOST.longest_socket_folder} bytes, and neither {folder}"
+        f" nor a folder in {' or '.join(map(str, _short_folders()))} is one. Choose a shorter --data-dir, or a shorter TMPDIR."
+    )
+
+
+def _short_folders() -> tuple[Path, ...]:
+    """Where anybody may make a folder. Not first the one of a user's sessions, which goes when he signs out."""
+    temporary, usual = Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()  # noqa: S108  the folder made in it is looked at
+    return (*dict.fromkeys((temporary, usual)), Path(f"/run/user/{HOST.user_id(None)}"))
+
+
+def _private(folder: Path, layout: Layout) -> Path:
+    """The folder, made if it is not there. Raises OSError where it cannot be, or PostgreSQL could not come to it."""
+    if layout.account is not None and not HOST.may_enter(layout.account, folder.parent):
+        raise PermissionError
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         layout.own(folder)

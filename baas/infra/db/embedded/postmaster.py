@@ -19,9 +19,10 @@ def is_ready(pgdata: Path, pid: int) -> bool:
     return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
 
-def port_of(pgdata: Path) -> int:
-    """The number of the port that the PostgreSQL on this data has; 0 when none runs (line 4)."""
-    return _number(_lines(pgdata), 3)
+def place_of(pgdata: Path) -> tuple[int, str]:
+    """Where the PostgreSQL on this data is met: its port, 0 when none runs (line 4), and the folder of its socket (line 5)."""
+    lines = _lines(pgdata)
+    return _number(lines, 3), lines[4].strip() if len(lines) > 4 else ""
 
 
 def clear_way(pgdata: Path, say: Callable[[str], None], pg_ctl: str) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,7 @@ CODES = {
     "too_long",
     "too_complex",
     "bad_pattern",
+    "no_value",
 }
 
 
@@ -82,7 +84,18 @@ def _refused(source: str, env: Env = LIST) -> RuleError:
         ("owner == auth.uid", "unknown_field", 15, "Did you mean 'id'?"),
         ("value == 1", "unknown_field", 1, "unknown field 'value'."),
         ("sizeof(title) == 1", "unknown_function", 1, "unknown function 'sizeof'"),
-        ("'a' in title", "type_mismatch", 5, "`in` needs a list"),
+        (
+            "'a' in title",
+            "type_mismatch",
+            5,
+            "`in` needs a list, and `record.title` (string) is not one. For a part of a text say",
+        ),
+        ("n in (1)", "type_mismatch", 3, "A list is written [1, 2]."),
+        ("title[0] == 'a'", "type_mismatch", 6, "startsWith(), endsWith() or contains()"),
+        ("abs(n) == 1", "unknown_function", 1, "Say x < 0 ? -x : x."),
+        ("title.substring(0, 1) == 'a'", "unknown_function", 7, "startsWith(), endsWith() or contains()"),
+        ("title.trim() == 'a'", "unknown_function", 7, "compared as they are stored"),
+        ("rows('customer').exists(c, true)", "unknown_name", 6, "there is no collection 'customer'."),
         ("1 in tags", "type_mismatch", 3, "can never be equal"),
         ("tags == 'a'", "type_mismatch", 6, "x in list"),
         ("tags.exists(t, t == 1)", "type_mismatch", 18, "can never be equal"),
@@ -113,6 +126,143 @@ def test_a_wrong_expression_is_refused_with_a_place_and_a_way_out(source: str, c
 
     assert (code, column) == (error.code, error.column), str(error)
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "words"),
+    [
+        ("at > timestamp('2026-01-02')", 16, 'timestamp("2026-01-02T00:00:00Z")'),
+        ("at > timestamp('2026-01-02 10:30')", 16, 'timestamp("2026-01-02T10:30:00Z")'),
+        ("at > timestamp('yesterday')", 16, '"yesterday" is no timestamp. A time has a zone'),
+        ("at > now - duration('1d')", 21, 'duration("24h")'),
+        ("at.getHours('Foo/Bar') == 3", 13, 'there is no time zone "Foo/Bar". Say a name like "Europe/Berlin"'),
+        ("n / 0 == 1", 3, "a division by zero has no value"),
+        ("published || !(n % 0 == 1)", 18, "a division by zero has no value"),
+        ("published ? 1 / 0 == n : true", 15, "a division by zero has no value"),
+        ("n in [int('x')]", 11, '"x" is no int'),
+        ("tags.exists(t, t == 'a' && at < timestamp('x'))", 43, "is no timestamp"),
+        ("n == [1, 2][5]", 12, "there is no such position"),
+        ("meta.a == {'b': 1}.c", 20, "there is no key 'c'"),
+        ("n == 9223372036854775807 + 1", 26, "the result does not fit"),
+    ],
+)
+@pytest.mark.parametrize("env", [LIST, FILTER])
+def test_a_condition_that_can_never_have_a_value_is_refused(source: str, column: int, words: str, env: Env) -> None:
+    error = _refused(source, env)
+
+    assert ("no_value", column) == (error.code, error.column), str(error)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["true || 1 / 0 == 1", "published || n == (published ? 1 : 1 / 0)", "n / n == 1", "has({'a': 1}.b) || published"],
+)
+def test_a_failure_that_is_absorbed_or_may_be_passed_by_is_no_mistake(source: str) -> None:
+    assert check(source, LIST)
+
+
+PATHS = ("record.team.name == 'a'", "record.team.lead.name == 'a'", "record.owner.name == 'a'", "record.owner.team.name == 'a'")
+
+
+@pytest.mark.parametrize(
+    ("source", "position"),
+    [
+        (" && ".join([PATHS[0]] * 12), None),
+        (" && ".join([PATHS[0]] * 13), 12 * len(PATHS[0] + " && ")),
+        (" && ".join(PATHS[:3]), None),
+        (" && ".join([*PATHS[:3], *PATHS[:3]]), None),
+        (" && ".join(PATHS), len(" && ".join(PATHS[:3]) + " && ")),
+        ("record.notes.exists(x, x.author.name == 'a' && x.author.team == null)", None),
+        ("record.notes.exists(x, x.score > 0) && " * 3 + "record.notes.exists(x, x.score > 1)", 3 * 39),
+    ],
+)
+def test_a_path_counts_once_however_many_conditions_it_has(source: str, position: int | None) -> None:
+    """And lists each time; all of them stand in a number of conditions."""
+    if position is None:
+        assert check(source, env("filter"))
+        return
+    error = _refused(source, env("filter"))
+    assert "too_complex" == error.code
+    assert position <= error.position < position + len("record.team.lead")
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("input.title == 'x'", "there is no `input` in a filter."),
+        ("has(input.title)", "there is no `input` in a filter."),
+        ("next.n == 1", "there is no `next` in a filter."),
+        ("record.members[0].name == 'a'", "Say list.exists(x, x.name == …)."),
+    ],
+)
+def test_what_a_filter_lacks_is_told_as_of_a_filter(source: str, words: str) -> None:
+    where = replace(env("filter"), next=None)
+
+    assert words in str(_refused(source, where))
+
+
+# What CEL or its extensions have and this language has not: refused at a place, never taken for something else.
+OUTSIDE = (
+    ("optional field", "meta.?a == 1"),
+    ("optional index", "meta[?'a'] == 1"),
+    ("optional value", "optional.of(n) == 1"),
+    ("two variables of a macro", "tags.exists(i, v, v == 'a')"),
+    ("two variables of all", "tags.all(i, v, i > 0)"),
+    ("two variables over JSON", "meta.a.exists(k, v, v == 1)"),
+    ("transformList", "tags.transformList(i, v, v) == ['a']"),
+    ("map of a row", "tags.map(t, t) == ['a']"),
+    ("map with a condition", "tags.map(t, t == 'a', t) == ['a']"),
+    ("exists_one of a row", "tags.exists_one(t, t == 'a')"),
+    ("existsOne", "tags.existsOne(t, t == 'a')"),
+    ("bind", "cel.bind(x, n, x == 1)"),
+    ("a message", "Foo{a: 1} == null"),
+    ("a qualified message", "google.protobuf.Timestamp{seconds: 1} == at"),
+    ("type", "type(n) == int"),
+    ("the name of a type", "n == int"),
+    ("unsigned", "n == 1u"),
+    ("unsigned hexadecimal", "n == 0x1fu"),
+    ("uint", "uint(n) == 1"),
+    ("bytes beside a text", "title == b'x'"),
+    ("bytes of a row", "bytes(title) == b'a'"),
+    ("dyn does not hide a type of a row", "dyn(title) == 1"),
+    ("a map of a row's values", "{'a': n}.a == 1"),
+    ("a map by a row's keys", "n in {n: 1}"),
+    ("a map at a row's value", "{1: 'a'}[n] == 'a'"),
+    ("a map beside a list", "tags == {'a': 1}"),
+    ("math", "math.greatest(n, 1) == 1"),
+    ("charAt", "title.charAt(0) == 'a'"),
+    ("format", "'%d'.format([n]) == '1'"),
+    ("replace", "title.replace('a', 'b') == 'a'"),
+    ("split", "title.split(',') == ['a']"),
+    ("join", "tags.join(',') == 'a'"),
+    ("indexOf", "title.indexOf('a') == 1"),
+    ("reverse", "title.reverse() == 'a'"),
+    ("range", "lists.range(n) == [1]"),
+    ("slice", "tags.slice(0, 1) == ['a']"),
+    ("flatten", "tags.flatten() == ['a']"),
+    ("sort", "tags.sort() == ['a']"),
+    ("distinct", "tags.distinct() == ['a']"),
+    ("sets", "sets.contains(tags, ['a'])"),
+    ("base64", "base64.encode(b'a') == 'a'"),
+    ("regular expressions", "re.extract(title, 'a') == 'a'"),
+    ("addresses", "ip('1.2.3.4') == null"),
+    ("has of an index", "has(meta['a'])"),
+    ("parts of a duration that it has not", "duration('1h').getMilliseconds() == 1"),
+    ("text beside text", "'a' 'b' == title"),
+    ("a power", "n ** 2 == 4"),
+    ("a default", "n ?? 1 == 1"),
+)
+
+
+@pytest.mark.parametrize("env", [LIST, FILTER], ids=["rule", "filter"])
+@pytest.mark.parametrize(("name", "source"), OUTSIDE, ids=[name for name, _ in OUTSIDE])
+def test_what_is_outside_of_the_subset_is_refused_and_never_taken_for_something_else(name: str, source: str, env: Env) -> None:
+    error = _refused(source, env)
+
+    assert error.code in CODES, name
+    assert 0 <= error.position < len(source), name
 
 
 @pytest.mark.parametrize("source", ["record.secret == 'x'", "secret == 'x'", "has(record.secret)"])

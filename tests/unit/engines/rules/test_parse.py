@@ -104,8 +104,6 @@ def test_comments_quoted_names_variables_and_trailing_commas_parse() -> None:
         ("a NOT IN b", "!(x in list)"),
         ("not (a)", "!"),
         ("a is null", "=="),
-        ("a ~ 'x'", "matches"),
-        ("a LIKE 'x'", "contains"),
         ("a == None", "null"),
         ("a == True", "true"),
     ],
@@ -116,6 +114,23 @@ def test_an_operator_of_another_language_names_the_right_one(source: str, hint: 
 
     assert f"Did you mean {hint!r}?" == error.hint
     assert "syntax" == error.code
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("title like 'x%'", "Say title.contains('x')."),
+        ("record.team.title LIKE $x", "Say record.team.title.contains(…)."),
+        ("n > 1 && title ilike '%x%'", "Say title.lowerAscii().contains('x')."),
+        ("title ~ 'x'", "Say title.matches('x')."),
+        ("n between 2 and 9", "Say n >= 2 && n <= 9."),
+        ("n in (1, 2)", "A list is written [1, 2]."),
+        ("n in (f(1, 2), 3)", "A list is written [1, 2]."),
+        ("(n + 1, 2)", None),
+    ],
+)
+def test_an_operator_that_is_a_method_here_is_written_out(source: str, hint: str | None) -> None:
+    assert hint == _refused(source).hint
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_verdict_needs_no_row_where_none_can_change_it() -> None:
         'auth.role == "admin" && record.owner == auth.id': False,
         'auth.role == "admin" || record.owner == auth.id': None,
         "record.n == 1": None,
-        "1 / 0 == 1": False,
+        "1 / size(auth.claims) == 1": False,
     }
 
     assert verdicts == {source: check(source, LIST).fold(USER).verdict for source in verdicts}

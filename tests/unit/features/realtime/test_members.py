@@ -17,7 +17,7 @@ PROJECT = Project(uuid4(), "p", "p_x", ProjectSettings())
 def test_who_takes_nothing_is_cut_off(word: str, most: int) -> None:
     """At the first word too many, by number or by bytes."""
     cuts: list[int] = []
-    member = Member(PROJECT, ANONYMOUS, lambda: cuts.append(1), lambda: True)
+    member = Member(PROJECT, lambda: ANONYMOUS, lambda: cuts.append(1), lambda: True)
     for _ in range(most):
         member.hear(word)
     assert cuts == []
@@ -28,7 +28,7 @@ def test_who_takes_nothing_is_cut_off(word: str, most: int) -> None:
 def test_who_takes_one_word_for_too_long_is_cut_off() -> None:
     """Half a minute."""
     cuts: list[int] = []
-    member = Member(PROJECT, ANONYMOUS, lambda: cuts.append(1), lambda: True)
+    member = Member(PROJECT, lambda: ANONYMOUS, lambda: cuts.append(1), lambda: True)
     member.sending_since = 100.0
     member.look(129.0)
     assert cuts == []
@@ -39,7 +39,7 @@ def test_who_takes_one_word_for_too_long_is_cut_off() -> None:
 async def test_words_wait_for_who_cannot_be_checked() -> None:
     """And come when he could."""
     trusted = False
-    member = Member(PROJECT, ANONYMOUS, lambda: None, lambda: trusted)
+    member = Member(PROJECT, lambda: ANONYMOUS, lambda: None, lambda: trusted)
     member.hear("word")
     waiting = asyncio.ensure_future(member.next())
     await asyncio.sleep(0.01)

@@ -152,3 +152,23 @@ async def test_access_lines_leave_together() -> None:
 
     assert 3 == stream.getvalue().count('"event":"request"')
     assert "hunter2" not in stream.getvalue()
+
+
+def test_an_announcement_is_an_event_for_programs_and_words_for_people() -> None:
+    """Whatever the level; a secret in it is hidden, unless it is handed over."""
+    token = f"set_{CANARY}{'A' * 40}"
+    machine, terminal, text = io.StringIO(), _Terminal(), io.StringIO()
+    for stream, shape in ((machine, "json"), (terminal, "json"), (text, "text")):
+        log = Log(stream, level="error", shape=shape)  # type: ignore[arg-type]
+        log.announce("serving", f"serving with {token}", url="http://a")
+        log.hand_over("setup_link", f"go to {token}", link=token)
+
+    serving, link = map(json.loads, machine.getvalue().splitlines())
+    assert ("serving", "serving with set_[redacted]", "http://a") == (serving["event"], serving["message"], serving["url"])
+    assert ("setup_link", token) == (link["event"], link["link"])
+    assert terminal.getvalue() == text.getvalue() == f"baas: serving with set_[redacted]\nbaas: go to {token}\n"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
