@@ -168,13 +168,13 @@ async def test_who_comes_back_to_other_rules_or_claims_is_shown_everything(
     async with talk(server_url, project.name, ada) as socket:
         await socket.say("subscribe", subscriptions=notes)
         await project.operator.patch(f"collections/notes/records/{first['id']}", json={"title": "open"})
-        place = (await socket.until("change"))["id"]
+        place = (await socket.until("change"))["cursor"]
     third = await project.operator.create("notes", {"title": "open"})
     async with talk(server_url, project.name, ada, since=place) as socket:
         await socket.say("subscribe", subscriptions=notes)
         change = await socket.until(lambda one: one["type"] in ("change", "snapshot"))
         assert (change["type"], change["record"]["id"]) == ("change", third["id"])
-        place = change["id"]
+        place = change["cursor"]
 
     if what == "rule":
         await project.operator.patch("collections/notes", json={"rules": OPEN})
