@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from baas_sdk.errors import APIError, BaasError, ConnectionFailed
 
+SOON_S = 30.0
 LONGEST_WAIT_S = 60.0
 """A server that asks for a longer pause gets none: the caller hears of it at once."""
 
@@ -22,6 +23,11 @@ def wait_s(error: BaasError, *, attempt: int, dice: Callable[[], float]) -> floa
     if asked is None:
         return dice() * min(8.0, 0.5 * float(1 << min(attempt, 10)))
     return asked * (1 + 0.1 * dice()) if asked <= LONGEST_WAIT_S else None
+
+
+def renewal_in_s(left_s: float) -> float:
+    """Seconds until the token of a line that lasts should be replaced, when the present one ends in `left_s`."""
+    return max(0.5, left_s - SOON_S if left_s > 2 * SOON_S else left_s / 2)
 
 
 def _passing(error: BaasError) -> bool:

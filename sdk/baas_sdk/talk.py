@@ -29,6 +29,8 @@ class Hearing:
         self.channel = channel
         self.present: dict[str, Mapping[str, Any]] = {}
         self.waiting: list[Message] = []
+        self.pause_s: float | None = None
+        """How long the server asks to stay away when it ends the line."""
 
     def take(self, text: str) -> Mapping[str, Any]:
         """One text; what there is to tell of it waits in `waiting`.
@@ -38,10 +40,10 @@ class Hearing:
         """
         said: Mapping[str, Any] = json.loads(text)
         match said.get("type"):
-            case "error":
+            case "error" | "closed":
                 raise error_of(int(said.get("status", 400)), {}, text.encode())
-            case "closed":
-                raise APIError(401, code=said.get("code", "closed"), detail=said.get("detail", ""))
+            case "reconnect":
+                self.pause_s = float(said.get("after_ms", 0)) / 1000
             case "left":
                 raise APIError(
                     403, code=said.get("code", "rule_denied"), detail=f"The channel {self.channel} is closed to you now."

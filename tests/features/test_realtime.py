@@ -13,7 +13,10 @@ import pytest
 
 from baas.base.project import Project
 from baas.engines.changes.reader import Feed
+from baas.infra.db.pool import Database
+from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.clocks import ends_within
 from tests.support.stream import Following, follow
 
 OWN = "record.owner == auth.id"
@@ -129,6 +132,24 @@ async def test_a_list_gives_the_place_to_go_on_from(server_url: str, project: Pr
         assert (await stream.until_named("change")).data["record"]["title"] == "between"
 
 
+async def test_a_cursor_behind_which_changes_were_removed_is_gone(
+    server_url: str, project: ProjectUnderTest, db: Database
+) -> None:
+    """As after retention: the floor of the log is above it."""
+    await project.collection("notes", NOTES, OPEN)
+    since = (await project.anonymous.get("collections/notes/records")).headers["x-feed-cursor"]
+    for _ in range(3):
+        await project.anonymous.create("notes", {"title": "x"})
+    await project.anonymous.get("collections/notes/records")
+    async with follow(server_url, project.name, [sub("notes")]):
+        pass  # what was written has a position now
+    await db.execute(sql("delete from {}", ident(project.schema, "_change_log")))
+    await db.execute(sql("update {} set floor_pos = last_pos", ident(project.schema, "_feed")))
+
+    async with follow(server_url, project.name, [sub("notes")], since=since) as refused:
+        assert (refused.status, refused.problem["code"]) == (410, "feed_gone")
+
+
 async def test_a_cursor_that_is_too_old_is_gone(server_url: str, project: ProjectUnderTest) -> None:
     await project.collection("notes", NOTES, OPEN)
     old = "00000000-0000-0000-0000-000000000000.7"
@@ -211,7 +232,8 @@ async def test_access_ends_within_five_seconds(server_url: str, project: Project
                     await project.operator.delete(f"keys/{key['id']}")
             case "project":
                 await project.operator.delete(f"/v1/projects/{project.name}", params={"confirm": project.name})
-        await stream.until_named("closed", timeout_s=10)
+        async with ends_within(5.0, how):
+            await stream.until_named("closed", timeout_s=30)
         await stream.until(lambda: stream.over)
 
 

@@ -1,4 +1,7 @@
-"""A stream folded onto an empty set is the list, whenever both are quiet: for random data, rules, filters and callers."""
+"""A stream folded onto an empty set is the list, whenever both are quiet: for random data, rules, filters and callers.
+
+And wherever it is cut: what was folded up to any event, and what comes after one comes back with its id.
+"""
 
 import asyncio
 import contextlib
@@ -31,6 +34,7 @@ FILTERS = (
 ROUNDS = 3
 
 
+@pytest.mark.timeout(300)  # some hundred connections
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_the_folded_stream_is_the_list(server_url: str, project: ProjectUnderTest, seed: int) -> None:
     pick = random.Random(seed)
@@ -54,6 +58,29 @@ async def test_the_folded_stream_is_the_list(server_url: str, project: ProjectUn
                 for question in questions:
                     await _agree(caller, stream, question, f"seed {seed}, round {round_}, rule {rule}")
     assert sum(len(stream.actions) for _, stream in streams) > 10
+    turns = asyncio.Semaphore(4)  # an account has at most twenty connections
+    lists = {caller.id: [await _listed(caller, question) for question in questions] for caller, _ in streams}
+
+    async def cut_behind(caller: Any, stream: Following, at: int) -> None:
+        held = Following()
+        for event in stream.events[: at + 1]:
+            held.take(event)
+        async with (
+            turns,
+            follow(server_url, project.name, questions, token=caller.token, since=held.last_id, by_body=True, into=held),
+        ):
+            for question, listed in zip(questions, lists[caller.id], strict=True):
+                await _equal(held, question, listed, f"seed {seed}, rule {rule}, cut behind {at} of {len(stream.events)}")
+
+    async with asyncio.TaskGroup() as group:
+        for caller, stream in streams:
+            for at in _ends(stream):
+                group.create_task(cut_behind(caller, stream, at))
+
+
+def _ends(stream: Following) -> list[int]:
+    """The last of the events with the same id, for every id."""
+    return list({event.id: at for at, event in enumerate(stream.events)}.values())
 
 
 def _question(pick: random.Random, at: int) -> dict[str, Any]:
@@ -69,11 +96,18 @@ def _question(pick: random.Random, at: int) -> dict[str, Any]:
 
 
 async def _agree(caller: Any, stream: Following, question: dict[str, Any], what: str) -> None:
+    await _equal(stream, question, await _listed(caller, question), what)
+
+
+async def _listed(caller: Any, question: dict[str, Any]) -> dict[str, Any]:
     params: dict[str, Any] = {"limit": 500}
     params |= {name: question[name] for name in ("filter", "expand") if name in question}
     if "fields" in question:
         params["fields"] = ",".join([*question["fields"], "id", "rev"])
-    listed = {one["id"]: one for one in await caller.list(question["collection"], **params)}
+    return {one["id"]: one for one in await caller.list(question["collection"], **params)}
+
+
+async def _equal(stream: Following, question: dict[str, Any], listed: dict[str, Any], what: str) -> None:
     try:
         await stream.until(lambda: stream.held[question["id"]] == listed)
     except AssertionError:

@@ -3,17 +3,23 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
+import httpx2
 import pytest
 import uvicorn
 from websockets.exceptions import ConnectionClosed
 
 from baas.base.settings import Settings
+from baas.features.realtime import channels
 from baas.infra.observe.lifecycle import Lifecycle
 from baas.server import open_server
-from tests.features.test_realtime_socket import NOTES, OPEN, talk
-from tests.support.callers import ProjectUnderTest
+from tests.features.test_realtime_socket import NOTES, OPEN, Talk, talk
+from tests.support.callers import PASSWORD, Caller, ProjectUnderTest
+from tests.support.clocks import ends_within
+from tests.support.proxy import Proxy, target_of, through
 
 ALL = dict.fromkeys(("join", "send", "track"), "true")
 
@@ -25,19 +31,28 @@ class Other(NamedTuple):
     lifecycle: Lifecycle
 
 
-@pytest.fixture
-async def other(server_url: str, database_url: str, settings: Settings) -> AsyncIterator[Other]:
+@asynccontextmanager
+async def serving(settings: Settings, database_url: str) -> AsyncIterator[Other]:
+    """One more server on the database."""
     lifecycle = Lifecycle()
     async with open_server(settings, database_url, lifecycle=lifecycle) as server:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        serving = uvicorn.Server(uvicorn.Config(server.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
-        task = asyncio.create_task(serving.serve(sockets=[listener]))
-        while not serving.started:
+        running = uvicorn.Server(uvicorn.Config(server.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+        task = asyncio.create_task(running.serve(sockets=[listener]))
+        while not running.started:
             await asyncio.sleep(0.01)
-        yield Other(f"http://127.0.0.1:{listener.getsockname()[1]}", lifecycle)
-        serving.should_exit = True
-        await task
+        try:
+            yield Other(f"http://127.0.0.1:{listener.getsockname()[1]}", lifecycle)
+        finally:
+            running.should_exit = True
+            await task
+
+
+@pytest.fixture
+async def other(server_url: str, database_url: str, settings: Settings) -> AsyncIterator[Other]:
+    async with serving(settings, database_url) as made:
+        yield made
 
 
 async def test_words_and_presence_go_from_server_to_server(server_url: str, other: Other, project: ProjectUnderTest) -> None:
@@ -83,7 +98,68 @@ async def test_a_server_that_drains_sends_its_sockets_away_with_a_place(
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
     await project.anonymous.create("notes", {"title": "meanwhile"})
-    async with talk(server_url, project.name, since=last["id"]) as here:
+    async with talk(server_url, project.name, since=last["cursor"]) as here:
         await here.say("subscribe", subscriptions=[subscription])
         change = await here.until("change")
     assert (change["action"], change["record"]["title"]) == ("create", "meanwhile")
+
+
+async def signed_in(url: str, project: ProjectUnderTest) -> Caller:
+    """A user with a token of that server's making."""
+    user = await project.user()
+    async with httpx2.AsyncClient() as http:
+        body = {"email": user.email, "password": PASSWORD}
+        answer = await http.post(f"{url}/v1/projects/{project.name}/auth/sign-in", json=body)
+    return replace(user, token=answer.json()["access_token"])
+
+
+async def test_access_ends_while_the_database_is_silent(
+    server_url: str, database_url: str, settings: Settings, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token's end is known without asking. Nobody whose access has not been checked for a while says or hears a word."""
+    monkeypatch.setattr(channels, "UNCHECKED_S", 5.0)
+    await project.operator.put("channels/lobby", json={"rules": {**ALL, "join": "auth != null"}})
+    async with (
+        Proxy(target_of(database_url)) as proxy,
+        serving(replace(settings, access_token_s=8), through(database_url, proxy.port)) as other,
+    ):
+        ada = await signed_in(other.url, project)
+        async with talk(other.url, project.name, ada) as hers, talk(other.url, project.name, project.operator) as his:
+            assert (await hers.say("join", channel="lobby"))["type"] == "ok"
+            assert (await his.say("join", channel="lobby"))["type"] == "ok"
+            proxy.stall()
+            try:
+                assert (await hers.until("closed", 20))["code"] == "bad_token"
+                async with asyncio.timeout(20):
+                    while (said := await his.say("send", channel="lobby", data=1))["type"] == "ok":
+                        await asyncio.sleep(0.2)
+                assert said["code"] == "unavailable"
+            finally:
+                proxy.let_be()
+            async with asyncio.timeout(30):
+                while (await his.say("send", channel="lobby", data=1))["type"] != "ok":
+                    await asyncio.sleep(0.2)
+
+
+async def test_no_word_is_heard_after_a_sign_out_on_another_server(
+    server_url: str, other: Other, project: ProjectUnderTest
+) -> None:
+    """Within five seconds, by the time that the machine had for it."""
+    await project.operator.put("channels/lobby", json={"rules": ALL})
+    ada = await project.user()
+    async with talk(other.url, project.name, ada) as hers, talk(other.url, project.name, project.operator) as his:
+        await hers.say("join", channel="lobby")
+        await his.say("join", channel="lobby")
+        async with ends_within(5.0, "a word on another server"):
+            assert (await ada.post("auth/sign-out")).status_code < 300
+            speaking = asyncio.create_task(_speak(his))
+            try:
+                assert (await hers.until("closed", 30))["code"] == "bad_token"
+            finally:
+                speaking.cancel()
+
+
+async def _speak(his: Talk) -> None:
+    while True:
+        await his.say("send", channel="lobby", data="word")
+        await asyncio.sleep(0.1)

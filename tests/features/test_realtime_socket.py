@@ -9,16 +9,27 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from asyncpg.exceptions import InsufficientPrivilegeError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from baas.engines.changes.reader import Feed
+from baas.features.realtime import store, stream
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.stream import follow
 
 NOTES = [{"name": "title", "type": "text"}, {"name": "owner", "type": "relation", "to": "users"}]
 OWN = {**dict.fromkeys(("list", "view", "update", "delete"), "record.owner == auth.id"), "create": "true"}
 OPEN = dict.fromkeys(("list", "view", "create", "update", "delete"), "true")
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which no key stands twice: of two every parser would drop one."""
+    made = dict(pairs)
+    assert len(made) == len(pairs), pairs
+    return made
 
 
 class Talk:
@@ -39,7 +50,7 @@ class Talk:
             wanted = lambda one: one["type"] == name  # noqa: E731
         async with asyncio.timeout(timeout_s):
             while True:
-                one = json.loads(await self.socket.recv())
+                one = json.loads(await self.socket.recv(), object_pairs_hook=once)
                 if wanted(one):
                     return one
 
@@ -71,7 +82,7 @@ async def test_subscriptions_come_and_go(server_url: str, project: ProjectUnderT
         await project.operator.create("notes", {"title": "two", "owner": ada.id})
         change = await socket.until("change")
         assert (change["subscription"], change["action"], change["record"]["title"]) == ("a", "create", "two")
-        assert change["id"]
+        assert change["cursor"]
         assert (await socket.say("unsubscribe", id="a"))["type"] == "ok"
         refused = await socket.say("subscribe", subscriptions=[{"id": "b", "collection": "nope"}])
         assert (refused["type"], refused["code"], refused["subscription"]) == ("error", "collection_not_found", "b")
@@ -157,13 +168,13 @@ async def test_who_comes_back_to_other_rules_or_claims_is_shown_everything(
     async with talk(server_url, project.name, ada) as socket:
         await socket.say("subscribe", subscriptions=notes)
         await project.operator.patch(f"collections/notes/records/{first['id']}", json={"title": "open"})
-        place = (await socket.until("change"))["id"]
+        place = (await socket.until("change"))["cursor"]
     third = await project.operator.create("notes", {"title": "open"})
     async with talk(server_url, project.name, ada, since=place) as socket:
         await socket.say("subscribe", subscriptions=notes)
         change = await socket.until(lambda one: one["type"] in ("change", "snapshot"))
         assert (change["type"], change["record"]["id"]) == ("change", third["id"])
-        place = change["id"]
+        place = change["cursor"]
 
     if what == "rule":
         await project.operator.patch("collections/notes", json={"rules": OPEN})
@@ -261,3 +272,164 @@ async def test_a_lease_that_nobody_renews_runs_out(server_url: str, project: Pro
         )
         assert (await watching.until("presence"))["joined"][0]["who"] == "user:x"
         assert (await watching.until("presence"))["left"][0]["who"] == "user:x"
+
+
+async def test_every_event_has_its_place_beside_the_id_of_a_record(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each type of message that subscriptions make has `cursor`, and a client comes back with that of a `delete` or a `leave`."""
+    monkeypatch.setattr(stream, "BOOKMARK_S", 0.5)
+    await project.collection("notes", NOTES, OWN)
+    ada = await project.user()
+    subscriptions = [{"id": "a", "collection": "notes", "initial": True}]
+    seen: dict[str, dict[str, Any]] = {}
+    async with talk(server_url, project.name, ada) as socket:
+
+        async def until(name: str) -> dict[str, Any]:
+            found = await socket.until(lambda one: name in (one["type"], one.get("action")))
+            seen[name] = found
+            return found
+
+        await until("ready")
+        await socket.socket.send(json.dumps({"type": "subscribe", "subscriptions": subscriptions}))
+        await until("snapshot")
+        for name in ("create", "update", "leave", "enter", "delete"):
+            place = "collections/notes/records"
+            match name:
+                case "create":
+                    note = await project.operator.create("notes", {"title": "one", "owner": ada.id})
+                case "update":
+                    await project.operator.patch(f"{place}/{note['id']}", json={"title": "two"})
+                case "leave":
+                    await project.operator.patch(f"{place}/{note['id']}", json={"owner": None})
+                case "enter":
+                    await project.operator.patch(f"{place}/{note['id']}", json={"owner": ada.id})
+                case "delete":
+                    await project.operator.delete(f"{place}/{note['id']}")
+            await until(name)
+        await until("bookmark")
+        await project.operator.patch("collections/notes", json={"rules": {**OWN, "list": None}})
+        await until("ended")
+        await ada.post("auth/sign-out")
+        closed = await until("closed")
+    assert all(one["cursor"].count(".") >= 2 for one in seen.values())
+    assert seen["leave"]["id"] == seen["delete"]["id"] == note["id"]
+    assert (closed["status"], closed["code"], closed["title"]) == (401, "bad_token", "Not authenticated")
+    assert closed["request_id"]
+    await project.operator.patch("collections/notes", json={"rules": OWN})
+    async with talk(server_url, project.name, await project.user(), since=seen["delete"]["cursor"]) as socket:
+        assert (await socket.say("subscribe", subscriptions=subscriptions))["type"] == "ok"
+
+
+async def test_what_is_refused_says_what_and_where(server_url: str, project: ProjectUnderTest) -> None:
+    """Refusals in a socket are problems, with the place in the message; keys that mean nothing are refused, not dropped."""
+    await project.collection("notes", NOTES, OPEN)
+    async with talk(server_url, project.name) as socket:
+        good, wrong = {"id": "a", "collection": "notes"}, {"id": "b", "collection": "notes", "filter": 5}
+        refused = await socket.say("subscribe", subscriptions=[good, wrong])
+        assert (refused["title"], refused["status"], refused["subscription"]) == ("Invalid content", 422, "b")
+        assert [one["pointer"] for one in refused["errors"]] == ["/subscriptions/1/filter"]
+        assert refused["request_id"]
+        for kind in ("auth", "subscribe", "unsubscribe", "join", "leave", "send", "track", "ping"):
+            refused = await socket.say(kind, zzz=1)
+            assert [(one["pointer"], one["code"]) for one in refused["errors"]] == [("/zzz", "unknown_key")], kind
+    for by_body, pointer in ((False, "/1/filter"), (True, "/subscribe/1/filter")):
+        async with follow(server_url, project.name, [good, wrong], by_body=by_body) as stream_:
+            assert [one["pointer"] for one in stream_.problem["errors"]] == [pointer]
+    ada = await project.user()
+    answer = await ada.post("realtime/ticket", json={"zzz": 1})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/zzz")
+    assert (await ada.post("realtime/ticket", json={})).status_code == 201
+    address = f"{server_url.replace('http', 'ws', 1)}/v1/projects/{project.name}/realtime/socket"
+    async with connect(address) as raw:
+        await raw.send(json.dumps({"type": "auth", "zzz": 1}))
+        closed = json.loads(await raw.recv(), object_pairs_hook=once)
+        assert (closed["type"], closed["title"], closed["errors"][0]["pointer"]) == ("closed", "Invalid content", "/zzz")
+        with contextlib.suppress(ConnectionClosed):
+            await raw.recv()
+        assert raw.close_code == 4422
+
+
+async def test_fifty_messages_a_second_and_no_more(server_url: str, project: ProjectUnderTest) -> None:
+    """Above a burst of a hundred, those that are too many are refused, and the conversation goes on."""
+    async with talk(server_url, project.name) as socket:
+        for number in range(400):
+            await socket.socket.send(json.dumps({"type": "ping", "ref": f"p{number}"}))
+        answers = [await socket.until(lambda one: str(one.get("ref")).startswith("p")) for _ in range(400)]
+        refused = [one["code"] for one in answers if one["type"] == "error"]
+        assert 0 < len(refused) <= 300
+        assert set(refused) == {"too_many_requests"}
+        await asyncio.sleep(1)
+        assert (await socket.say("ping"))["type"] == "ok"
+
+
+async def test_who_joins_takes_nobodys_arrival_from_the_others(server_url: str, project: ProjectUnderTest) -> None:
+    """One comes to be there while another joins: whoever was in the channel hears of him all the same."""
+    await project.operator.put("channels/room:{room}", json={"rules": dict.fromkeys(("join", "send", "track"), "true")})
+    async with talk(server_url, project.name) as a, talk(server_url, project.name) as b, talk(server_url, project.name) as c:
+        for number in range(12):
+            channel = f"room:{number}"
+            await a.say("join", channel=channel)
+            await b.say("join", channel=channel)
+            await asyncio.gather(b.say("track", channel=channel, state={"n": number}), c.say("join", channel=channel))
+            came = await a.until(lambda one: one["type"] == "presence" and bool(one["joined"]), 10)
+            assert [one["state"] for one in came["joined"]] == [{"n": number}]
+
+
+async def test_who_is_there_is_written_again_when_the_database_has_forgotten(
+    server_url: str, project: ProjectUnderTest, db: Database
+) -> None:
+    """A crash of PostgreSQL empties what it does not log."""
+    await project.operator.put("channels/lobby", json={"rules": dict.fromkeys(("join", "send", "track"), "true")})
+    async with talk(server_url, project.name) as watching, talk(server_url, project.name) as there:
+        await watching.say("join", channel="lobby")
+        await there.say("join", channel="lobby")
+        await there.say("track", channel="lobby", state={"at": "door"})
+        assert (await watching.until("presence"))["joined"][0]["state"] == {"at": "door"}
+        await db.execute(sql("truncate {}", ident(project.schema, "_present")))
+        async with talk(server_url, project.name) as later:
+            async with asyncio.timeout(10):
+                while not (present := (await later.say("join", channel="lobby"))["presence"]):
+                    await asyncio.sleep(0.2)
+        assert [one["state"] for one in present] == [{"at": "door"}]
+
+
+async def test_an_error_that_nobody_expected_ends_nothing(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL says once what no code of ours knows: streams and presence go on."""
+    await project.collection("notes", NOTES, OPEN)
+    await project.operator.put("channels/lobby", json={"rules": dict.fromkeys(("join", "send", "track"), "true")})
+    failed: set[str] = set()
+
+    def failing(name: str, ask: Any) -> Any:
+        async def asked(*args: Any, **named: Any) -> Any:
+            if name not in failed and any(project.name in (one, getattr(one, "name", None)) for one in args):
+                failed.add(name)
+                raise InsufficientPrivilegeError("permission denied")
+            return await ask(*args, **named)
+
+        return asked
+
+    def failing_once(name: str, ask: Any) -> Any:
+        async def asked(db: Any, schema: str, *more: Any) -> Any:
+            if name not in failed and schema == project.schema:
+                failed.add(name)
+                raise InsufficientPrivilegeError("permission denied")
+            return await ask(db, schema, *more)
+
+        return asked
+
+    async with talk(server_url, project.name) as here, talk(server_url, project.name) as there:
+        await here.say("subscribe", subscriptions=[{"id": "a", "collection": "notes"}])
+        await here.say("join", channel="lobby")
+        await there.say("join", channel="lobby")
+        monkeypatch.setattr(Feed, "read", failing("read", Feed.read))
+        monkeypatch.setattr(store, "present", failing_once("present", store.present))
+        async with asyncio.timeout(20):
+            while failed != {"read", "present"}:
+                await asyncio.sleep(0.1)
+        await project.anonymous.create("notes", {"title": "x"})
+        await here.until("change", 10)
+        await there.say("track", channel="lobby", state={"n": 1})
+        await here.until("presence", 10)

@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from baas_sdk import AsyncChannel, Forbidden
 
+from baas.base.settings import Settings
+from tests.features.test_realtime_servers import serving
+from tests.features.test_realtime_socket import talk
 from tests.features.test_sdk import Twin, twin  # noqa: F401  fixtures
-from tests.support.callers import ProjectUnderTest
+from tests.support.callers import PASSWORD, ProjectUnderTest
 from tests.support.proxy import Proxy
 
 
@@ -90,3 +94,29 @@ async def test_a_line_that_breaks_is_made_again(
                 await asyncio.wait({hearing}, timeout=0.3)
             found = await hearing
             assert found.kind in ("message", "joined", "left")
+
+
+async def test_a_channel_outlives_the_access_token(
+    twin: Twin,  # noqa: F811  the fixture
+    lobby: ProjectUnderTest,
+    database_url: str,
+    settings: Settings,
+) -> None:
+    """The session is renewed on the same line while messages are read; where nobody read in time, the channel is joined again."""
+    user = await lobby.user()
+    async with serving(replace(settings, access_token_s=5), database_url) as other:
+        client = twin.client(other.url)
+        await twin(lambda: client.auth.sign_in(user.email, PASSWORD))
+        async with talk(other.url, lobby.name, lobby.operator) as his, joined(client.channel("lobby")) as act:
+            await his.say("join", channel="lobby")
+            hearing = asyncio.create_task(act(None))
+            await asyncio.sleep(8)
+            assert not hearing.done()
+            await his.say("send", channel="lobby", data="same line")
+            assert (await hearing).data == "same line"
+            await asyncio.sleep(8)
+            hearing = asyncio.create_task(act(None))
+            while not hearing.done():
+                await his.say("send", channel="lobby", data="joined again")
+                await asyncio.wait({hearing}, timeout=0.3)
+            assert (await hearing).data == "joined again"

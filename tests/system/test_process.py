@@ -15,6 +15,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from baas.infra.db.embedded.cluster import Cluster
 from baas.process import signals_while_starting
@@ -88,6 +90,26 @@ def test_dev_takes_the_next_free_port_and_says_so(folder: Path, data: Path) -> N
 
             assert f"port {port} is in use, taking {port + 1}" in server.output
             assert f'"url": "http://127.0.0.1:{port + 1}"' in server.output
+
+
+def test_a_message_over_64_kib_ends_the_socket(folder: Path, data: Path) -> None:
+    """With 1009, before it is whole in memory; one of that length is read."""
+    port = free_port()
+    with running(["dev", "--port", str(port), "--data-dir", str(data)], folder / "sockets") as server:
+        server.wait_until_ready(f"http://127.0.0.1:{port}")
+        code, _, said = run(["projects", "create", "sockets"], folder / "sockets")
+        assert code == 0, said
+        address = f"ws://127.0.0.1:{port}/v1/projects/sockets/realtime/socket"
+        with connect(address) as talk:
+            talk.send('{"type": "auth", "ref": 0}')
+            talk.send('{"type": "ping", "ref": 1}'.ljust(64 * 1024))
+            heard = [str(talk.recv(timeout=30)) for _ in range(3)]
+            assert {"ok", "ready"} == {json.loads(one)["type"] for one in heard}
+            talk.send('{"type": "ping", "ref": 2}'.ljust(64 * 1024 + 1))
+            with pytest.raises(ConnectionClosed) as closed:
+                talk.recv(timeout=30)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
 
 
 def test_dev_is_for_this_machine_only(folder: Path) -> None:

@@ -5,8 +5,8 @@ knows that somebody here listens, and a look every quarter of a second.
 """
 
 import asyncio
-import contextlib
 import json
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,16 +15,17 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from baas.base.errors import BaasError, Gone
+from baas.base.errors import Gone
 from baas.base.ids import short_id
 from baas.base.project import Project
-from baas.base.tasks import end
+from baas.base.tasks import end, going_on
 from baas.engines.changes import sequencer
 from baas.engines.changes.log import Change, Cursor
 from baas.infra.db.pool import Database, Row
 from baas.infra.db.signals import Signals
 from baas.infra.db.sql import ident, sql
 
+_LOG = logging.getLogger("baas.changes")
 POLL_S = 0.25
 KEEP = timedelta(days=7)
 KEEP_MOST = 1_000_000
@@ -185,7 +186,7 @@ class Feed:
             await asyncio.sleep(_SETTLE_S * random.uniform(0.5, 1.5))  # noqa: S311  spread, not a secret
             written, self._unsettled = self._unsettled, {}
             for project in written.values():
-                with contextlib.suppress(BaasError):
+                with going_on(_LOG, "Changes could not be settled."):
                     await sequencer.settle(self._db, project.schema)
 
     async def _remove_chunk(self, schema: str) -> int:

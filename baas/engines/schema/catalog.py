@@ -1,6 +1,7 @@
 """Definitions of collections in memory: one look-up on the hot path, the same on every server within two seconds."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ Answer = TypeVar("Answer")
 class _Entry:
     collections: Mapping[str, Collection]
     loaded_at: float
+    stamp: str
 
 
 class Catalog:
@@ -45,6 +47,10 @@ class Catalog:
         """Every collection of the project by name."""
         entry = self._entries.get(project.key)
         return (entry or await self._load(project)).collections
+
+    async def stamp(self, project: Project) -> str:
+        """Eight digits that are others after any change of the definitions."""
+        return (self._entries.get(project.key) or await self._load(project)).stamp
 
     async def get(self, project: Project, name: str) -> Collection:
         """One collection. Raises NotFound."""
@@ -74,7 +80,8 @@ class Catalog:
     async def _read(self, project: Project, key: str) -> _Entry:
         task = asyncio.current_task()
         try:
-            entry = _Entry(await store.read(self._db, project.schema), time.monotonic())
+            collections = await store.read(self._db, project.schema)
+            entry = _Entry(collections, time.monotonic(), _stamp(collections))
             if self._loading.get(key) is task:
                 while len(self._entries) >= _MAX_PROJECTS:
                     del self._entries[next(iter(self._entries))]
@@ -83,6 +90,11 @@ class Catalog:
         finally:
             if self._loading.get(key) is task:
                 del self._loading[key]
+
+
+def _stamp(collections: Mapping[str, Collection]) -> str:
+    text = ",".join(f"{name}:{one.version}" for name, one in sorted(collections.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 class _HasCatalog(Protocol):

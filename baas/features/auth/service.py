@@ -17,7 +17,7 @@ from baas.features.auth import claims, store
 from baas.features.auth.keyring import Keyring
 from baas.features.auth.model import Device, Family, Session, SessionEntry, SigningKey
 from baas.features.auth.sessions import Sessions
-from baas.features.auth.tokens import AccessTokens
+from baas.features.auth.tokens import AccessTokens, end_of
 from baas.features.auth.users import Draft, UserJson, UserRows
 from baas.features.projects.service import Projects
 from baas.infra.crypto.passwords import Passwords, fault_of
@@ -78,6 +78,10 @@ class Auth:
     async def principal(self, token: str, project: Project | None) -> Principal:
         """Whose access token this is. Raises Unauthenticated (`bad_token`)."""
         return await self._sessions.principal(token, project)
+
+    def ends_at(self, credential: str) -> float | None:
+        """The moment in Unix time when an access token that was found good ends; None for credentials that do not say."""
+        return end_of(credential)
 
     async def record(self, project: Project, user_id: UUID) -> Mapping[str, object] | None:
         """The user's record as rules see it under `auth`, read now; None when the account is gone or disabled."""

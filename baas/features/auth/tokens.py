@@ -122,6 +122,16 @@ def audience_of(token: str) -> UUID | None:
         return None
 
 
+def end_of(token: str) -> float | None:
+    """The moment in Unix time when the token says that it ends, unproven."""
+    import jwt
+
+    try:
+        return float(jwt.decode(token, options={"verify_signature": False})["exp"])
+    except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
 def _member(token: str, name: str) -> str:
     """The JSON text of a member of a proven token, as it was written: PyJWT makes doubles of decimals."""
     import msgspec

@@ -68,7 +68,7 @@ def subscription(value: object, place: str, faults: list[Fault]) -> Subscription
     if len(faults) > before:
         return None
     wanted: Mapping[str, object] = {name: value[name] for name in _LISTED if value.get(name) is not None}
-    return Subscription(str(value["id"]), str(value["collection"]), wanted, bool(initial))
+    return Subscription(str(value["id"]), str(value["collection"]), wanted, bool(initial), place)
 
 
 def _stranger(place: str, name: str) -> Fault:

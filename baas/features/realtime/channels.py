@@ -1,13 +1,15 @@
 """Channels: what clients say to each other, and who is there, under rules of the project. Nothing of it is kept.
 
 A message reaches who has joined on this server at once, and those on other servers by a notification; one that is lost is lost.
-Who is there stands in the database under a lease, which his server renews: when the server dies, it runs out.
+Who is there stands in the database under a lease, which his server renews: when the server dies, it runs out; when the database
+forgets it, it is written again.
 """
 
 import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,10 +18,10 @@ from uuid import UUID, uuid4
 import msgspec
 
 from baas.base.clock import Clock
-from baas.base.errors import BaasError, Fault, Forbidden, Invalid, NotFound, Unauthenticated
+from baas.base.errors import BaasError, Fault, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from baas.base.principal import Principal
 from baas.base.project import Project
-from baas.base.tasks import end
+from baas.base.tasks import end, going_on
 from baas.engines.query.advice import Advice, advise_beside
 from baas.engines.query.guarded import Guarded
 from baas.engines.query.table import USERS, auth_type
@@ -31,7 +33,15 @@ from baas.engines.schema.collection import Collection
 from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.realtime import store
-from baas.features.realtime.model import CHANNEL_ACTIONS, MAX_QUEUE, MAX_QUEUE_BYTES, ChannelRules, Pattern, Present
+from baas.features.realtime.model import (
+    CHANNEL_ACTIONS,
+    MAX_QUEUE,
+    MAX_QUEUE_BYTES,
+    UNCHECKED_S,
+    ChannelRules,
+    Pattern,
+    Present,
+)
 from baas.infra.db.listen import Invalidations, announce
 from baas.infra.db.pool import Database, Queries
 from baas.infra.db.signals import Signals
@@ -44,18 +54,30 @@ _SIGNAL, _PRESENCE = "say ", "who "
 _LOOK_S = 2.0
 LEASE_S = 10.0
 _STUCK_S = 30.0
+_TICK_S = 1.0
+_AT_ONCE = 8
+"""Members whose rules are judged at the same time."""
+_LOG = logging.getLogger("baas.realtime")
 
 
 class Member:
-    """One connection in the channels. What waits for it is bounded; one that does not take it is cut off."""
+    """One connection in the channels. What waits for it is bounded; one that does not take it is cut off.
 
-    def __init__(self, project: Project, who: Callable[[], Principal], cut: Callable[[], None]) -> None:
+    `trusted` tells whether it is known that the principal still has access.
+    """
+
+    def __init__(
+        self, project: Project, who: Callable[[], Principal], cut: Callable[[], None], trusted: Callable[[], bool]
+    ) -> None:
         self.id, self.project = uuid4(), project
         self._who = who
         self.joined: set[str] = set()
-        self.tracked: set[str] = set()
+        self.tracked: dict[str, str] = {}
+        """The state as JSON text, by channel."""
         self.sending_since: float | None = None
-        self._waiting: list[str] = []
+        self.checked_at = time.monotonic()
+        self._trusted = trusted
+        self._waiting: list[tuple[str, int]] = []
         self._size = 0
         self._came = asyncio.Event()
         self._cut = cut
@@ -65,22 +87,33 @@ class Member:
         """Who it is, with the claims of now."""
         return self._who()
 
+    def may_hear(self) -> bool:
+        """Whether credential and rules have been found good lately."""
+        return self._trusted() and time.monotonic() - self.checked_at <= UNCHECKED_S
+
     async def next(self) -> str:
-        while not self._waiting:
+        while not self._waiting or not self.may_hear():
             self._came.clear()
             await self._came.wait()
-        text = self._waiting.pop(0)
-        self._size -= len(text)
+        text, size = self._waiting.pop(0)
+        self._size -= size
         return text
 
+    def answer(self, text: str) -> None:
+        """What was asked for, in its place among the words; it is no load that others make, so nobody is cut off for it."""
+        self._waiting.append((text, 0))
+        self._came.set()
+
     def hear(self, text: str) -> None:
-        self._waiting.append(text)
+        self._waiting.append((text, len(text)))
         self._size += len(text)
         if len(self._waiting) > MAX_QUEUE or self._size > MAX_QUEUE_BYTES:
             self._cut()
         self._came.set()
 
     def look(self, now: float) -> None:
+        if self._waiting:
+            self._came.set()  # perhaps it may hear again
         if self.sending_since is not None and now - self.sending_since > _STUCK_S:
             self._cut()
 
@@ -91,6 +124,8 @@ class _Room:
     def __init__(self) -> None:
         self.members: dict[UUID, Member] = {}
         self.present: Mapping[UUID, Present] = {}
+        self.read = 0
+        """The number of the look by which `present` is known."""
 
 
 class Channels:
@@ -106,17 +141,19 @@ class Channels:
         self._rules: dict[str, Sequence[ChannelRules]] = {}
         self._checked: Kept[Rule] = Kept(1000)
         self._server, self._numbers = str(uuid4()), itertools.count()
-        self._task: asyncio.Task[None] | None = None
+        self._looks = itertools.count(1)
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._hurry = asyncio.Event()
-        self._due = False
+        self._due = asyncio.Event()
         invalidations.on(_KIND, self._forget)
         signals.on_signal(self._heard)
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._watch_over())
+        watching = (self._watch_over(), self._check_over(), self._look_after())
+        self._tasks = tuple(asyncio.create_task(one) for one in watching)
 
     async def stop(self) -> None:
-        await end(self._task)
+        await end(*self._tasks)
 
     def _forget(self, key: str) -> None:
         self._rules.pop(key, None)
@@ -157,9 +194,11 @@ class Channels:
 
     # Members.
 
-    def enter(self, project: Project, who: Callable[[], Principal], cut: Callable[[], None]) -> Member:
+    def enter(
+        self, project: Project, who: Callable[[], Principal], cut: Callable[[], None], trusted: Callable[[], bool]
+    ) -> Member:
         """A connection, in no channel yet."""
-        member = Member(project, who, cut)
+        member = Member(project, who, cut, trusted)
         self._members[member.id] = member
         return member
 
@@ -171,8 +210,10 @@ class Channels:
         member.joined.add(channel)
         room = self._rooms.setdefault((member.project.key, channel), _Room())
         room.members[member.id] = member
+        look = next(self._looks)
         found = await store.present(self._db, member.project.schema, [channel])
-        room.present = found.get(channel, {})
+        # The others may not have heard yet of all who are found; they are told now or would never be.
+        self._tell_difference(member.project.key, channel, found.get(channel, {}), look, but=member.id)
         return [one.shown() for one in room.present.values()]
 
     async def leave(self, member: Member, channel: str) -> None:
@@ -183,8 +224,7 @@ class Channels:
             room.members.pop(member.id, None)
             if not room.members:
                 del self._rooms[member.project.key, channel]
-        if channel in member.tracked:
-            member.tracked.discard(channel)
+        if member.tracked.pop(channel, None) is not None:
             await store.forget_present(self._db, member.project.schema, member.id, channel)
             self._tell_presence(member.project, channel)
 
@@ -214,21 +254,30 @@ class Channels:
         if channel not in member.joined:
             raise Forbidden("Join the channel first.", code="not_joined")
         if state is None:
-            member.tracked.discard(channel)
+            member.tracked.pop(channel, None)
             await store.forget_present(self._db, member.project.schema, member.id, channel)
         else:
             text = _ENCODE(state).decode()
             if len(text.encode()) > MAX_DATA:
                 raise Invalid(f"A state has at most {MAX_DATA} bytes.", code="limit_exceeded", limit=MAX_DATA)
-            member.tracked.add(channel)
-            await store.keep_present(
-                self._db, member.project.schema, channel, Present(member.id, _from(member.principal), text), LEASE_S
-            )
+            before, member.tracked[channel] = member.tracked.get(channel), text
+            try:
+                await store.keep_present(
+                    self._db, member.project.schema, channel, Present(member.id, _from(member.principal), text), LEASE_S
+                )
+            except BaasError:
+                if before is None:
+                    del member.tracked[channel]
+                else:
+                    member.tracked[channel] = before
+                raise
         self._tell_presence(member.project, channel)
 
     # Rules.
 
     async def _admit(self, member: Member, channel: str, action: str) -> None:
+        if not member.may_hear():
+            raise Unavailable("Whether your access goes on cannot be checked at present; try again.")
         if await self._allowed(member, channel, action):
             return
         if member.principal.kind == "anonymous":
@@ -270,8 +319,7 @@ class Channels:
 
     def look_soon(self) -> None:
         """Something else is said of a member by now: see whether he may still be where he is."""
-        self._due = True
-        self._hurry.set()
+        self._due.set()
 
     # Words between servers, and who is there.
 
@@ -298,42 +346,67 @@ class Channels:
             if server != self._server and tuple(json.loads(place)) in self._rooms:
                 self._hurry.set()
 
+    async def _look_after(self) -> None:
+        """Asks nobody anything, so that it goes on while the database is silent."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            for member in tuple(self._members.values()):
+                with going_on(_LOG, "A look at a member of channels failed."):
+                    member.look(time.monotonic())
+
     async def _watch_over(self) -> None:
-        """Renew leases, tell who came and went, and look whether those who have joined still may."""
+        """Renew leases, and tell who came and went."""
         renewed = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), _LOOK_S)
             self._hurry.clear()
-            now = time.monotonic()
-            for member in tuple(self._members.values()):
-                member.look(now)
-            # Whatever it was, it must not end this task: the end of access hangs on it.
-            with contextlib.suppress(BaasError):
-                if self._due or now - renewed >= _LOOK_S:
-                    renewed, self._due = now, False
+            with going_on(_LOG, "Who is there could not be looked at."):
+                if time.monotonic() - renewed >= _LOOK_S:
                     await self._renew()
-                    await self._check_access()
+                    renewed = time.monotonic()
                 await self._look_who_is_there()
 
-    async def _renew(self) -> None:
-        by_schema: dict[str, list[UUID]] = {}
-        for member in self._members.values():
-            if member.tracked:
-                by_schema.setdefault(member.project.schema, []).append(member.id)
-        for schema, ids in by_schema.items():
-            await store.renew_present(self._db, schema, ids, LEASE_S)
+    async def _check_over(self) -> None:
+        """Look whether those who have joined still may. Whatever fails must not end this task: the end of access hangs on it."""
+        turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def _check_access(self) -> None:
-        for member in tuple(self._members.values()):
-            for channel in tuple(member.joined):
-                try:
-                    allowed = await self._allowed(member, channel, "join")
-                except (Unauthenticated, Forbidden):
-                    allowed = False
-                if not allowed:
-                    await self.leave(member, channel)
-                    member.hear(_ENCODE({"type": "left", "channel": channel, "code": "rule_denied"}).decode())
+        async def check(member: Member) -> None:
+            async with turns:
+                began = time.monotonic()
+                with going_on(_LOG, "A member of channels could not be checked."):
+                    await self._check_access(member)
+                    member.checked_at = began
+
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), _LOOK_S)
+            self._due.clear()
+            await asyncio.gather(*(check(one) for one in tuple(self._members.values())))
+
+    async def _renew(self) -> None:
+        by_schema: dict[str, list[tuple[Member, str, str]]] = {}
+        for member in self._members.values():
+            for channel, state in member.tracked.items():
+                by_schema.setdefault(member.project.schema, []).append((member, channel, state))
+        for schema, there in by_schema.items():
+            with going_on(_LOG, "Who is there could not be renewed."):
+                rows = [(channel, Present(member.id, _from(member.principal), state)) for member, channel, state in there]
+                await store.renew_present(self._db, schema, rows, LEASE_S)
+                for member, channel, _ in there:
+                    if channel not in member.tracked:  # he went meanwhile, and may have been put back
+                        await store.forget_present(self._db, schema, member.id, channel)
+
+    async def _check_access(self, member: Member) -> None:
+        """Put him out where he may not be any longer. Raises what keeps it from being known."""
+        for channel in tuple(member.joined):
+            try:
+                allowed = await self._allowed(member, channel, "join")
+            except (Unauthenticated, Forbidden):
+                allowed = False
+            if not allowed:
+                member.hear(_ENCODE({"type": "left", "channel": channel, "code": "rule_denied"}).decode())
+                await self.leave(member, channel)
 
     async def _look_who_is_there(self) -> None:
         by_project: dict[str, tuple[Project, list[str]]] = {}
@@ -342,19 +415,25 @@ class Channels:
             if member is not None:
                 by_project.setdefault(key, (member.project, []))[1].append(channel)
         for key, (project, channels) in by_project.items():
-            found = await store.present(self._db, project.schema, channels)
-            for channel in channels:
-                self._tell_difference(key, channel, found.get(channel, {}))
+            with going_on(_LOG, "Who is there could not be read."):
+                look = next(self._looks)
+                found = await store.present(self._db, project.schema, channels)
+                for channel in channels:
+                    self._tell_difference(key, channel, found.get(channel, {}), look)
 
-    def _tell_difference(self, key: str, channel: str, now: Mapping[UUID, Present]) -> None:
+    def _tell_difference(
+        self, key: str, channel: str, now: Mapping[UUID, Present], look: int, *, but: UUID | None = None
+    ) -> None:
         room = self._rooms.get((key, channel))
-        if room is None:
+        if room is None or look < room.read:  # somebody who looked later was answered sooner
             return
+        room.read = look
         joined = [one.shown() for id_, one in now.items() if room.present.get(id_) != one]
         left = [one.shown() for id_, one in room.present.items() if id_ not in now]
         room.present = now
         if joined or left:
-            self._say(key, channel, _ENCODE({"type": "presence", "channel": channel, "joined": joined, "left": left}).decode())
+            text = _ENCODE({"type": "presence", "channel": channel, "joined": joined, "left": left}).decode()
+            self._say(key, channel, text, but=but)
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

@@ -6,20 +6,22 @@ for slow clients is therefore held once, and what is not held any more is read a
 
 import asyncio
 import contextlib
-import hashlib
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from baas.base.errors import BaasError, Gone, Unauthenticated
+from baas.base.errors import BaasError, Gone, NotFound, Unauthenticated
 from baas.base.principal import Principal
 from baas.base.project import Project
+from baas.base.tasks import going_on
 from baas.engines.changes.log import Cursor
-from baas.engines.changes.reader import Feed, Reach, gone
+from baas.engines.changes.reader import Feed, Reach, Waiter, gone
 from baas.engines.schema.catalog import Catalog
 from baas.features.projects.service import Projects
 from baas.features.realtime.batch import Batch
+from baas.features.realtime.model import Place
 
 READ = 500
 _KEPT_CHANGES, _KEPT_BYTES = 2_000, 8 << 20
@@ -31,6 +33,8 @@ _CHECK_S = 2.0  # two more seconds for what the check itself goes by; promised a
 _WAIT_S = 0.25
 _PAUSE_S = 0.5
 _TAKING_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04)
+
+_LOG = logging.getLogger("baas.realtime")
 
 Authenticate = Callable[[str, Project | None], Awaitable[Principal]]
 
@@ -52,10 +56,13 @@ class Follower(Protocol):
     def look(self, now: float) -> None:
         """Called twice a second: what is due?"""
 
+    def checked(self, at: float) -> None:
+        """The subscriber may follow, as of this moment of the monotonic clock."""
+
     def renew(self, principal: Principal) -> None:
         """What the subscriber's credential says of him by now."""
 
-    def end(self, code: str, detail: str) -> None:
+    def end(self, error: BaasError) -> None:
         """The subscriber may follow no longer."""
 
     def drain(self) -> None: ...
@@ -80,9 +87,9 @@ class Hub:
 
     async def start(self) -> None:
         """Raises what the database raises."""
-        self.definitions = await self._fingerprint()
+        self.definitions = await self._catalog.stamp(self.project)
         self._cursor = await self._feed.head(self.project)
-        self._tasks = (asyncio.create_task(self._follow()), asyncio.create_task(self._watch_over()))
+        self._tasks = tuple(asyncio.create_task(one) for one in (self._follow(), self._watch_over(), self._check_over()))
 
     async def stop(self) -> None:
         for task in (*self._tasks, *self._older.values(), self._reaching, self._heading):
@@ -98,6 +105,11 @@ class Hub:
     async def head(self) -> Cursor:
         """Behind every change that was committed before this call; one look for all who ask at once."""
         return (await self._reach()).head
+
+    async def place(self) -> Place:
+        """The same as a place under the definitions of before it."""
+        definitions = self.definitions
+        return Place(await self.head(), definitions)
 
     async def _reach(self) -> Reach:
         running = self._heading
@@ -185,18 +197,24 @@ class Hub:
         async with self._feed.watching(self.project) as waiter:
             while True:
                 try:
-                    changes = await self._feed.read(self.project, self.cursor, READ)
-                except Gone:
-                    await self._begin_anew()
-                    continue
+                    await self._read_on(waiter)
                 except BaasError:
                     await asyncio.sleep(_PAUSE_S)  # the database is away, or the project is gone, which the other task finds
-                    continue
-                if changes:
-                    self._keep(Batch(self.cursor.pos, changes))
-                    await self._let_them_take()
-                if len(changes) < READ:
-                    await waiter.wait(_WAIT_S)
+                except Exception:
+                    _LOG.exception("The changes of project %s could not be read; again.", self.project.name)
+                    await asyncio.sleep(_PAUSE_S)
+
+    async def _read_on(self, waiter: Waiter) -> None:
+        try:
+            changes = await self._feed.read(self.project, self.cursor, READ)
+        except Gone:
+            await self._begin_anew()
+            return
+        if changes:
+            self._keep(Batch(self.cursor.pos, changes))
+            await self._let_them_take()
+        if len(changes) < READ:
+            await waiter.wait(_WAIT_S)
 
     async def _let_them_take(self) -> None:
         """Wait a little until most have taken what was read. What is written meanwhile is read and judged together, so that many
@@ -219,12 +237,8 @@ class Hub:
 
     async def _begin_anew(self) -> None:
         """The log has another beginning: everybody is shown everything again."""
-        try:
-            cursor = await self._feed.head(self.project)
-            self.definitions = await self._fingerprint()
-        except BaasError:
-            await asyncio.sleep(_PAUSE_S)
-            return
+        cursor = await self._feed.head(self.project)
+        self.definitions = await self._catalog.stamp(self.project)
         self._cursor = cursor
         self._kept.clear()
         self._older.clear()
@@ -236,54 +250,65 @@ class Hub:
             follower.wake()
 
     async def _watch_over(self) -> None:
-        checked = time.monotonic()
+        """Asks nobody anything, so that it goes on while the database is silent."""
         while True:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
             for follower in tuple(self.followers):
-                follower.look(now)
-            # Whatever it was, it must not end this task: the promise of five seconds hangs on it.
-            with contextlib.suppress(BaasError):
+                with going_on(_LOG, "A look at a stream failed."):
+                    follower.look(now)
+
+    async def _check_over(self) -> None:
+        """Whatever fails must not end this task: the promise of five seconds hangs on it. Who could not be checked is not taken
+        for one who may, see `Stream.trusted`.
+        """
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            with going_on(_LOG, "A look at the definitions failed."):
                 await self.look_at_definitions()
-                if now - checked >= _CHECK_S:
-                    checked = now
-                    await self._check_access()
+            if (now := time.monotonic()) - checked >= _CHECK_S:
+                checked = now
+                with going_on(_LOG, "A check of who may follow failed."):
+                    await self._check_access(now)
 
     async def look_at_definitions(self) -> None:
         """Let everybody begin anew when rules or fields are other ones by now."""
-        found = await self._fingerprint()
+        found = await self._catalog.stamp(self.project)
         if found != self.definitions:
             self.definitions = found
             self._unsettle()
 
-    async def _fingerprint(self) -> str:
-        collections = await self._catalog.collections(self.project)
-        text = ",".join(f"{name}:{one.version}" for name, one in sorted(collections.items()))
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-    async def _check_access(self) -> None:
-        """End the streams of those who may not follow any longer, and judge by what is said of the others now."""
+    async def _check_access(self, now: float) -> None:
+        """End the streams of those who may not follow any longer, and judge by what is said of the others now. Each is judged
+        by himself.
+        """
         project = await self._projects.by_id(self.project.id)
         if project is None:
             for follower in tuple(self.followers):
-                follower.end("no_project", "The project is gone.")
+                follower.end(NotFound("The project is gone.", code="no_project"))
             return
         self.project = project
-        found: dict[str, Principal | Unauthenticated] = {}
+        found: dict[str, Principal | Unauthenticated | None] = {}
         for follower in tuple(self.followers):
             credential = follower.credential
             if credential is None:
+                follower.checked(now)
                 continue
             if credential not in found:
                 found[credential] = await self._who(credential)
             who = found[credential]
-            if isinstance(who, Principal):
+            if isinstance(who, Unauthenticated):
+                follower.end(who)
+            elif who is not None:
                 follower.renew(who)
-            else:
-                follower.end(who.code, who.detail)
+                follower.checked(now)
 
-    async def _who(self, credential: str) -> Principal | Unauthenticated:
+    async def _who(self, credential: str) -> Principal | Unauthenticated | None:
+        """Whose it is as of now; None when that cannot be found out."""
         try:
-            return await self._authenticate(credential, self.project)
+            with going_on(_LOG, "A credential could not be checked.", but=Unauthenticated):
+                return await self._authenticate(credential, self.project)
         except Unauthenticated as error:
             return error
+        return None

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from baas.base.denial import Denial
-from baas.base.errors import BadRequest
+from baas.base.errors import BaasError, BadRequest
 from baas.base.principal import Principal
 from baas.engines.changes.log import Cursor
 
@@ -19,26 +19,36 @@ MAX_SNAPSHOT = 10_000
 MAX_ID = 64
 MAX_QUEUE, MAX_QUEUE_BYTES = 1_000, 1 << 20
 """What may wait for a client that does not take it; above this it is cut off."""
+UNCHECKED_S = 10.0
+"""Whose access could not be checked for so long is told nothing more until it could."""
 TICKET_S = 60
 BOOKMARK_S = 30.0
 
 Action = Literal["create", "update", "delete", "enter", "leave"]
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_PLACE = re.compile(r"([^.]+\.[^.]+)(?:\.([0-9a-z]{1,16}))?")
-FROM_THE_START = "0"
+_PLACE = re.compile(r"([^.]+\.[^.]+)(?:\.([0-9a-z]{1,16})(\.0)?)?")
+UNSETTLED = "0"
+"""In the place of definitions: what was shown is of none, everything is shown again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """What a client follows: a list by `filter`, `vars`, `fields` and `expand`, as `wanted` has them unchecked.
 
-    `initial`: begin with what the list shows now.
+    `initial`: begin with what the list shows now. `place` is the pointer to it in what the client sent.
     """
 
     id: str
     collection: str
     wanted: Mapping[str, object] = field(default_factory=dict)
     initial: bool = False
+    place: str = ""
+
+    def blamed(self, error: BaasError) -> BaasError:
+        """The refusal of the list with the subscription that it is about: its id, and pointers from where the client began."""
+        error.facts["subscription"] = self.id
+        error.errors = tuple(replace(one, pointer=self.place + one.pointer) for one in error.errors)
+        return error
 
     @staticmethod
     def is_id(text: object) -> bool:
@@ -57,17 +67,18 @@ class Subscription:
 
 
 class Place(NamedTuple):
-    """Where a stream is: behind a change, under certain definitions of the collections.
+    """Where a stream is: behind a change, under the definitions of the collections by which it has shown what it did.
 
-    Text `<cursor>.<definitions>`; the cursor of a list, which has no definitions, is a place too. `FROM_THE_START` stands for a
-    stream that was cut off before it had shown all that it began with.
+    `owed`: not all snapshots that it began with are out. Text `<cursor>.<definitions>`, with `.0` behind it when `owed`.
     """
 
     cursor: Cursor
     definitions: str | None = None
+    owed: bool = False
 
     def __str__(self) -> str:
-        return str(self.cursor) if self.definitions is None else f"{self.cursor}.{self.definitions}"
+        text = str(self.cursor) if self.definitions is None else f"{self.cursor}.{self.definitions}"
+        return f"{text}.0" if self.owed else text
 
     @classmethod
     def parse(cls, text: str) -> "Place":
@@ -75,7 +86,7 @@ class Place(NamedTuple):
         match = _PLACE.fullmatch(text)
         if match is None:
             raise BadRequest("This is no cursor of a feed.", code="bad_cursor")
-        return cls(Cursor.parse(match[1]), match[2])
+        return cls(Cursor.parse(match[1]), match[2], match[3] is not None)
 
 
 CHANNEL_ACTIONS = ("join", "send", "track")

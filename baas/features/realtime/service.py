@@ -13,7 +13,6 @@ from baas.base.errors import BaasError, Gone, TooManyRequests, Unauthenticated
 from baas.base.principal import ANONYMOUS, Principal
 from baas.base.project import Project
 from baas.base.settings import Settings
-from baas.engines.changes.log import Cursor
 from baas.engines.changes.reader import Feed
 from baas.engines.query.compile import Compiler
 from baas.engines.schema.catalog import Catalog
@@ -21,7 +20,7 @@ from baas.features.auth.service import Auth
 from baas.features.projects.service import Projects
 from baas.features.realtime import store
 from baas.features.realtime.hub import Authenticate, Hub
-from baas.features.realtime.model import FROM_THE_START, TICKET_S, Place, Subscription
+from baas.features.realtime.model import TICKET_S, Place, Subscription
 from baas.features.realtime.stream import Stream
 from baas.features.realtime.together import Together
 from baas.features.realtime.watch import Parts
@@ -140,24 +139,22 @@ class Realtime:
     async def _begin(
         self, hub: Hub, principal: Principal, credential: str | None, subscriptions: Sequence[Subscription], place: Place | None
     ) -> Stream:
-        resumed = place is not None and place.definitions != FROM_THE_START
-        cursor: Cursor | None = None
         if place is not None:
             try:
                 await hub.check(place.cursor)
             except Gone as error:
-                error.facts["cursor"] = str(await hub.head())
+                error.facts["cursor"] = str(await hub.place())
                 raise
-            cursor = place.cursor if resumed else None
-        stream = Stream(hub, self._parts, self._auth, principal, credential, cursor or await hub.head(), resumed=resumed)
+            if place.owed and subscriptions and all(one.initial for one in subscriptions):
+                place = None  # all begin anew, with what is there now
+        stream = Stream(
+            hub, self._parts, self._auth, principal, credential, place or await hub.place(), resumed=place is not None
+        )
         for one in subscriptions:
             try:
                 await stream.add(one)
             except BaasError as error:
-                error.facts["subscription"] = one.id
-                raise
-        if resumed and place is not None and place.definitions is not None and place.definitions != stream.terms:
-            stream.unsettle()
+                raise one.blamed(error) from None
         return stream
 
     def _keys(self, project: Project, principal: Principal) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """A WebSocket: the same subscriptions as a stream of events, and channels. One JSON object a message, both ways.
 
 The first message is `{"type": "auth", "token": …, "since": …}`, both optional; the same type later renews the token in place.
-Every message may have a `ref`, which its answer (`ok` or `error`) repeats. What a rule refused has a `request_id`, by which it is
-explained; the connection goes on, so it is one of the message's own. Closed with 4000 + the status of the problem, 1012
-when the server restarts.
+Every message may have a `ref`, which its answer (`ok` or `error`) repeats. What the subscriptions show has the place behind it as
+`cursor`, because `id` is a record's. The `request_id` by which a rule's refusal is explained is one of the message's own, because
+the connection goes on. Closed with 4000 + the status of the problem, 1012 when the server restarts.
 """
 
 import asyncio
@@ -25,12 +25,25 @@ from baas.features.realtime.stream import Stream
 from baas.infra.http.answers import encode
 from baas.infra.http.context import Context
 from baas.infra.http.middleware import Denied
+from baas.infra.http.problem import document
 from baas.infra.http.sse import Event
 
 _FIRST_S = 10.0
 _PER_S, _BURST = 50.0, 100.0
 _RESTART = 1012
 _LONGEST_ID = 50
+_KEYS: Mapping[str, frozenset[str]] = {
+    "ping": frozenset(),
+    "auth": frozenset({"token"}),
+    "subscribe": frozenset({"subscriptions"}),
+    "unsubscribe": frozenset({"id"}),
+    "join": frozenset({"channel"}),
+    "leave": frozenset({"channel"}),
+    "send": frozenset({"channel", "event", "data"}),
+    "track": frozenset({"channel", "state"}),
+}
+"""What each type of message may have beside `type` and `ref`."""
+_PLACED = ("ready", "bookmark")
 
 
 class _Left(Exception):
@@ -50,8 +63,7 @@ class SocketApp:
             try:
                 await talk.run()
             except BaasError as error:
-                cursor = {"cursor": error.facts["cursor"]} if "cursor" in error.facts else {}
-                await talk.say({"type": "closed", "code": error.code, "detail": error.detail, **cursor})
+                await talk.say({"type": "closed", **talk.problem(error)})
                 await send({"type": "websocket.close", "code": 4000 + error.status, "reason": error.code})
 
 
@@ -73,10 +85,11 @@ class _Talk:
             raise RequestTimeout("The first message did not come in time.", code="slow_auth") from None
         if first.get("type") != "auth":
             raise BadRequest('The first message is {"type": "auth", "token": …}.', code="bad_message")
+        _refuse_strangers(first, _KEYS["auth"] | {"since"})
         token, since = _maybe_text(first, "token"), _maybe_text(first, "since")
         principal = ANONYMOUS if token is None else await self._realtime.principal(token, project)
         async with self._realtime.open(project, principal, token, (), since) as stream:
-            member = self._channels.enter(project, lambda: stream.principal, stream.cut)
+            member = self._channels.enter(project, lambda: stream.principal, stream.cut, lambda: stream.trusted)
             stream.on_renewed = self._channels.look_soon
             tasks = [
                 asyncio.ensure_future(one)
@@ -96,14 +109,27 @@ class _Talk:
     async def say(self, message: Mapping[str, object]) -> None:
         await self._send({"type": "websocket.send", "text": encode(message).decode()})
 
+    def problem(self, error: BaasError) -> Mapping[str, object]:
+        """The problem document, but for what only an answer of its own has."""
+        found = document(error, request_id=self._context.request_id, instance="")
+        return {name: value for name, value in found.items() if name not in ("type", "instance")}
+
     async def _tell(self, stream: Stream) -> None:
         """What the subscriptions show, until the stream ends."""
         async for events in stream.events():
             for event in events:
-                await self._send({"type": "websocket.send", "text": _text(event)})
+                await self._send({"type": "websocket.send", "text": self._text(event)})
                 if event.name in ("reconnect", "closed"):
                     code = _RESTART if event.name == "reconnect" else 4401
                     await self._send({"type": "websocket.close", "code": code, "reason": event.name})
+
+    def _text(self, event: Event) -> str:
+        """The event as a message. No key stands in it twice: the data of some has the place already."""
+        more = {} if event.name in _PLACED else {"cursor": event.id}
+        if event.name == "closed":
+            more["request_id"] = self._context.request_id
+        head, rest = encode({"type": event.name, **more}), event.data[1:]
+        return (head[:-1] + (b"," if rest != b"}" else b"") + rest).decode()
 
     async def _pass_on(self, stream: Stream, member: Member) -> None:
         """What is said in the channels."""
@@ -121,13 +147,13 @@ class _Talk:
             try:
                 message = await self._next()
                 self._count()
-                await self._answer(message, await self._do(message, stream, member))
+                answer = await self._do(message, stream, member)
+                if message.get("type") == "join":  # behind what was said before it, so that who is there is told in order
+                    member.answer(encode({"type": "ok", **_ref(message), **answer}).decode())
+                else:
+                    await self._answer(message, answer)
             except BaasError as error:
-                errors = [{"pointer": one.pointer, "code": one.code, "message": one.message} for one in error.errors]
-                problem = {"status": error.status, "code": error.code, "detail": error.detail, **error.facts}
-                ref = {"ref": message["ref"]} if "ref" in message else {}
-                problem |= self._noted(error)
-                await self.say({"type": "error", **ref, **problem, **({"errors": errors} if errors else {})})
+                await self.say({"type": "error", **_ref(message), **self.problem(error), **self._noted(error)})
 
     def _noted(self, error: BaasError) -> Mapping[str, object]:
         """Has what a rule refused kept under an id of its own; what the answer says of that."""
@@ -139,7 +165,10 @@ class _Talk:
         return {"request_id": request_id}
 
     async def _do(self, message: Mapping[str, object], stream: Stream, member: Member) -> Mapping[str, object]:
-        match message.get("type"):
+        kind = message.get("type")
+        if isinstance(kind, str) and kind in _KEYS:
+            _refuse_strangers(message, _KEYS[kind])
+        match kind:
             case "ping":
                 return {}
             case "auth":
@@ -174,11 +203,11 @@ class _Talk:
         principal = await self._realtime.principal(token, self._context.project)
         if (principal.kind, principal.id) != (stream.principal.kind, stream.principal.id):
             raise Forbidden("The token is of another account; open another connection.", code="other_account")
-        stream.credential = token
+        stream.use(token)
         stream.renew(principal)
 
     async def _answer(self, message: Mapping[str, object], more: Mapping[str, object]) -> None:
-        ref = {"ref": message["ref"]} if "ref" in message else {}
+        ref = _ref(message)
         if ref or more:
             await self.say({"type": "ok", **ref, **more})
 
@@ -204,10 +233,15 @@ class _Talk:
         self._tokens -= 1
 
 
-def _text(event: Event) -> str:
-    head = encode({"type": event.name, "id": event.id})
-    rest = event.data[1:]
-    return (head[:-1] + (b"," if rest != b"}" else b"") + rest).decode()
+def _ref(message: Mapping[str, object]) -> Mapping[str, object]:
+    return {"ref": message["ref"]} if "ref" in message else {}
+
+
+def _refuse_strangers(message: Mapping[str, object], known: frozenset[str]) -> None:
+    strangers = [name for name in message if name not in known and name not in ("type", "ref")]
+    if strangers:
+        faults = [Fault(f"/{name[:100]}", "unknown_key", "There is no such key here.") for name in strangers]
+        raise Invalid("The message is wrong.", errors=faults)
 
 
 def _text_of(message: Mapping[str, object], name: str) -> str:

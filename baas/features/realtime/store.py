@@ -82,14 +82,22 @@ async def keep_present(db: Queries, schema: str, channel: str, present: Present,
     )
 
 
-async def renew_present(db: Queries, schema: str, connections: Sequence[UUID], lease_s: float) -> None:
-    """Let these connections be there for another lease."""
+async def renew_present(db: Queries, schema: str, there: Sequence[tuple[str, Present]], lease_s: float) -> None:
+    """Let these, by channel, be there for another lease. Those that the database has lost are there again; a state that stands
+    there is left alone, because it may be a newer one.
+    """
     await db.execute(
         sql(
-            "update {} set expires_at = clock_timestamp() + {}::interval where connection = any({}::uuid[])",
+            "insert into {} (channel, connection, who, state, expires_at)"
+            " select channel, connection, who, state::jsonb, clock_timestamp() + {}::interval"
+            " from unnest({}::text[], {}::uuid[], {}::text[], {}::text[]) as t(channel, connection, who, state)"
+            " on conflict (channel, connection) do update set expires_at = excluded.expires_at",
             ident(schema, "_present"),
             timedelta(seconds=lease_s),
-            list(connections),
+            [channel for channel, _ in there],
+            [one.connection for _, one in there],
+            [one.who for _, one in there],
+            [one.state for _, one in there],
         )
     )
 

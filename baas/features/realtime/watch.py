@@ -67,8 +67,8 @@ class Watch:
     ) -> None:
         self.subscription = subscription
         self.collection = followed.table.name
-        self.stale = False
-        """Something that decides what it shows has changed; it must be compared."""
+        self.due: int | None = None
+        """The first change that decides what it shows and with which it has not been compared since."""
         self._parts, self._project, self._principal = parts, project, principal
         self._wanted = wanted
         self._table, self._tree, self._filter = followed.table, followed.tree, followed.filter
@@ -155,10 +155,25 @@ class Watch:
             return True
         return self.needs_auth and self._principal.id in batch.records(USERS)
 
+    def doubt(self, pos: int) -> None:
+        """What it holds for shown may not have been sent: begin anew at the next comparison."""
+        if self._seen is not None:
+            self._seen = None
+            self.due = pos if self.due is None else min(self.due, pos)
+
+    def _first_hit(self, batch: Batch, after: int) -> int | None:
+        own = self._principal.id if self.needs_auth else None
+        for change in batch.changes:
+            if change.pos > after and (
+                change.collection in self.depends or (change.collection == USERS and change.record == own)
+            ):
+                return change.pos
+        return None
+
     async def told(self, batch: Batch, after: int, auth: Mapping[str, object] | None) -> Sequence[Told]:
         """What the changes behind `after` mean to this subscriber as of now; `auth` is his record for rules."""
-        if self._is_hit(batch):
-            self.stale = True
+        if self.due is None and self._is_hit(batch):
+            self.due = self._first_hit(batch, after)
         steps = [step for step in batch.steps(self.collection) if step.change.pos > after]
         if not steps:
             return ()

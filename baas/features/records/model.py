@@ -68,7 +68,9 @@ class Followed(NamedTuple):
 
 
 class Page(NamedTuple):
-    """`items` is the JSON texts of the records with commas between them; `feed` a cursor of the change log, None for a view."""
+    """`items` is the JSON texts of the records with commas between them; `feed` a cursor of the change log and the definitions
+    that the list was read under, None for a view.
+    """
 
     items: str
     next_cursor: str | None

@@ -107,6 +107,7 @@ class Records:
 
         A search that finds nothing is asked once more with tolerance for typos, where the collection has an index for that.
         """
+        definitions = await self._catalog.stamp(project)  # before the rules are read: who follows from here is shown later ones
         table = await self._table(project, principal, collection)
         asking = await self._asking(project, principal, table, "list")
         _admit_list(table, asking)
@@ -124,7 +125,7 @@ class Records:
                     raise
                 continue  # the cursor is of the search with tolerance for typos
             if last or page.items or wanted.cursor is not None:
-                return page
+                return page if page.feed is None else page._replace(feed=f"{page.feed}.{definitions}")
         raise AssertionError("there is a last one")
 
     async def _page(  # noqa: PLR0917  what a page depends on

@@ -2,20 +2,23 @@
 
 import json
 import random
+import time
 from types import TracebackType
 from typing import Any, Self
 
 from baas_sdk._async.compat import AsyncLine, sleep
 from baas_sdk._async.transport import AsyncTransport
-from baas_sdk.errors import ConnectionFailed
-from baas_sdk.retry import wait_s
+from baas_sdk.errors import APIError, ConnectionFailed, NotAuthenticated
+from baas_sdk.models import utc_now
+from baas_sdk.retry import renewal_in_s, wait_s
 from baas_sdk.talk import Hearing, Message
 
 
 class AsyncChannel:
     """Made by `client.channel(name)`: `async with` joins, `async for` gives what others say and who comes and goes.
 
-    A line that breaks is made again, and the state that was tracked is told again; what was said meanwhile is lost.
+    A line that breaks is made again, and the state that was tracked is told again; what was said meanwhile is lost. A session is
+    renewed before its token ends, on the same line, as long as messages are read or sent.
     """
 
     def __init__(self, transport: AsyncTransport, name: str) -> None:
@@ -24,6 +27,8 @@ class AsyncChannel:
         self._hearing = Hearing(name)
         self._line: AsyncLine | None = None
         self._state: Any = None
+        self._renew_at: float | None = None
+        self._was_known = False
 
     @property
     def present(self) -> list[Any]:
@@ -66,7 +71,7 @@ class AsyncChannel:
         """The next message; waits for it, also while the server is away.
 
         Raises:
-            APIError: what was said is refused, or the channel is closed to this caller.
+            APIError: what was said is refused, or the channel is closed to this caller. NotAuthenticated: the session ended.
         """
         attempt = 0
         while not self._hearing.waiting:
@@ -74,34 +79,75 @@ class AsyncChannel:
                 if self._line is None:
                     await self._join()
                 else:
-                    self._hearing.take(await self._line.receive())
+                    await self._keep_up()
+                    await self._hear(self._line)
                 attempt = 0
             except ConnectionFailed as error:
                 await self.aclose()
-                await sleep(wait_s(error, attempt=attempt, dice=random.random) or 0)
+                asked, self._hearing.pause_s = self._hearing.pause_s, None
+                pause = wait_s(error, attempt=attempt, dice=random.random) or 0
+                await sleep(pause if asked is None else asked * (1 + 0.1 * random.random()))  # noqa: S311  # spread, not a secret
                 attempt += 1
         return self._hearing.waiting.pop(0)
 
+    async def _hear(self, line: AsyncLine) -> None:
+        left_s = None if self._renew_at is None else max(0.0, self._renew_at - time.monotonic())
+        text = await line.receive(left_s)
+        try:
+            if text is not None:
+                self._hearing.take(text)
+        except APIError as error:
+            if error.code != "bad_token":
+                raise
+            await self.aclose()  # joining again renews the session, or is refused for good
+
+    async def _keep_up(self) -> None:
+        """Tells the server the next token of the session before the one it knows ends."""
+        if self._line is None or self._renew_at is None or time.monotonic() < self._renew_at:
+            return
+        token = await self._transport.token()
+        await self._line.send(json.dumps({"type": "auth", "token": token}))
+        await self._plan()
+
+    async def _plan(self) -> None:
+        credentials = self._transport.credentials
+        session = None if credentials.fixed is not None else await credentials.session()
+        left = None if session is None else (session.expires_at - utc_now()).total_seconds()
+        self._renew_at = None if left is None else time.monotonic() + renewal_in_s(left)
+
     async def _join(self) -> None:
         """Raises: Forbidden, NotAuthenticated by the rule of the channel; ConnectionFailed; ConfigError without `websockets`."""
-        options = self._transport.options
         token = await self._transport.token()
+        if token is None and self._was_known:
+            raise NotAuthenticated(401, code="bad_token", detail="The session has ended.")
+        self._was_known = token is not None
+        try:
+            await self._join_with(token)
+        except APIError as error:
+            if error.code != "bad_token" or token is None or not await self._transport.renew(token):
+                raise
+            await self._join_with(await self._transport.token())
+        await self._plan()
+        if self._state is not None:
+            await self.track(self._state)
+
+    async def _join_with(self, token: str | None) -> None:
+        options = self._transport.options
         line = AsyncLine()
         await line.open(options.url.replace("http", "ws", 1) + options.path_of("realtime/socket"), options.timeout_s)
         try:
             await line.send(json.dumps({"type": "auth", **({} if token is None else {"token": token})}))
             await line.send(json.dumps({"type": "join", "channel": self.name, "ref": 1}))
-            while (said := self._hearing.take(await line.receive())).get("ref") != 1:
+            while (said := self._hearing.take(await line.receive() or "{}")).get("ref") != 1:
                 pass
         except BaseException:
             await line.aclose()
             raise
         self._hearing.arrive(said.get("presence", []))
         self._line = line
-        if self._state is not None:
-            await self.track(self._state)
 
     async def _say(self, message: dict[str, object]) -> None:
         if self._line is None:
             raise ConnectionFailed("The line of the channel is broken; it is made again where messages are read.", sent=False)
+        await self._keep_up()
         await self._line.send(json.dumps(message))

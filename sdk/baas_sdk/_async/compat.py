@@ -72,10 +72,13 @@ class AsyncLine:
         with _broken():
             await self._socket.send(text)
 
-    async def receive(self) -> str:
-        """The next text; waits for it."""
+    async def receive(self, timeout_s: float | None = None) -> str | None:
+        """The next text; waits for it, and when it does not come within `timeout_s` there is None."""
         with _broken():
-            return str(await self._socket.recv())
+            try:
+                return str(await asyncio.wait_for(self._socket.recv(), timeout_s))
+            except TimeoutError:
+                return None
 
     async def aclose(self) -> None:
         """Ends it."""

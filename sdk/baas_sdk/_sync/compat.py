@@ -59,10 +59,13 @@ class Line:
         with _broken():
             self._socket.send(text)
 
-    def receive(self) -> str:
-        """The next text; waits for it."""
+    def receive(self, timeout_s: float | None = None) -> str | None:
+        """The next text; waits for it, and when it does not come within `timeout_s` there is None."""
         with _broken():
-            return str(self._socket.recv())
+            try:
+                return str(self._socket.recv(timeout_s))
+            except TimeoutError:
+                return None
 
     def close(self) -> None:
         """Ends it."""

@@ -4,7 +4,7 @@ create table {schema}._channels (
     rules jsonb not null               -- join, send, track: an expression, or null for nobody
 );
 
--- Under a lease that the server of the connection renews; a crash of PostgreSQL may lose them, the next renewal ends that.
+-- Under a lease that the server of the connection renews; a crash of PostgreSQL loses them, the next renewal writes them again.
 create unlogged table {schema}._present (
     channel text collate "C" not null,
     connection uuid not null,
