@@ -125,6 +125,7 @@ OTHER_DOORS = (
     f"GET {P}/users/{{user}}/sessions",
     f"GET {P}/auth/me",
     f"GET {P}/auth/sessions",
+    f"GET {P}/auth/signing-keys",
     f"GET {P}/schema",
     f"GET {P}/collections",
     f"GET {P}/collections/{{collection}}",
