@@ -140,8 +140,8 @@ class Invalidations:
             self._wake.clear()
 
     async def _answer_on(self, connection: Transaction) -> None:
-        asked, self._asked = self._asked, []
-        for question, answer in asked:
+        while self._asked:
+            question, answer = self._asked[0]  # it stays until it is answered: whatever ends this tells all that are left
             try:
                 found = await question(connection)
             except BaasError as error:
@@ -150,3 +150,4 @@ class Invalidations:
             else:
                 if not answer.done():
                     answer.set_result(found)
+            del self._asked[0]

@@ -26,6 +26,7 @@ from baas.infra.http.unsent import Unsent
 MAX_MESSAGE = 64 * 1024
 """Bytes of one message of a WebSocket."""
 _SOCKET = "/realtime/socket"
+_SOCKET_LINE, _SOCKET_HEADERS = 8000, 120
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _STATUS = {400: "Bad Request", 408: "Request Timeout", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
 # After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
@@ -62,7 +63,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self._unsent = Unsent(self.loop, self.transport, self._is_at_rest)
+        self._unsent = Unsent(self.loop, self.transport, lambda: self.transport.is_closing() or self._is_at_rest())
         self._arm()
 
     def _is_at_rest(self) -> bool:
@@ -138,7 +139,7 @@ class Protocol(HttpToolsProtocol):
         self._fill_scope(version)
         self._upgrades = self._is_socket()
         if self._upgrades:
-            _check_handshake(self.headers)
+            _check_handshake(self.url, self.headers)
             return
         rests = self._is_at_rest()
         self.cycle = self._new_cycle(version)
@@ -194,10 +195,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
+        self._unsent.watch()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        self._unsent.watch()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
@@ -268,6 +269,7 @@ class Protocol(HttpToolsProtocol):
             cycle.message_event.set()
             if cycle.response_started or self.pipeline:
                 self.transport.close()
+                self._unsent.watch()
                 return
         self._end_with(error)
 
@@ -276,6 +278,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_S, self.transport.close)
+        self._unsent.watch()
 
 
 def _check_border(headers: list[tuple[bytes, bytes]], version: str, *, upgrade: bool) -> None:
@@ -297,8 +300,14 @@ def _check_border(headers: list[tuple[bytes, bytes]], version: str, *, upgrade: 
         raise BadRequest("A request with a body cannot ask for an upgrade.", code="bad_upgrade")
 
 
-def _check_handshake(headers: list[tuple[bytes, bytes]]) -> None:
-    """What RFC 6455, section 4.2.1, wants of a client that asks for a WebSocket."""
+def _check_handshake(url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """What RFC 6455, section 4.2.1, wants of a client that asks for a WebSocket, and `websockets` of the length of lines."""
+    if len(url) > _SOCKET_LINE:
+        raise UriTooLong(f"The target of a WebSocket may have {_SOCKET_LINE} bytes.", limit=_SOCKET_LINE)
+    if len(headers) > _SOCKET_HEADERS or any(len(name) + len(value) > _SOCKET_LINE for name, value in headers):
+        raise HeadersTooLarge(
+            f"A WebSocket is asked for by at most {_SOCKET_HEADERS} headers of {_SOCKET_LINE} bytes.", limit=_SOCKET_LINE
+        )
     keys = [value for name, value in headers if name == b"sec-websocket-key"]
     versions = [value for name, value in headers if name == b"sec-websocket-version"]
     if versions != [b"13"]:

@@ -1,7 +1,7 @@
 """WebSockets on the wire: uvicorn's protocol, with an end for clients who do not read, and no error for what was refused."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -13,8 +13,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # It writes again only when the client has caught up, or has said goodbye.
-        self._unsent = Unsent(self.loop, cast(asyncio.Transport, transport), lambda: self.close_sent)
+        self._unsent = Unsent(self.loop, self.transport, lambda: self.close_sent or self.transport.is_closing())
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # Refused below uvicorn, which looks for a later kind of fault only and would keep the connection for ever.
+            self.handshake_complete = self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+            self._unsent.watch()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -29,7 +37,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        super().shutdown()
+        """Says goodbye, unless that has been said: uvicorn's own raises then, and would end the drain of all others."""
+        if self.transport.is_closing() or self.conn.handshake_exc is not None:
+            self.stop_keepalive()
+            self.transport.close()
+        else:
+            super().shutdown()
         self._unsent.watch()
 
     async def run_asgi(self) -> None:

@@ -40,19 +40,24 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, int]]:
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[uvicorn.Server]:
     monkeypatch.setattr(unsent, "_LOOK_S", LOOK_S)
-    listener = socket.create_server(("127.0.0.1", 0))
     http = partial(Protocol, limits=HeadLimits(8192, 32_768, 100), header_timeout_s=5.0)
     ws = "baas.infra.http.websocket:WebSocketProtocol"
     config = uvicorn.Config(app, http=http, ws=ws, lifespan="off", log_config=None, access_log=False)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve([listener]))
+    serving = asyncio.create_task(server.serve([socket.create_server(("127.0.0.1", 0))]))
     while not server.started:
         await asyncio.sleep(0.01)
-    yield listener.getsockname()
+    yield server
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+def address(server: uvicorn.Server) -> tuple[str, int]:
+    found: tuple[str, int] = server.servers[0].sockets[0].getsockname()
+    return found
 
 
 def narrow(address: tuple[str, int], size: int) -> socket.socket:
@@ -80,6 +85,37 @@ async def test_who_takes_nothing_is_cut(address: tuple[str, int], path: str) -> 
                 taken += len(piece)
 
     assert taken < MUCH
+
+
+@pytest.mark.parametrize(
+    ("target", "header", "status"), [(b"", b"Cookie: " + b"a" * 9000, b"431"), (b"?since=" + b"a" * 8100, b"X: y", b"414")]
+)
+async def test_a_handshake_beyond_what_websockets_take_is_refused(
+    address: tuple[str, int], target: bytes, header: bytes, status: bytes
+) -> None:
+    """And held by nothing: the connection ends."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET /v1/realtime/socket%b HTTP/1.1\r\nHost: a\r\n%b\r\n%b\r\n" % (target, header, UPGRADE))
+    said = await asyncio.wait_for(reader.read(), 30)
+    writer.close()
+
+    assert said.startswith(b"HTTP/1.1 " + status)
+    assert b"application/problem+json" in said
+
+
+async def test_a_drain_reaches_everybody_though_one_socket_is_closing(server: uvicorn.Server, address: tuple[str, int]) -> None:
+    """A socket whose client has said goodbye, and which has something to send yet, is told nothing more."""
+    loop, path = asyncio.get_running_loop(), "/v1/realtime/socket"
+    ENDED[path] = asyncio.Event()
+    with contextlib.closing(narrow(address, 4096)) as client:
+        await loop.sock_sendall(client, b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path.encode(), UPGRADE))
+        await loop.sock_recv(client, 100)
+        await loop.sock_sendall(client, b"\x88\x82\0\0\0\0\x03\xe8")  # a Close frame, code 1000
+        (connection,) = server.server_state.connections
+        while not connection.transport.is_closing():
+            await asyncio.sleep(0.01)
+        connection.shutdown()
+        connection.transport.abort()
 
 
 @pytest.mark.parametrize("path", ["/whole", "/stream"])
