@@ -255,6 +255,20 @@ def changed(function: ast.AST) -> Iterator[str]:
                 yield name
 
 
+def test_waits_have_their_limit_by_a_block() -> None:
+    """`asyncio.wait_for` of Python 3.11 loses a cancellation that comes in the moment of the result: a task that waits so in a
+    loop may never end.
+    """
+    wrong = [
+        f"{name}:{node.lineno}"
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "asyncio.wait_for"
+    ]
+
+    assert [] == wrong
+
+
 def test_no_module_holds_state() -> None:
     """What a module binds is bound once, when it is imported: no `global`, and no function changes a container of its module.
 

@@ -63,7 +63,8 @@ class Waiter:
         Read after it, whatever it says: a hint may be lost.
         """
         try:
-            await asyncio.wait_for(self._event.wait(), min(timeout_s, POLL_S))
+            async with asyncio.timeout(min(timeout_s, POLL_S)):
+                await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()

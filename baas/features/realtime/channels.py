@@ -359,7 +359,8 @@ class Channels:
         renewed = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):
+                    await self._hurry.wait()
             self._hurry.clear()
             with going_on(_LOG, "Who is there could not be looked at."):
                 if time.monotonic() - renewed >= _LOOK_S:
@@ -380,7 +381,8 @@ class Channels:
 
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):
+                    await self._due.wait()
             self._due.clear()
             await asyncio.gather(*(check(one) for one in tuple(self._members.values())))
 

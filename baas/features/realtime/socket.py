@@ -80,7 +80,8 @@ class _Talk:
         """Raises BaasError for what ends the conversation."""
         project = self._context.project
         try:
-            first = await asyncio.wait_for(self._next(), _FIRST_S)
+            async with asyncio.timeout(_FIRST_S):
+                first = await self._next()
         except TimeoutError:
             raise RequestTimeout("The first message did not come in time.", code="slow_auth") from None
         if first.get("type") != "auth":

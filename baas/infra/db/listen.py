@@ -136,7 +136,8 @@ class Invalidations:
                         sql("delete from baas.invalidations where at < clock_timestamp() - {}::interval", _KEEP)
                     )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _POLL_S)
+                async with asyncio.timeout(_POLL_S):
+                    await self._wake.wait()
             self._wake.clear()
 
     async def _answer_on(self, connection: Transaction) -> None:

@@ -73,7 +73,8 @@ class Signals:
 
     async def _send_on(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), _IDLE_S)
+            async with asyncio.timeout(_IDLE_S):
+                await self._wake.wait()
         except TimeoutError:
             await connection.execute("select 1", timeout=_ANSWER_S)  # a connection that died in silence is found out here
             return
