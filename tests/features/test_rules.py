@@ -191,6 +191,41 @@ async def test_the_input_is_checked_as_a_write_checks_it(cards: ProjectUnderTest
     ]
 
 
+async def test_what_a_write_points_to_is_explained_as_the_write_answers(project: ProjectUnderTest) -> None:
+    """What is there and seen is no fault; what is not is told at the same place, in a list the item. Cases judge the same."""
+    await project.collection("boxes", [], {"view": "record.rev == 1"})
+    parts: dict[str, Any] = {"type": "relation", "to": "boxes"}
+    fields = [{"name": "box", **parts}, {"name": "more", **parts, "many": True}]
+    await project.collection("labels", fields, {"create": "auth != null", "update": "auth != null", "view": "true"})
+    ada, box = await project.user(), (await project.operator.create("boxes", {}))["id"]
+    label = (await ada.create("labels", {"box": box, "more": [box]}))["id"]
+
+    for input_, lost in (
+        ({"box": box, "more": [box]}, []),
+        ({"box": NOBODY}, ["/box"]),
+        ({"more": [box, NOBODY]}, ["/more/1"]),
+        ({"box": NOBODY, "more": [NOBODY, box]}, ["/box", "/more/0"]),
+        ({"more": {"$append": [NOBODY]}}, ["/more"]),
+    ):
+        created = await ada.post("collections/labels/records", json=input_)
+        changed = await ada.patch(f"collections/labels/records/{label}", json=input_)
+        asked = [("update", {"id": label}, changed)] + [("create", {}, created)] * ("$append" not in str(input_))
+        for action, more, direct in asked:
+            told = (await explained(project.operator, "labels", action, as_=ada.id, input=input_, **more))["answer"]
+            assert direct.status_code == told["status"] or (direct.is_success and told["status"] in (200, 201)), told
+            assert lost == [one["pointer"] for one in told.get("errors", [])], (input_, told)
+            assert lost == [one["pointer"] for one in direct.json().get("errors", [])], (input_, direct.text)
+
+    case = {"collection": "labels", "action": "create", "auth": "ada"}
+    rows = {"users": [{"id": "ada"}], "boxes": [{"id": "b"}]}
+    cases = [
+        {**case, "input": {"box": "b", "more": ["b"]}, "expect": "allow"},
+        {**case, "input": {"more": ["b", NOBODY]}, "expect": {"invalid": ["more"]}},
+    ]
+    report = (await project.operator.post("rules/test", json={"rows": rows, "cases": cases})).json()
+    assert [True, True] == [one["passed"] for one in report["cases"]], report
+
+
 # Refused calls
 
 
