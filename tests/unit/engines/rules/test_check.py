@@ -162,6 +162,36 @@ def test_a_failure_that_is_absorbed_or_may_be_passed_by_is_no_mistake(source: st
     assert check(source, LIST)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "[1, 2].exists(x, auth.claims.n == 1 / x)",
+        "[1, 2].all(x, auth.claims.n == 7 % x)",
+        "['5', '7'].exists(x, auth.claims.n == int(x))",
+        "[[1], [2]].exists(x, x.exists(y, auth.claims.n == 1 / y))",
+        "[1, 2].exists(y, $x == y + 1)",
+        "['2026-01-01T00:00:00Z'].exists(y, now > timestamp(y))",
+        "size(['5'].filter(y, $x == int(y))) == 1",
+    ],
+)
+def test_a_part_that_names_the_element_of_a_loop_has_a_value_for_each(source: str) -> None:
+    assert check(source, FILTER)
+
+
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("[1, 2].exists(x, auth.claims.n == x / 0)", 37),
+        ("[1, 2].exists(x, auth.claims.n == x + int('y'))", 43),
+        ("[1, 2].exists(x, [0].exists(y, 1 / y == 1) && auth.claims.n == x)", 22),
+    ],
+)
+def test_what_names_no_element_is_refused_inside_a_loop_too(source: str, column: int) -> None:
+    error = _refused(source, FILTER)
+
+    assert ("no_value", column) == (error.code, error.column), str(error)
+
+
 PATHS = ("record.team.name == 'a'", "record.team.lead.name == 'a'", "record.owner.name == 'a'", "record.owner.team.name == 'a'")
 
 
