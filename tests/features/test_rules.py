@@ -421,6 +421,31 @@ async def test_what_can_never_have_a_value_is_refused_wherever_it_is_written(car
     )  # fmt: skip
 
 
+async def test_a_stored_rule_that_could_not_be_saved_any_more_goes_on_to_mean_what_it_meant(
+    project: ProjectUnderTest, db: Database
+) -> None:
+    """It stems from an older version: reads and writes are answered, and the condition in it has no value."""
+    fields = [{"name": "n", "type": "int", "read": "true", "validate": "true"}]
+    await project.collection("old", fields, {"list": "true", "view": "true", "create": "true"})
+    wrong = "record.n == 1 || record.created_at > timestamp('2026-01-02')"
+    values = {"rules,list": wrong, "rules,view": wrong, "fields,0,read": wrong, "fields,0,validate": wrong}
+    for path, text in values.items():
+        where = "{" + path + "}"
+        await db.execute(
+            sql(
+                "update {} set definition = jsonb_set(definition, {}::text::text[], to_jsonb({}::text)) where name = 'old'",
+                ident(project.schema, "_collections"), where, text,
+            )
+        )  # fmt: skip
+    await project.operator.patch("collections/users", json={"rules": {"list": None}})
+
+    assert (await project.operator.get("collections/old")).json()["rules"]["list"] == wrong
+    path = "collections/old/records"
+    assert 422 == (await project.anonymous.post(path, json={"n": 1})).status_code
+    found = await project.anonymous.get(path)
+    assert (200, []) == (found.status_code, found.json().get("items")), found.text
+
+
 async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: ProjectUnderTest) -> None:
     """R003 is looked for in every rule that a change of fields touches."""
     team = {"name": "team", "type": "relation", "to": "teams", "required": True}

@@ -14,7 +14,8 @@ from baas.engines.query.guarded import Guarded, Kind
 from baas.engines.query.table import check_validation, rule_env
 from baas.engines.rules.lint import check_access
 from baas.engines.rules.rule import Rule, RuleError
-from baas.engines.schema.collection import ACTIONS, Collection
+from baas.engines.rules.valueless import refuse_valueless
+from baas.engines.schema.collection import ACTIONS, Collection, Field
 from baas.engines.schema.manifest import place, pointer
 from baas.features.collections.model import BrokenExpression
 
@@ -96,7 +97,7 @@ def _validations(
         if field.validate is not None:
             at = pointer("/fields", number, "validate")
             given = pointer(place(body, field.name), "validate") if "fields" in body else None
-            yield _Expression(collection.name, at, given, partial(check_validation, collection, field, collections))
+            yield _Expression(collection.name, at, given, partial(_validation, collection, field, collections))
 
 
 def _conditions(collection: Collection, body: Mapping[str, object]) -> Iterator[_Expression]:
@@ -104,7 +105,21 @@ def _conditions(collection: Collection, body: Mapping[str, object]) -> Iterator[
         if index.where is not None:
             at = pointer("/indexes", number, "where")
             given = at if "indexes" in body else None
-            yield _Expression(collection.name, at, given, partial(check_condition, collection, index.where))
+            yield _Expression(collection.name, at, given, partial(_condition, collection, index.where))
+
+
+def _validation(collection: Collection, field: Field, collections: Mapping[str, Collection]) -> Rule:
+    return _valued(check_validation(collection, field, collections))
+
+
+def _condition(collection: Collection, source: str) -> Rule:
+    return _valued(check_condition(collection, source))
+
+
+def _valued(rule: Rule) -> Rule:
+    """Demands that every condition in it can have a value; R003 is of rules alone, where two nulls would let somebody in."""
+    refuse_valueless(rule.source, rule.tree)
+    return rule
 
 
 def _error_of(one: _Expression) -> Mapping[str, object] | None:
