@@ -145,6 +145,9 @@ def bad_aggregate(error: BadAggregate) -> BadRequest:
 def check_vars(rules: Sequence[Rule], values: Mapping[str, object]) -> None:
     """Raises BadRequest unless `vars` holds exactly the `$names` that the filters use, each of a type that it can be compared
     with; Invalid for a long list."""
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) > MAX_VAR_ITEMS:
+            raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
     used = {name for rule in rules for root, name in rule.names if root == "vars"}
     for rule in rules:
         try:
@@ -155,9 +158,6 @@ def check_vars(rules: Sequence[Rule], values: Mapping[str, object]) -> None:
             raise found from None
     for name in sorted(values.keys() - used):
         raise BadRequest(f"vars holds {name!r}, which the filter does not use.", code="bad_filter", parameter="vars")
-    for name, value in values.items():
-        if isinstance(value, list) and len(value) > MAX_VAR_ITEMS:
-            raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
 
 
 def of_insert(why: Row | None, names: Sequence[str], unmet: Sequence[Fault], *, many: bool) -> BaasError:
