@@ -315,8 +315,9 @@ class Checker:
             return Fact(JSON, at, "auth", name)
         fields = self._env.auth.fields if self._env.auth is not None else {}
         field = fields.get(name)
-        if field is None and self._env.auth is not None and name in self._env.auth.inverses:
-            return self._back_to_caller(self._env.auth.inverses[name], at)
+        inverse = self._env.auth.inverses.get(name) if field is None and self._env.auth is not None else None
+        if inverse is not None and (inverse.collection in self._env.collections or self._env.closed is not None):
+            return self._back_to_caller(inverse, at)
         if field is None or not field.readable:
             known = ["id", "collection", "claims", *(_readable(self._env.auth) if self._env.auth else [])]
             raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
@@ -324,6 +325,8 @@ class Checker:
 
     def _back_to_caller(self, inverse: Inverse, at: int) -> Node:
         """`auth.posts`: the records that lead to the caller's own."""
+        if inverse.collection not in self._env.collections:
+            self._no_rows(inverse.collection, at)
         me = Fact(Type("ref", None, CALLERS), at, "auth", "id")
         return Related(
             list_of(row_of(inverse.collection)), at, Follow(row_of(CALLERS), at, me, False), inverse.field, inverse.many
