@@ -359,6 +359,27 @@ async def test_a_variable_that_the_filter_looks_at_itself_may_be_a_sign(
     assert (200, found) == (answer.status_code, [one["must"] for one in answer.json().get("items", [])]), answer.text
 
 
+@pytest.mark.parametrize(
+    ("source", "value", "found"),
+    [
+        ("datetime > now - duration($v)", "1h", [5]),
+        ("$v.exists(y, timestamp(y) == datetime)", ["2099-01-01T00:00:00Z"], [5]),
+        ("datetime in $v", ["2099-01-01T00:00:00Z"], [5]),
+        ("datetime > now - $v", "1h", []),
+        ("$v.exists(y, y == datetime)", ["2099-01-01T00:00:00Z"], []),
+    ],
+)
+async def test_in_arithmetic_and_loops_the_type_of_a_variable_is_said(
+    project: ProjectUnderTest, source: str, value: object, found: list[int]
+) -> None:
+    """As the reference has it: there nothing of a row stands beside the variable."""
+    await project.collection("things", FIELDS, OPEN)
+    await project.operator.create("things", {"must": 5, "datetime": "2099-01-01T00:00:00Z"})
+
+    answer = await project.operator.get(BASE, params={"filter": source, "vars": json.dumps({"v": value})})
+    assert (200, found) == (answer.status_code, [one["must"] for one in answer.json().get("items", [])]), answer.text
+
+
 async def test_a_long_list_is_refused_whatever_it_holds(project: ProjectUnderTest) -> None:
     await project.collection("things", FIELDS, OPEN)
     body = {"filter": "must in $v", "vars": {"v": ["x"] * 201}}
