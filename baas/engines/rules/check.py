@@ -62,6 +62,7 @@ from baas.engines.rules.types import (
 )
 from baas.engines.rules.valueless import refuse_valueless
 from baas.engines.rules.variables import FITTED
+from baas.engines.schema.manifest import USERS
 
 ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
@@ -69,8 +70,6 @@ MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 MOST_USES = 4  # conditions on each of them, together
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
-CALLERS = "users"
-"""The collection that the ids of callers are of."""
 MACROS = ("exists", "all", "filter", "map", "exists_one")
 # What functions and fields are called in other languages.
 _ELSEWHERE = {
@@ -327,10 +326,8 @@ class Checker:
         """`auth.posts`: the records that lead to the caller's own."""
         if inverse.collection not in self._env.collections:
             self._no_rows(inverse.collection, at)
-        me = Fact(Type("ref", None, CALLERS), at, "auth", "id")
-        return Related(
-            list_of(row_of(inverse.collection)), at, Follow(row_of(CALLERS), at, me, False), inverse.field, inverse.many
-        )
+        me = Fact(Type("ref", None, USERS), at, "auth", "id")
+        return Related(list_of(row_of(inverse.collection)), at, Follow(row_of(USERS), at, me, False), inverse.field, inverse.many)
 
     def _refuse_undecided(self, held: Node) -> None:
         """A row's value beside a caller's under one `?:` has no one type that SQL could open."""
