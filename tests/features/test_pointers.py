@@ -88,6 +88,14 @@ async def test_a_value_that_is_taken_is_named_in_its_record(
     assert 1 == len(await user.list("posts"))
 
 
+async def test_where_only_some_records_must_differ_no_record_is_named(project: ProjectUnderTest) -> None:
+    """Not even where another index, which demands nothing, is over the same fields of all records."""
+    await project.collection("posts", FIELDS[:1] + FIELDS[2:3], OPEN, indexes=[INDEXES[1], {"fields": ["title"]}])
+    many = [{"title": "t", "k": k} for k in (1, 2, 101, 102)]
+
+    assert [] == pointers(await project.operator.post(PATH, json=many), 409)
+
+
 async def test_an_upsert_names_the_item(posts: ProjectUnderTest) -> None:
     """The stored record with the same key is the one that changes, and takes nothing from itself."""
     user = await posts.user()

@@ -320,6 +320,7 @@ async def test_what_the_language_leaves_out_of_cel_is_refused_with_its_place(
         ("text in $v", "a", 8, "Send a list."),
         ("tags.exists(t, t == $v)", 5, 20, "Send text."),
         ("must == 1 && text == $w", "a", 21, None),
+        ("$v == null || datetime > $v", "", 25, "A time is text"),
     ],
 )
 async def test_a_variable_that_can_be_no_value_of_the_field_is_refused(
@@ -333,6 +334,58 @@ async def test_a_variable_that_can_be_no_value_of_the_field_is_refused(
     body = found.json()
     assert (400, "bad_filter", "vars", position) == (found.status_code, body["code"], body["parameter"], body["position"])
     assert (words or "") in (body.get("hint") or "")
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "found"),
+    [
+        ("$v == 'all' || must == $v", "all", [5]),
+        ("$v == 'all' || must == $v", 5, [5]),
+        ("$v == 'all' || must == $v", "none", []),
+        ("$v == '' || datetime > $v", "", [5]),
+        ("$v == '' || datetime > $v", "2026-01-01T00:00:00Z", []),
+        ("$v == null || datetime > $v", None, [5]),
+        ("size($v) == 0 || must in $v", [], [5]),
+    ],
+)
+async def test_a_variable_that_the_filter_looks_at_itself_may_be_a_sign(
+    project: ProjectUnderTest, source: str, value: object, found: list[int]
+) -> None:
+    """As in the logic everywhere, what has no value decides nothing beside what is true."""
+    await project.collection("things", FIELDS, OPEN)
+    await project.operator.create("things", {"must": 5})
+
+    answer = await project.operator.get(BASE, params={"filter": source, "vars": json.dumps({"v": value})})
+    assert (200, found) == (answer.status_code, [one["must"] for one in answer.json().get("items", [])]), answer.text
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "found"),
+    [
+        ("datetime > now - duration($v)", "1h", [5]),
+        ("$v.exists(y, timestamp(y) == datetime)", ["2099-01-01T00:00:00Z"], [5]),
+        ("datetime in $v", ["2099-01-01T00:00:00Z"], [5]),
+        ("datetime > now - $v", "1h", []),
+        ("$v.exists(y, y == datetime)", ["2099-01-01T00:00:00Z"], []),
+    ],
+)
+async def test_in_arithmetic_and_loops_the_type_of_a_variable_is_said(
+    project: ProjectUnderTest, source: str, value: object, found: list[int]
+) -> None:
+    """As the reference has it: there nothing of a row stands beside the variable."""
+    await project.collection("things", FIELDS, OPEN)
+    await project.operator.create("things", {"must": 5, "datetime": "2099-01-01T00:00:00Z"})
+
+    answer = await project.operator.get(BASE, params={"filter": source, "vars": json.dumps({"v": value})})
+    assert (200, found) == (answer.status_code, [one["must"] for one in answer.json().get("items", [])]), answer.text
+
+
+async def test_a_long_list_is_refused_whatever_it_holds(project: ProjectUnderTest) -> None:
+    await project.collection("things", FIELDS, OPEN)
+    body = {"filter": "must in $v", "vars": {"v": ["x"] * 201}}
+
+    answer = await project.operator.post(f"{BASE}/query", json=body)
+    assert (422, "limit_exceeded") == (answer.status_code, answer.json()["code"])
 
 
 @pytest.mark.parametrize(

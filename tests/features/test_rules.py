@@ -191,6 +191,41 @@ async def test_the_input_is_checked_as_a_write_checks_it(cards: ProjectUnderTest
     ]
 
 
+async def test_what_a_write_points_to_is_explained_as_the_write_answers(project: ProjectUnderTest) -> None:
+    """What is there and seen is no fault; what is not is told at the same place, in a list the item. Cases judge the same."""
+    await project.collection("boxes", [], {"view": "record.rev == 1"})
+    parts: dict[str, Any] = {"type": "relation", "to": "boxes"}
+    fields = [{"name": "box", **parts}, {"name": "more", **parts, "many": True}]
+    await project.collection("labels", fields, {"create": "auth != null", "update": "auth != null", "view": "true"})
+    ada, box = await project.user(), (await project.operator.create("boxes", {}))["id"]
+    label = (await ada.create("labels", {"box": box, "more": [box]}))["id"]
+
+    for input_, lost in (
+        ({"box": box, "more": [box]}, []),
+        ({"box": NOBODY}, ["/box"]),
+        ({"more": [box, NOBODY]}, ["/more/1"]),
+        ({"box": NOBODY, "more": [NOBODY, box]}, ["/box", "/more/0"]),
+        ({"more": {"$append": [NOBODY]}}, ["/more"]),
+    ):
+        created = await ada.post("collections/labels/records", json=input_)
+        changed = await ada.patch(f"collections/labels/records/{label}", json=input_)
+        asked = [("update", {"id": label}, changed)] + [("create", {}, created)] * ("$append" not in str(input_))
+        for action, more, direct in asked:
+            told = (await explained(project.operator, "labels", action, as_=ada.id, input=input_, **more))["answer"]
+            assert direct.status_code == told["status"] or (direct.is_success and told["status"] in (200, 201)), told
+            assert lost == [one["pointer"] for one in told.get("errors", [])], (input_, told)
+            assert lost == [one["pointer"] for one in direct.json().get("errors", [])], (input_, direct.text)
+
+    case = {"collection": "labels", "action": "create", "auth": "ada"}
+    rows = {"users": [{"id": "ada"}], "boxes": [{"id": "b"}]}
+    cases = [
+        {**case, "input": {"box": "b", "more": ["b"]}, "expect": "allow"},
+        {**case, "input": {"more": ["b", NOBODY]}, "expect": {"invalid": ["more"]}},
+    ]
+    report = (await project.operator.post("rules/test", json={"rows": rows, "cases": cases})).json()
+    assert [True, True] == [one["passed"] for one in report["cases"]], report
+
+
 # Refused calls
 
 
@@ -384,6 +419,59 @@ async def test_what_can_never_have_a_value_is_refused_wherever_it_is_written(car
     assert (400, "bad_filter", "no_value", 23) == (
         answer.status_code, answer.json()["code"], answer.json()["fault"], answer.json()["position"],
     )  # fmt: skip
+
+
+async def store_unchecked(project: ProjectUnderTest, db: Database, path: str, text: str) -> None:
+    """Into the definition of `old`, as an older version of the platform did."""
+    await db.execute(
+        sql(
+            "update {} set definition = jsonb_set(definition, {}::text::text[], to_jsonb({}::text)) where name = 'old'",
+            ident(project.schema, "_collections"), "{" + path + "}", text,
+        )
+    )  # fmt: skip
+
+
+async def test_a_stored_rule_that_could_not_be_saved_any_more_goes_on_to_mean_what_it_meant(
+    project: ProjectUnderTest, db: Database
+) -> None:
+    """It stems from an older version: reads and writes are answered, and the condition in it has no value."""
+    fields = [{"name": "n", "type": "int", "read": "true", "validate": "true"}]
+    await project.collection("old", fields, {"list": "true", "view": "true", "create": "true"})
+    wrong = "record.n == 1 || record.created_at > timestamp('2026-01-02')"
+    values = {"rules,list": wrong, "rules,view": wrong, "fields,0,read": wrong, "fields,0,validate": wrong}
+    for path, text in values.items():
+        await store_unchecked(project, db, path, text)
+    await project.operator.patch("collections/users", json={"rules": {"list": None}})
+
+    assert (await project.operator.get("collections/old")).json()["rules"]["list"] == wrong
+    path = "collections/old/records"
+    assert 422 == (await project.anonymous.post(path, json={"n": 1})).status_code
+    found = await project.anonymous.get(path)
+    assert (200, []) == (found.status_code, found.json().get("items")), found.text
+
+
+async def test_a_change_answers_for_what_it_breaks_alone(project: ProjectUnderTest, db: Database) -> None:
+    """Stored rules that could not be saved any more refuse it only if it sends them or takes a name from them."""
+    fields = [{"name": "n", "type": "int"}, {"name": "owner", "type": "relation", "to": "users"}]
+    users = (await project.operator.get("collections/users")).json()["fields"]
+    boss = {"name": "boss", "type": "relation", "to": "users"}
+    assert (await project.operator.patch("collections/users", json={"fields": [*users, boss]})).is_success
+    await project.collection("old", fields, dict.fromkeys(("list", "view", "create"), "true"))
+    await store_unchecked(project, db, "rules,list", "record.n == 1 || record.created_at > timestamp('2026-01-02')")
+    await store_unchecked(project, db, "rules,view", "record.owner == auth.boss && record.n == 1")
+
+    made = await project.operator.post("collections", json={"name": "other", "fields": [{"name": "n", "type": "int"}]})
+    dropped = await project.operator.delete("collections/other")
+    own = await project.operator.patch("collections/old", json={"fields": [*fields, {"name": "more", "type": "int"}]})
+    assert (201, 204, 200) == (made.status_code, dropped.status_code, own.status_code), made.text + dropped.text + own.text
+    sent = await project.operator.patch("collections/old", json={"rules": {"view": "record.owner == auth.boss"}})
+    assert ["R003"] == [one["code"] for one in sent.json()["errors"]]
+
+    without = await project.operator.patch("collections/old", json={"fields": fields[1:]}, params={"confirm": "data-loss"})
+    assert (409, "breaks_rules") == (without.status_code, without.json()["code"]), without.text
+    assert [("/rules/list", "unknown_field"), ("/rules/view", "unknown_field")] == [
+        (one["place"], one["code"]) for one in without.json()["broken"]
+    ]
 
 
 async def test_a_field_that_may_be_null_from_now_on_does_not_open_a_rule(cards: ProjectUnderTest) -> None:

@@ -171,3 +171,14 @@ async def test_the_command_names_buckets_and_channels(here: Terminal, project: P
 
     assert "R004  bucket open/rules/create" in said
     assert "R004  channel lobby/rules/send" in said
+
+
+async def test_a_rule_of_a_channel_enters_no_collection_from_its_caller_either(project: ProjectUnderTest) -> None:
+    """What leads to the caller's account would find nothing there: it is refused as `rows()` is, with its place."""
+    fields = [{"name": "user", "type": "relation", "to": "users", "inverse": "seats"}]
+    await project.collection("members", fields, {"list": "auth.seats.exists(s, s.id == record.id)"})
+
+    answer = await project.operator.put("channels/lobby", json={"rules": {"join": "auth.seats.exists(s, true)"}})
+    (fault,) = answer.json()["errors"]
+    assert (422, "/rules/join", "not_allowed", 6) == (answer.status_code, fault["pointer"], fault["code"], fault["column"])
+    assert "enters no collection" in fault["message"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from baas.engines.query.guarded import Guarded, Kind
 from baas.engines.query.indexing import of_entered, of_list
-from baas.engines.query.table import USERS, rule_env
+from baas.engines.query.table import rule_env
 from baas.engines.rules.lint import Lint, decided, implies, lint_rule
 from baas.engines.rules.rule import Rule, RuleError, check
 from baas.engines.rules.tree import Among, Apply, Column, Compare, Fact, Row, walk
 from baas.engines.schema.collection import ACTIONS, Action, Collection, Field
 from baas.engines.schema.fields.base import is_many
-from baas.engines.schema.manifest import pointer
+from baas.engines.schema.manifest import USERS, pointer
 
 
 @dataclass(frozen=True, slots=True)

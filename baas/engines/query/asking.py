@@ -6,10 +6,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from baas.base.principal import Principal
-from baas.engines.query.table import USERS, Table
+from baas.engines.query.table import Table
 from baas.engines.rules.rows import Rows
 from baas.engines.rules.rule import Facts, Folded, Leaf, Rule
 from baas.engines.schema.collection import Action
+from baas.engines.schema.manifest import USERS
 from baas.infra.db.sql import Sql, sql
 from baas.infra.observe.requests import REQUEST_ID
 

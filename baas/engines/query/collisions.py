@@ -62,7 +62,8 @@ def _is_whole(table: Table, fields: tuple[str, ...]) -> bool:
     field = table.collection.field(fields[0]) if len(fields) == 1 else None
     if fields == ("id",) or (field is not None and field.unique):
         return True
-    names = [[one.removeprefix("-") for one in index.fields] for index in table.collection.indexes if not index.where]
+    whole = (index for index in table.collection.indexes if index.unique and not index.where)
+    names = [[one.removeprefix("-") for one in index.fields] for index in whole]
     return list(fields) in names
 
 

@@ -4,7 +4,7 @@ A record is visible by the view rule of its collection. The rules of buckets are
 caller under rules may name those of public buckets and those that he uploaded himself: less than he may see, never more.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from baas.engines.query.asking import ALWAYS, CALLER, Asking, Judgement
@@ -92,3 +92,15 @@ def losses(text: str | None) -> list[tuple[int, str]]:
     """
     rows = (row.partition(":") for row in text.split(" ")) if text else ()
     return [(int(at), item) for at, _, items in rows for item in items.split(",")]
+
+
+def lost_targets(
+    targets: Sequence[str | None], names: Sequence[str], *, many: bool = False, whole: Collection[str] = ()
+) -> list[str]:
+    """Pointers to what points to nothing, in the order of the records; of the `whole` fields only the field is named."""
+    found = [
+        (row, (f"/{row}" if many else "") + f"/{name}" + ("" if name in whole else item))
+        for name, text in zip(names, targets, strict=True)
+        for row, item in losses(text)
+    ]
+    return list(dict.fromkeys(pointer for _, pointer in sorted(found, key=lambda one: one[0])))

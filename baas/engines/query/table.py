@@ -15,10 +15,10 @@ from baas.engines.rules.types import Inverse
 from baas.engines.schema.collection import Action, Collection, Field
 from baas.engines.schema.fields import kind_of
 from baas.engines.schema.fields.base import CASTS, Cast, Kind
+from baas.engines.schema.manifest import USERS
 from baas.infra.db.readers import reader
 from baas.infra.db.sql import Sql, as_role, ident, sql
 
-USERS = "users"
 _MOMENT = Field("created_at", "datetime", required=True)
 # A lone field name means the record, of a create the new one; of an update it could mean either, so it means nothing.
 _BARE: Mapping[Action, Literal["next"] | None] = {"create": "next", "update": None}

@@ -62,6 +62,7 @@ from baas.engines.rules.types import (
 )
 from baas.engines.rules.valueless import refuse_valueless
 from baas.engines.rules.variables import FITTED
+from baas.engines.schema.manifest import USERS
 
 ROOTS = ("auth", "now", "record", "next", "input", "request", "value")
 MAX_LOOPS = 2
@@ -69,8 +70,6 @@ MAX_HOPS = {"rule": 4, "validation": 4, "filter": 2}  # relations in one path
 MAX_ENTERED = {"rule": 8, "validation": 8, "filter": 3}  # paths and lists of other collections' records in one expression
 MOST_USES = 4  # conditions on each of them, together
 _LITERALS = {type(None): NULL, bool: BOOL, int: INT, float: DOUBLE, str: STRING, bytes: BYTES}
-CALLERS = "users"
-"""The collection that the ids of callers are of."""
 MACROS = ("exists", "all", "filter", "map", "exists_one")
 # What functions and fields are called in other languages.
 _ELSEWHERE = {
@@ -112,7 +111,10 @@ def check_syntax(source: str, tree: syntax.Syntax, env: Env) -> Node:
     root = checker.condition(tree, {})
     checker.refuse_unstorable(root)
     checker.refuse_too_wide(root)
-    refuse_valueless(source, root)
+    # What a client sends is judged whole. What is stored was judged when it was saved (`check_access`): a stricter version of the
+    # language must not close the collection.
+    if env.kind == "filter":
+        refuse_valueless(source, root)
     return root
 
 
@@ -312,8 +314,9 @@ class Checker:
             return Fact(JSON, at, "auth", name)
         fields = self._env.auth.fields if self._env.auth is not None else {}
         field = fields.get(name)
-        if field is None and self._env.auth is not None and name in self._env.auth.inverses:
-            return self._back_to_caller(self._env.auth.inverses[name], at)
+        inverse = self._env.auth.inverses.get(name) if field is None and self._env.auth is not None else None
+        if inverse is not None and (inverse.collection in self._env.collections or self._env.closed is not None):
+            return self._back_to_caller(inverse, at)
         if field is None or not field.readable:
             known = ["id", "collection", "claims", *(_readable(self._env.auth) if self._env.auth else [])]
             raise self._error(at, "unknown_field", f"unknown field {name!r}.", self._meant(name, known))
@@ -321,10 +324,10 @@ class Checker:
 
     def _back_to_caller(self, inverse: Inverse, at: int) -> Node:
         """`auth.posts`: the records that lead to the caller's own."""
-        me = Fact(Type("ref", None, CALLERS), at, "auth", "id")
-        return Related(
-            list_of(row_of(inverse.collection)), at, Follow(row_of(CALLERS), at, me, False), inverse.field, inverse.many
-        )
+        if inverse.collection not in self._env.collections:
+            self._no_rows(inverse.collection, at)
+        me = Fact(Type("ref", None, USERS), at, "auth", "id")
+        return Related(list_of(row_of(inverse.collection)), at, Follow(row_of(USERS), at, me, False), inverse.field, inverse.many)
 
     def _refuse_undecided(self, held: Node) -> None:
         """A row's value beside a caller's under one `?:` has no one type that SQL could open."""

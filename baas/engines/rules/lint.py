@@ -41,6 +41,7 @@ from baas.engines.rules.tree import (
     walk,
 )
 from baas.engines.rules.types import JSON, Env, Facts, RowType, RuleError
+from baas.engines.rules.valueless import refuse_valueless
 
 Place = tuple[object, ...]
 Sense = Literal["for", "against", "both"]
@@ -62,8 +63,9 @@ class Lint:
 
 
 def check_access(source: str, env: Env) -> Rule:
-    """A checked rule that is not wrong by experience either. Raises RuleError, also for R003."""
+    """A checked rule to be saved, which is not wrong by experience either. Raises RuleError, also for `no_value` and R003."""
     rule = check(source, env)
+    refuse_valueless(source, rule.tree)
     found = next(equal_nulls(rule), None)
     if found is not None:
         raise RuleError(source, found.at, found.code, found.message, found.hint)

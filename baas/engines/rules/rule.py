@@ -29,6 +29,7 @@ from baas.engines.rules.tree import (
     Column,
     Compare,
     Conditional,
+    Constant,
     Fact,
     Follow,
     Formula,
@@ -75,7 +76,8 @@ class Rule:
     `names` are the (root, field) pairs it reads: record, next, auth, input, vars; `entered` the (collection, field) pairs of
     other records, where the field that leads there counts as read and "" stands for the records themselves. `key` is equal for
     two filters that differ only in literals: their SQL is one text, with the literals in the holes. `tree` is the typed tree.
-    `variables` are its `$names` where they stand, with the type that each must fit there.
+    `variables` are its `$names` where they stand, with the type that each must fit there, None for any: one that the expression
+    also looks at by itself (`$x == "all" || n == $x`) may be anything everywhere, and the logic absorbs it.
     """
 
     __slots__ = (
@@ -256,12 +258,28 @@ def _names(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 
 def _variables(nodes: Sequence[Node]) -> Iterator[tuple[Fact, Type | None]]:
+    loose = _loose(nodes)
     for node in nodes:
         match node:
             case Meant(variable=variable, target=target):
-                yield variable, target
+                yield variable, None if variable.name in loose else target
             case Fact(root="vars"):
                 yield node, None
+
+
+def _loose(nodes: Sequence[Node]) -> frozenset[str]:
+    """The variables that somewhere meet nothing of a row; null says nothing of their type."""
+    facts: list[Fact] = []
+    met: set[Node] = set()
+    for node in nodes:
+        match node:
+            case Fact(root="vars"):
+                facts.append(node)
+            case Meant(variable=variable):
+                met.add(variable)
+            case Compare(left=left, right=Constant(value=None)) | Compare(left=Constant(value=None), right=left):
+                met.add(left)
+    return frozenset(fact.name for fact in facts if fact not in met)
 
 
 def _entered(nodes: Sequence[Node]) -> Iterator[tuple[str, str]]:

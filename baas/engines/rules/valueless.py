@@ -21,7 +21,6 @@ from baas.engines.rules.tree import (
     Node,
     Quantify,
     children,
-    walk,
 )
 from baas.engines.rules.types import Facts, RuleError, RuleFailure
 
@@ -47,7 +46,7 @@ def _lost(node: Node) -> Iterator[Node]:
     """The constants that fail, each in a condition that then always fails."""
     if isinstance(node, Constant):
         return
-    if node.fixed:
+    if _known(node):
         if _failure(node) is not None:
             yield _innermost(node)
         return
@@ -65,8 +64,22 @@ def _needed(node: Node) -> tuple[Node, ...]:
     return children(node)
 
 
+def _known(node: Node) -> bool:
+    """Whether it has a value by itself: a part of a loop's body that names the element has one for each of them."""
+    return node.fixed and not _open(node)
+
+
+def _open(node: Node) -> set[int]:
+    """The levels of the loops around a node whose variables it names."""
+    if isinstance(node, Loop):
+        return {node.level}
+    if isinstance(node, _BODIES):
+        return _open(node.list) | (_open(node.body) - {node.level})
+    return {level for part in children(node) for level in _open(part)}
+
+
 def _by_zero(node: Apply) -> bool:
-    divides = node.name in ("/", "%") and node.args[1].fixed
+    divides = node.name in ("/", "%") and _known(node.args[1])
     return divides and closure(node.args[1])(Frame(_NOBODY)) == 0
 
 
@@ -76,10 +89,9 @@ def _failure(node: Node) -> RuleFailure | None:
 
 
 def _innermost(node: Node) -> Node:
-    """The smallest part that fails by itself: the body of a loop has no value of its own."""
+    """The smallest part that fails by itself."""
     for part in children(node):
-        open_ = any(isinstance(one, Loop) for one in walk(part))
-        if not open_ and not isinstance(part, Constant) and _failure(part) is not None:
+        if _known(part) and not isinstance(part, Constant) and _failure(part) is not None:
             return _innermost(part)
     return node
 
@@ -89,7 +101,7 @@ def _innermost(node: Node) -> Node:
 
 def _explained(node: Node) -> tuple[str, str | None]:
     if not isinstance(node, Apply):
-        failure = _failure(node) if node.fixed else None
+        failure = _failure(node) if _known(node) else None
         return f"this never has a value: {failure.reason if failure is not None else 'it fails'}.", None
     given = node.args[0].value if isinstance(node.args[0], Constant) else None
     match node.name, given:

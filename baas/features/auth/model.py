@@ -7,7 +7,7 @@ from uuid import UUID
 
 from baas.base.clock import rfc3339
 from baas.base.principal import Principal
-from baas.engines.query.table import USERS
+from baas.engines.schema.manifest import USERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from baas.base.project import Project
 from baas.engines.query.asking import ALWAYS, Asking, Judgement
 from baas.engines.query.compile import Compiler
 from baas.engines.query.references import losses
-from baas.engines.query.table import USERS, Table
+from baas.engines.query.table import Table
 from baas.engines.query.tree import Delete, Filter, Get, Insert, List, SortKey, Update
 from baas.engines.query.written import Demanded
 from baas.engines.schema.catalog import Catalog, on_fresh_definitions
 from baas.engines.schema.collection import Action
 from baas.engines.schema.constraints import violation_of
+from baas.engines.schema.manifest import USERS
 from baas.engines.schema.validate import Values, clean_create, clean_patch
 from baas.features.auth import store
 from baas.features.auth.claims import NONE, Claims, beside

@@ -71,7 +71,7 @@ class Collections:
             if new.view is not None and not faults.found:
                 _refuse_new(new, collections)
                 new = await views.made(tx, new, collections, body)
-            _refuse({**collections, new.name: new}, new.name, body, faults.found, await self._beside(tx, project))
+            _refuse(collections, new, body, faults.found, await self._beside(tx, project))
             _refuse_new(new, collections)
             if new.view is None:
                 await store.run(tx, ddl.create(new, condition))
@@ -104,7 +104,7 @@ class Collections:
                 manifest.check_types(old, new, renames, body, faults)
             elif not faults.found:
                 new = await views.changed(tx, old, new, collections, body)
-            _refuse({**collections, name: new}, name, body, faults.found, await self._beside(tx, project))
+            _refuse(collections, new, body, faults.found, await self._beside(tx, project))
             if new == old:
                 return await _changed(old, collections)
             if old.view is None:
@@ -232,8 +232,8 @@ def _taken(name: str) -> Conflict:
 
 
 def _refuse(
-    collections: Mapping[str, Collection],
-    name: str,
+    old: Mapping[str, Collection],
+    new: Collection,
     body: Mapping[str, object],
     faults: Sequence[Fault],
     beside: Sequence[Guarded],
@@ -242,7 +242,7 @@ def _refuse(
     # Expressions over fields that are themselves wrong would only echo those faults.
     if any(fault.pointer.startswith("/fields") for fault in faults):
         raise Invalid("The collection is not right.", errors=faults)
-    wrong, broken = check_expressions(collections, name, body, beside)
+    wrong, broken = check_expressions(old, {**old, new.name: new}, new.name, body, beside)
     if faults or wrong:
         raise Invalid("The collection is not right.", errors=[*faults, *wrong])
     _refuse_broken(broken)
@@ -267,7 +267,7 @@ def _refuse_deletion(old: Collection, collections: Mapping[str, Collection], bes
     if users:
         detail = f"Collections relate to {old.name!r}: {', '.join(users)}. Remove those fields first."
         raise Conflict(detail, code="in_use", collections=users)
-    _refuse_broken(check_expressions(left, "", {}, beside)[1])
+    _refuse_broken(check_expressions(collections, left, "", {}, beside)[1])
 
 
 def _refuse_impact(found: Impact, new: Collection, body: Mapping[str, object], *, may_lose_data: bool) -> None:

@@ -12,6 +12,7 @@ from baas.engines.query.table import RowTypes, auth_type, views_of
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema.collection import ACTIONS, Action, Collection
+from baas.engines.schema.manifest import USERS
 from baas.features.files.model import Bucket
 
 _TEXT = RowField("string", nullable=False)
@@ -31,7 +32,6 @@ FILE = RowType(
     }
 )
 """What `record` and `next` are in a bucket's rules."""
-_USERS = "users"
 _BARE: Mapping[str, Literal["next"] | None] = {"create": "next", "update": None}
 
 
@@ -68,7 +68,7 @@ class BucketRules:
         source = bucket.rules.get(action)
         if source is None:
             return None
-        users = collections.get(_USERS)
+        users = collections.get(USERS)
         # By text, not by the bucket's version: a bucket made anew under an old name begins at version 1 again.
         key = (schema, users.version if users else 0, action, source)
 

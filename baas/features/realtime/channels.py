@@ -24,12 +24,13 @@ from baas.base.project import Project
 from baas.base.tasks import end, going_on
 from baas.engines.query.advice import Advice, advise_beside
 from baas.engines.query.guarded import Guarded
-from baas.engines.query.table import USERS, auth_type
+from baas.engines.query.table import auth_type
 from baas.engines.query.text import Kept
 from baas.engines.rules.rule import Env, Facts, RowField, RowType, Rule, RuleError, check
 from baas.engines.schema import store as definitions
 from baas.engines.schema.catalog import Catalog
 from baas.engines.schema.collection import Collection
+from baas.engines.schema.manifest import USERS
 from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.realtime import store

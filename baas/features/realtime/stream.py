@@ -15,7 +15,7 @@ from uuid import UUID
 from baas.base.errors import BaasError, Forbidden, Gone, NotFound, Unauthenticated, Unavailable
 from baas.base.principal import Principal
 from baas.engines.changes.log import Cursor
-from baas.engines.query.table import USERS
+from baas.engines.schema.manifest import USERS
 from baas.features.auth.model import auth_in_rules
 from baas.features.auth.service import Auth
 from baas.features.realtime.batch import Batch

@@ -20,8 +20,9 @@ from baas.engines.query.asking import Asking, Judgement
 from baas.engines.query.compile import Compiler
 from baas.engines.query.expand import Node
 from baas.engines.query.images import Picture
-from baas.engines.query.table import USERS, Table
+from baas.engines.query.table import Table
 from baas.engines.rules.rule import Facts, Rule
+from baas.engines.schema.manifest import USERS
 from baas.features.realtime.batch import Batch, Step
 from baas.features.realtime.model import MAX_SNAPSHOT, Action, Subscription, Told
 from baas.features.realtime.together import Together

@@ -1,6 +1,6 @@
 """Why a call was refused, as errors that tell this caller nothing he may not know: invisible is absent, hidden never was."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from baas.base.errors import (
 from baas.engines.query.expand import BadFilter
 from baas.engines.query.grouping import BadAggregate
 from baas.engines.query.reach import BadName
-from baas.engines.query.references import losses
+from baas.engines.query.references import lost_targets
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Delete, Put, Update
 from baas.engines.rules.rule import Rule
@@ -145,6 +145,9 @@ def bad_aggregate(error: BadAggregate) -> BadRequest:
 def check_vars(rules: Sequence[Rule], values: Mapping[str, object]) -> None:
     """Raises BadRequest unless `vars` holds exactly the `$names` that the filters use, each of a type that it can be compared
     with; Invalid for a long list."""
+    for name, value in values.items():
+        if isinstance(value, list) and len(value) > MAX_VAR_ITEMS:
+            raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
     used = {name for rule in rules for root, name in rule.names if root == "vars"}
     for rule in rules:
         try:
@@ -155,9 +158,6 @@ def check_vars(rules: Sequence[Rule], values: Mapping[str, object]) -> None:
             raise found from None
     for name in sorted(values.keys() - used):
         raise BadRequest(f"vars holds {name!r}, which the filter does not use.", code="bad_filter", parameter="vars")
-    for name, value in values.items():
-        if isinstance(value, list) and len(value) > MAX_VAR_ITEMS:
-            raise Invalid(f"A list in vars has at most {MAX_VAR_ITEMS} items; {name!r} has more.", code="limit_exceeded")
 
 
 def of_insert(why: Row | None, names: Sequence[str], unmet: Sequence[Fault], *, many: bool) -> BaasError:
@@ -250,18 +250,6 @@ def bad_reference(pointers: Sequence[str]) -> Invalid:
 def lost(pointers: Sequence[str]) -> list[Fault]:
     """A fault for each of them."""
     return [Fault(one, "bad_reference", _LOST) for one in pointers]
-
-
-def lost_targets(
-    targets: Sequence[str | None], names: Sequence[str], *, many: bool = False, whole: Collection[str] = ()
-) -> list[str]:
-    """Pointers to what points to nothing, in the order of the records; of the `whole` fields only the field is named."""
-    found = [
-        (row, (f"/{row}" if many else "") + f"/{name}" + ("" if name in whole else item))
-        for name, text in zip(names, targets, strict=True)
-        for row, item in losses(text)
-    ]
-    return list(dict.fromkeys(pointer for _, pointer in sorted(found, key=lambda one: one[0])))
 
 
 def _bad_values(wrong: Sequence[str], unmet: Sequence[Fault]) -> Invalid | None:

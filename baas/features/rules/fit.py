@@ -11,8 +11,10 @@ from uuid import UUID
 from baas.base.errors import Fault
 from baas.engines.query.asking import Asking
 from baas.engines.query.compile import Compiler
+from baas.engines.query.references import lost_targets
 from baas.engines.query.table import Table
 from baas.engines.query.tree import Insert, Update, Values
+from baas.engines.schema.operations import Operation
 from baas.features.rules import store
 from baas.features.rules.model import Explanation
 from baas.infra.db.pool import Queries
@@ -43,7 +45,9 @@ async def faults(db: Queries, compiler: Compiler, write: Write) -> list[Fault]:
         holds = [] if why is None else list(why["valid"])
     if why is None:
         return []
-    found = [Fault(f"/{name}", "bad_reference", _REFERENCE) for name, one in zip(names, why["targets"], strict=True) if not one]
+    # An operator's list is not the one that is stored, so a place in that one would lead nowhere.
+    whole = {name for name, value in values.items() if isinstance(value, Operation)}
+    found = [Fault(pointer, "bad_reference", _REFERENCE) for pointer in lost_targets(why["targets"], names, whole=whole)]
     return [*found, *(demand.fault(masked=False) for demand, one in zip(demands, holds, strict=True) if not one)]
 
 

@@ -13,12 +13,12 @@ from baas.base.errors import BaasError, BadRequest, Conflict, Fault, Invalid
 from baas.base.ids import short_id, uuid7
 from baas.base.project import Project
 from baas.engines.query.compile import Compiler
-from baas.engines.query.table import USERS, Table
+from baas.engines.query.table import Table
 from baas.engines.rules.explain import Found, reason, take_apart
 from baas.engines.rules.values import is_uuid
 from baas.engines.schema.collection import Action, Collection
 from baas.engines.schema.constraints import violation_of
-from baas.engines.schema.manifest import pointer
+from baas.engines.schema.manifest import USERS, pointer
 from baas.engines.schema.validate import clean_create
 from baas.features.files.model import Bucket, Stage
 from baas.features.files.service import Files

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from baas.engines.rules.lint import check_access
 from baas.engines.rules.rule import Env, RowField, RowType, RuleError, check
 from tests.support.rule_expressions import Expressions
 from tests.support.rule_world import COLUMNS, FACTS, env, pair
@@ -148,10 +149,14 @@ def test_a_wrong_expression_is_refused_with_a_place_and_a_way_out(source: str, c
 )
 @pytest.mark.parametrize("env", [LIST, FILTER])
 def test_a_condition_that_can_never_have_a_value_is_refused(source: str, column: int, words: str, env: Env) -> None:
-    error = _refused(source, env)
+    """Of a filter, and of a rule when it is saved: one that is stored goes on to mean what it meant."""
+    with pytest.raises(RuleError) as refusal:
+        (check_access if env is LIST else check)(source, env)
+    error = refusal.value
 
     assert ("no_value", column) == (error.code, error.column), str(error)
     assert words in str(error)
+    assert check(source, LIST)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,37 @@ def test_a_condition_that_can_never_have_a_value_is_refused(source: str, column:
     ["true || 1 / 0 == 1", "published || n == (published ? 1 : 1 / 0)", "n / n == 1", "has({'a': 1}.b) || published"],
 )
 def test_a_failure_that_is_absorbed_or_may_be_passed_by_is_no_mistake(source: str) -> None:
-    assert check(source, LIST)
+    assert check_access(source, LIST)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "[1, 2].exists(x, auth.claims.n == 1 / x)",
+        "[1, 2].all(x, auth.claims.n == 7 % x)",
+        "['5', '7'].exists(x, auth.claims.n == int(x))",
+        "[[1], [2]].exists(x, x.exists(y, auth.claims.n == 1 / y))",
+        "[1, 2].exists(y, $x == y + 1)",
+        "['2026-01-01T00:00:00Z'].exists(y, now > timestamp(y))",
+        "size(['5'].filter(y, $x == int(y))) == 1",
+    ],
+)
+def test_a_part_that_names_the_element_of_a_loop_has_a_value_for_each(source: str) -> None:
+    assert check(source, FILTER)
+
+
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("[1, 2].exists(x, auth.claims.n == x / 0)", 37),
+        ("[1, 2].exists(x, auth.claims.n == x + int('y'))", 43),
+        ("[1, 2].exists(x, [0].exists(y, 1 / y == 1) && auth.claims.n == x)", 22),
+    ],
+)
+def test_what_names_no_element_is_refused_inside_a_loop_too(source: str, column: int) -> None:
+    error = _refused(source, FILTER)
+
+    assert ("no_value", column) == (error.code, error.column), str(error)
 
 
 PATHS = ("record.team.name == 'a'", "record.team.lead.name == 'a'", "record.owner.name == 'a'", "record.owner.team.name == 'a'")
