@@ -80,6 +80,8 @@ class Member:
         self._waiting: list[tuple[str, int]] = []
         self._size = 0
         self._came = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._answered.set()
         self._cut = cut
 
     @property
@@ -97,10 +99,16 @@ class Member:
             await self._came.wait()
         text, size = self._waiting.pop(0)
         self._size -= size
+        if not size:
+            self._answered.set()
         return text
 
-    def answer(self, text: str) -> None:
-        """What was asked for, in its place among the words; it is no load that others make, so nobody is cut off for it."""
+    async def answer(self, text: str) -> None:
+        """What was asked for, in its place among the words; it is no load that others make, so nobody is cut off for it. One
+        waits at a time: who asks on without taking the answers is not read until he has taken the one before.
+        """
+        await self._answered.wait()
+        self._answered.clear()
         self._waiting.append((text, 0))
         self._came.set()
 

@@ -149,7 +149,7 @@ class _Talk:
                 self._count()
                 answer = await self._do(message, stream, member)
                 if message.get("type") == "join":  # behind what was said before it, so that who is there is told in order
-                    member.answer(encode({"type": "ok", **_ref(message), **answer}).decode())
+                    await member.answer(encode({"type": "ok", **_ref(message), **answer}).decode())
                 else:
                     await self._answer(message, answer)
             except BaasError as error:
