@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -13,8 +14,11 @@ from asyncpg.exceptions import InsufficientPrivilegeError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from baas.base.project import Project
 from baas.engines.changes.reader import Feed
-from baas.features.realtime import store, stream
+from baas.features.auth.service import Auth
+from baas.features.realtime import channels, store, stream
+from baas.features.realtime.channels import Channels, Member
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
@@ -433,3 +437,34 @@ async def test_an_error_that_nobody_expected_ends_nothing(
         await here.until("change", 10)
         await there.say("track", channel="lobby", state={"n": 1})
         await here.until("presence", 10)
+
+
+async def test_a_user_is_read_once_for_all_his_channels(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many he is in, on however many connections: a look at thousands of members must not take long."""
+    await project.operator.put("channels/{room}", json={"rules": {"join": 'auth != null && auth.email != ""'}})
+    ada, looks, reads = await project.user(), list[Member](), list[str]()
+    look, read = Channels._check_access, Auth.record
+
+    async def looked(self: Channels, member: Member, *more: Any) -> None:
+        if member.principal.id == ada.id:
+            looks.append(member)
+        await look(self, member, *more)
+
+    async def counted(self: Auth, of: Project, user: UUID) -> Any:
+        if str(user) == ada.id:
+            reads.append(ada.id)
+        return await read(self, of, user)
+
+    async with talk(server_url, project.name, ada) as here, talk(server_url, project.name, ada) as there:
+        for at in range(5):
+            await here.say("join", channel=f"room{at}")
+            await there.say("join", channel=f"room{at}")
+        monkeypatch.setattr(channels, "_LOOK_S", 0.2)
+        monkeypatch.setattr(Channels, "_check_access", looked)
+        monkeypatch.setattr(Auth, "record", counted)
+        async with asyncio.timeout(20):
+            while len(looks) < 6:
+                await asyncio.sleep(0.1)
+        assert len(looks) / 2 - 1 <= len(reads) <= len(looks) / 2 + 1

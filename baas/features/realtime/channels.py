@@ -59,6 +59,9 @@ _AT_ONCE = 8
 """Members whose rules are judged at the same time."""
 _LOG = logging.getLogger("baas.realtime")
 
+_Records = dict[tuple[str, str], asyncio.Task[Mapping[str, object] | None]]
+"""Of users, by project and id, as they are read once for all that is judged together."""
+
 
 class Member:
     """One connection in the channels. What waits for it is bounded; one that does not take it is cut off.
@@ -292,7 +295,7 @@ class Channels:
             raise Unauthenticated("This channel is not for anonymous callers.")
         raise Forbidden("The rule of the channel says no.", code="rule_denied", action=action)
 
-    async def _allowed(self, member: Member, channel: str, action: str) -> bool:
+    async def _allowed(self, member: Member, channel: str, action: str, records: _Records | None = None) -> bool:
         principal = member.principal
         for one in await self.definitions(member.project):
             parts = one.pattern.parts_of(channel)
@@ -304,7 +307,7 @@ class Channels:
             if source is None:
                 return False
             rule = await self._rule(member.project, one.pattern, action, source)
-            facts = Facts(await self._facts(member.project, principal, rule), self._clock.now(), action, "realtime")
+            facts = Facts(await self._facts(member.project, principal, rule, records), self._clock.now(), action, "realtime")
             return rule.evaluate(facts, record={**parts, "name": channel}) is True
         return False
 
@@ -317,10 +320,17 @@ class Channels:
         except RuleError:
             raise Forbidden("The rule of the channel cannot be judged any more.", code="rule_denied", action=action) from None
 
-    async def _facts(self, project: Project, principal: Principal, rule: Rule) -> Mapping[str, object] | None:
+    async def _facts(
+        self, project: Project, principal: Principal, rule: Rule, records: _Records | None
+    ) -> Mapping[str, object] | None:
         record = None
         if rule.needs_auth_record and principal.kind == "user":
-            record = await self._auth.record(project, UUID(principal.id))
+            if records is None:
+                records = {}
+            key = (project.key, principal.id)
+            if key not in records:
+                records[key] = asyncio.create_task(self._auth.record(project, UUID(principal.id)))
+            record = await records[key]
             if record is None:
                 raise Unauthenticated("The account of this credential is gone.", code="bad_token")
         return auth_in_rules(principal, record)
@@ -379,18 +389,19 @@ class Channels:
         """Look whether those who have joined still may. Whatever fails must not end this task: the end of access hangs on it."""
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def check(member: Member) -> None:
+        async def check(member: Member, records: _Records) -> None:
             async with turns:
                 began = time.monotonic()
                 with going_on(_LOG, "A member of channels could not be checked."):
-                    await self._check_access(member)
+                    await self._check_access(member, records)
                     member.checked_at = began
 
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), _LOOK_S)
             self._due.clear()
-            await asyncio.gather(*(check(one) for one in tuple(self._members.values())))
+            records: _Records = {}
+            await asyncio.gather(*(check(one, records) for one in tuple(self._members.values())))
 
     async def _renew(self) -> None:
         by_schema: dict[str, list[tuple[Member, str, str]]] = {}
@@ -405,11 +416,11 @@ class Channels:
                     if channel not in member.tracked:  # he went meanwhile, and may have been put back
                         await store.forget_present(self._db, schema, member.id, channel)
 
-    async def _check_access(self, member: Member) -> None:
+    async def _check_access(self, member: Member, records: _Records) -> None:
         """Put him out where he may not be any longer. Raises what keeps it from being known."""
         for channel in tuple(member.joined):
             try:
-                allowed = await self._allowed(member, channel, "join")
+                allowed = await self._allowed(member, channel, "join", records)
             except (Unauthenticated, Forbidden):
                 allowed = False
             if not allowed:
