@@ -19,9 +19,10 @@ from baas.engines.changes.reader import Feed
 from baas.features.auth.service import Auth
 from baas.features.realtime import channels, store, stream
 from baas.features.realtime.channels import Channels, Member
+from baas.features.realtime.hub import Hub
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
-from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.callers import PASSWORD, Caller, ProjectUnderTest
 from tests.support.stream import follow
 
 NOTES = [{"name": "title", "type": "text"}, {"name": "owner", "type": "relation", "to": "users"}]
@@ -106,6 +107,34 @@ async def test_a_token_is_renewed_in_place_and_no_other_account_takes_over(serve
         with contextlib.suppress(ConnectionClosed):
             await socket.socket.recv()
         assert socket.socket.close_code == 4401
+
+
+async def test_the_end_of_the_token_before_does_not_end_who_has_renewed_it(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the check of it was under way."""
+    ada = await project.user()
+    again = (await project.anonymous.post("auth/sign-in", json={"email": ada.email, "password": PASSWORD})).json()
+    asked, renewed, judged = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    who = Hub._who
+
+    async def slow(hub: Hub, credential: str) -> Any:
+        if credential != ada.token:
+            return await who(hub, credential)
+        asked.set()
+        await renewed.wait()
+        judged.set()
+        return await who(hub, credential)
+
+    monkeypatch.setattr(Hub, "_who", slow)
+    async with talk(server_url, project.name, ada) as socket, asyncio.timeout(30):
+        await asked.wait()
+        await ada.post("auth/sign-out")
+        await socket.say("auth", token=again["access_token"])
+        renewed.set()
+        await judged.wait()
+        await asyncio.sleep(0.5)
+        assert (await socket.say("ping"))["type"] == "ok"
 
 
 async def test_who_does_not_say_who_he_is_is_let_go(server_url: str, project: ProjectUnderTest) -> None:
