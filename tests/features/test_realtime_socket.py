@@ -156,7 +156,7 @@ async def test_pages_of_other_origins_may_not_connect(server_url: str, project: 
         async with talk(server_url, project.name, origin="https://app.example"):
             pass
     assert refused.value.response.status_code == 403
-    assert json.loads(refused.value.response.body or b"")["code"] == "bad_origin"
+    assert json.loads(refused.value.response.body or b"")["code"] == "origin_not_allowed"
     await project.settings(cors={"origins": ["https://app.example"]})
     for origin in (server_url, "https://app.example"):
         async with talk(server_url, project.name, origin=origin):
