@@ -189,7 +189,7 @@ class Channels:
             await store.save_channel_rules(tx, project.schema, rules)
             await announce(tx, _KIND, project.key)
         await self._invalidations.catch_up()
-        return advise_beside([_guarded(rules)], collections)
+        return await asyncio.to_thread(advise_beside, [_guarded(rules)], collections)
 
     async def undefine(self, project: Project, pattern: str) -> None:
         """Raises NotFound."""
