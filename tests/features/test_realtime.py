@@ -11,8 +11,11 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from baas.base.errors import BaasError
 from baas.base.project import Project
 from baas.engines.changes.reader import Feed
+from baas.features.realtime.stream import Stream
+from baas.features.realtime.watch import Watch
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.support.callers import Caller, ProjectUnderTest
@@ -235,6 +238,39 @@ async def test_access_ends_within_five_seconds(server_url: str, project: Project
         async with ends_within(5.0, how):
             await stream.until_named("closed", timeout_s=30)
         await stream.until(lambda: stream.over)
+
+
+@pytest.mark.parametrize("when", ["begins", "shows again"])
+async def test_nothing_is_read_for_whose_access_has_ended(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A stream that shows much looks before each list; what was read by then may go out."""
+    await project.collection("notes", NOTES, OPEN)
+    ada, read, over = await project.user(), list[str](), asyncio.Event()
+    everything, end = Watch.everything, Stream.end
+
+    def ended(stream: Stream, error: BaasError) -> None:
+        end(stream, error)
+        over.set()
+
+    async def slow(watch: Watch) -> Any:
+        read.append(watch.subscription.id)
+        if len(read) == 1:
+            await ada.post("auth/sign-out")
+            await over.wait()
+        return await everything(watch)
+
+    monkeypatch.setattr(Stream, "end", ended)
+    if when == "begins":
+        monkeypatch.setattr(Watch, "everything", slow)
+    lists = [sub("notes", initial=True), {**sub("notes", initial=True), "id": "b"}]
+    async with follow(server_url, project.name, lists, token=ada.token) as stream:
+        if when != "begins":
+            await stream.until_named("snapshot", 2)
+            monkeypatch.setattr(Watch, "everything", slow)
+            await project.operator.patch("collections/notes", json={"rules": {**OPEN, "list": 'record.title == "y"'}})
+        assert (await stream.until_named("closed")).data["code"] == "bad_token"
+    assert len(read) == 1
 
 
 async def test_another_rule_changes_what_is_shown(server_url: str, project: ProjectUnderTest) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -13,11 +14,15 @@ from asyncpg.exceptions import InsufficientPrivilegeError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from baas.base.project import Project
 from baas.engines.changes.reader import Feed
-from baas.features.realtime import store, stream
+from baas.features.auth.service import Auth
+from baas.features.realtime import channels, store, stream
+from baas.features.realtime.channels import Channels, Member
+from baas.features.realtime.hub import Hub
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
-from tests.support.callers import Caller, ProjectUnderTest
+from tests.support.callers import PASSWORD, Caller, ProjectUnderTest
 from tests.support.stream import follow
 
 NOTES = [{"name": "title", "type": "text"}, {"name": "owner", "type": "relation", "to": "users"}]
@@ -104,6 +109,34 @@ async def test_a_token_is_renewed_in_place_and_no_other_account_takes_over(serve
         assert socket.socket.close_code == 4401
 
 
+async def test_the_end_of_the_token_before_does_not_end_who_has_renewed_it(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the check of it was under way."""
+    ada = await project.user()
+    again = (await project.anonymous.post("auth/sign-in", json={"email": ada.email, "password": PASSWORD})).json()
+    asked, renewed, judged = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    who = Hub._who
+
+    async def slow(hub: Hub, credential: str) -> Any:
+        if credential != ada.token:
+            return await who(hub, credential)
+        asked.set()
+        await renewed.wait()
+        judged.set()
+        return await who(hub, credential)
+
+    monkeypatch.setattr(Hub, "_who", slow)
+    async with talk(server_url, project.name, ada) as socket, asyncio.timeout(30):
+        await asked.wait()
+        await ada.post("auth/sign-out")
+        await socket.say("auth", token=again["access_token"])
+        renewed.set()
+        await judged.wait()
+        await asyncio.sleep(0.5)
+        assert (await socket.say("ping"))["type"] == "ok"
+
+
 async def test_who_does_not_say_who_he_is_is_let_go(server_url: str, project: ProjectUnderTest) -> None:
     address = f"{server_url.replace('http', 'ws', 1)}/v1/projects/{project.name}/realtime/socket"
     async with connect(address) as socket:
@@ -123,7 +156,7 @@ async def test_pages_of_other_origins_may_not_connect(server_url: str, project: 
         async with talk(server_url, project.name, origin="https://app.example"):
             pass
     assert refused.value.response.status_code == 403
-    assert json.loads(refused.value.response.body or b"")["code"] == "bad_origin"
+    assert json.loads(refused.value.response.body or b"")["code"] == "origin_not_allowed"
     await project.settings(cors={"origins": ["https://app.example"]})
     for origin in (server_url, "https://app.example"):
         async with talk(server_url, project.name, origin=origin):
@@ -433,3 +466,34 @@ async def test_an_error_that_nobody_expected_ends_nothing(
         await here.until("change", 10)
         await there.say("track", channel="lobby", state={"n": 1})
         await here.until("presence", 10)
+
+
+async def test_a_user_is_read_once_for_all_his_channels(
+    server_url: str, project: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many he is in, on however many connections: a look at thousands of members must not take long."""
+    await project.operator.put("channels/{room}", json={"rules": {"join": 'auth != null && auth.email != ""'}})
+    ada, looks, reads = await project.user(), list[Member](), list[str]()
+    look, read = Channels._check_access, Auth.record
+
+    async def looked(self: Channels, member: Member, *more: Any) -> None:
+        if member.principal.id == ada.id:
+            looks.append(member)
+        await look(self, member, *more)
+
+    async def counted(self: Auth, of: Project, user: UUID) -> Any:
+        if str(user) == ada.id:
+            reads.append(ada.id)
+        return await read(self, of, user)
+
+    async with talk(server_url, project.name, ada) as here, talk(server_url, project.name, ada) as there:
+        for at in range(5):
+            await here.say("join", channel=f"room{at}")
+            await there.say("join", channel=f"room{at}")
+        monkeypatch.setattr(channels, "_LOOK_S", 0.2)
+        monkeypatch.setattr(Channels, "_check_access", looked)
+        monkeypatch.setattr(Auth, "record", counted)
+        async with asyncio.timeout(20):
+            while len(looks) < 6:
+                await asyncio.sleep(0.1)
+        assert len(looks) / 2 - 1 <= len(reads) <= len(looks) / 2 + 1

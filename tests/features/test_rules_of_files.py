@@ -1,10 +1,14 @@
 """Refused calls about files, found again by their request id, and the rules of buckets explained part by part."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from baas.engines.schema import store as definitions
+from baas.features.files import service
 from baas.infra.db.pool import Database
 from baas.infra.db.sql import ident, sql
 from tests.features.test_cli import Terminal, baas, here  # noqa: F401  fixtures
@@ -241,3 +245,38 @@ async def test_a_denial_of_a_file_is_told_to_people(here: Terminal, project: Pro
     assert f"by user {bob.id}, answered 404 file_not_found" in again.out
     assert 0 == (await here("explain", "view", "b", "--file")).code
     assert 2 == (await here("explain", "view", "b", "--file", "--field", "x")).code
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_others_are_served_while_a_bucket_is_judged(
+    files: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """What lints say of its rules is asked when it is stored, and holds up nobody."""
+    asked, let_go = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> list[Any]:
+        asked.set()
+        assert let_go.wait(20)
+        return []
+
+    monkeypatch.setattr(service, "advise_beside", slow)
+    path, body = ("buckets", {"name": "n", "public": True}) if method == "POST" else ("buckets/b", {"max_size": 7})
+    saving = asyncio.create_task(files.operator.request(method, path, json=body))
+    try:
+        assert await asyncio.to_thread(asked.wait, 20)
+        found = {one["name"]: one for one in (await files.operator.get("buckets")).json()["items"]}
+        assert found["n"]["public"] if method == "POST" else found["b"]["max_size"] == 7
+        changed = await files.operator.post("collections", json={"name": "others", "fields": []})
+        assert changed.status_code == 201, changed.text
+    finally:
+        let_go.set()
+    assert (await saving).status_code in (200, 201)
+
+
+async def test_a_bucket_without_shape_locks_nothing(files: ProjectUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its faults are named all the same, those of its rules included."""
+    monkeypatch.setattr(definitions, "held", None)
+    body = {"name": "N", "max_size": 0, "rules": {"view": "record.nothing == 1"}}
+    refused = await files.operator.post("buckets", json=body)
+    assert refused.status_code == 422
+    assert {"/name", "/max_size", "/rules/view"} == {one["pointer"] for one in refused.json()["errors"]}

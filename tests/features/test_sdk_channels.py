@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from baas_sdk import AsyncChannel, Forbidden
+from baas_sdk import AsyncChannel, Forbidden, NotAuthenticated
 
 from baas.base.settings import Settings
 from tests.features.test_realtime_servers import serving
@@ -120,3 +120,15 @@ async def test_a_channel_outlives_the_access_token(
                 await his.say("send", channel="lobby", data="joined again")
                 await asyncio.wait({hearing}, timeout=0.3)
             assert (await hearing).data == "joined again"
+
+
+async def test_whose_session_is_gone_does_not_go_on_as_nobody(twin: Twin, lobby: ProjectUnderTest) -> None:  # noqa: F811  the fixture
+    """When the time has come to renew it, on whatever is done then."""
+    user, client = await lobby.user(), twin.client()
+    await twin(lambda: client.auth.sign_in(user.email, PASSWORD))
+    channel = client.channel("lobby")
+    async with joined(channel) as act:
+        await twin(client.auth._credentials.forget)
+        channel._renew_at = 0.0
+        with pytest.raises(NotAuthenticated):
+            await act("send", "word")

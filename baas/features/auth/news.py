@@ -22,12 +22,13 @@ _KEEP_MOST = 10_000
 @dataclass(slots=True)
 class Known:
     """Of one project: sessions that have ended -> until when to remember them; users whose claims have changed -> the version of
-    these, and until when. `read_at` 0 means never read.
+    these, and until when. `read_at` 0 means never read; `asked` counts what a reading under way may have missed.
     """
 
     ended: dict[str, float] = field(default_factory=dict)
     claims: dict[str, tuple[int, float]] = field(default_factory=dict)
     read_at: float = 0.0
+    asked: int = 0
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -61,6 +62,7 @@ class News:
         """Have the next question read anew: this server has just committed something that may be news."""
         known = self._known.get(project.id)
         if known is not None:
+            known.asked += 1
             known.read_at = min(known.read_at, time.monotonic() - _REREAD_S)
 
     def _begin(self, project: Project) -> Known:
@@ -69,11 +71,11 @@ class News:
         return self._known.setdefault(project.id, Known())
 
     async def _read(self, project: Project, known: Known) -> None:
-        now = time.monotonic()
+        now, asked = time.monotonic(), known.asked
         look_back_s = _LOOK_BACK_S if known.read_at > now - _LOOK_BACK_S / 2 else self._keep_s
         ended, changed = await store.news(self._db, project.schema, look_back_s)
         known.ended = {one: until for one, until in known.ended.items() if until > now}
         known.claims = {one: held for one, held in known.claims.items() if held[1] > now}
         known.ended.update((str(one), now + self._keep_s) for one in ended)
         known.claims.update((str(user), (version, now + self._keep_s)) for user, version in changed)
-        known.read_at = now
+        known.read_at = now if asked == known.asked else now - _REREAD_S

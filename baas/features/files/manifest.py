@@ -21,13 +21,22 @@ _MOST_TYPES = 50
 T = TypeVar("T")
 
 
-def new_bucket(body: Mapping[str, object], collections: Mapping[str, Collection]) -> Bucket:
-    """The bucket that a body describes. Raises Invalid with every fault."""
+def new_bucket(body: Mapping[str, object], collections: Mapping[str, Collection] | None) -> Bucket:
+    """The bucket that a body describes. Raises Invalid with every fault; without collections the rules are not checked."""
     reader = _Reader(body, ("name", *_KNOWN), collections)
     name = reader.member("name", str, "")
     if not NAME.fullmatch(name):
         reader.fault("/name", "bad_name", "1 to 63 lower-case letters, digits, dashes and underscores; the first a letter.")
     return reader.bucket(Bucket(name))
+
+
+def check_shape(body: Mapping[str, object], collections: Mapping[str, Collection]) -> None:
+    """Raises Invalid, with every fault, for a body that describes no new bucket whatever the collections are."""
+    try:
+        new_bucket(body, None)
+    except Invalid:
+        new_bucket(body, collections)
+        raise
 
 
 def changed_bucket(body: Mapping[str, object], current: Bucket, collections: Mapping[str, Collection]) -> Bucket:
@@ -36,7 +45,7 @@ def changed_bucket(body: Mapping[str, object], current: Bucket, collections: Map
 
 
 class _Reader:
-    def __init__(self, body: Mapping[str, object], known: tuple[str, ...], collections: Mapping[str, Collection]) -> None:
+    def __init__(self, body: Mapping[str, object], known: tuple[str, ...], collections: Mapping[str, Collection] | None) -> None:
         self._body = body
         self._collections = collections
         self._faults: list[Fault] = []
@@ -109,7 +118,7 @@ class _Reader:
         return found
 
     def _check(self, action: Action, source: str | None, pointer: str) -> None:
-        if source is None:
+        if source is None or self._collections is None:
             return
         try:
             check_access(source, rule_env(action, self._collections))

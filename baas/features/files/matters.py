@@ -13,6 +13,7 @@ from baas.base.paths import folder_and_name, path_fault
 from baas.engines.rules.rule import Rule
 from baas.engines.rules.values import is_uuid
 from baas.engines.schema.collection import Action
+from baas.engines.schema.manifest import pointer
 from baas.features.files.headers import BYTES
 from baas.features.files.manifest import CONTENT_TYPE
 from baas.features.files.model import Change, Draft, File, Upload
@@ -23,6 +24,7 @@ _SENT = ("content_type", "size", "sha256", "metadata")
 _CONTENT = ("size", "sha256")
 _HEX = frozenset("0123456789abcdef")
 _LARGEST = (1 << 63) - 1
+_LONGEST_NAME = 100  # of an unknown member, in an answer
 
 
 @contextmanager
@@ -87,8 +89,7 @@ def read_said(given: Mapping[str, object], action: Action, rule: Rule | None) ->
     def fault(name: str, code: str, message: str) -> None:
         faults.append(Fault(f"/input/{name}", code, message))
 
-    for name in given.keys() - set(_SENT):
-        fault(name, "unknown_field", f"An input of a file has {', '.join(_SENT)}. {did_you_mean(name, _SENT)}".strip())
+    faults += _strangers(given, _SENT, "/input", "An input of a file")
     kind, size, sha256, metadata = (given.get(name) for name in _SENT)
     if kind is not None and not (isinstance(kind, str) and CONTENT_TYPE.fullmatch(kind)):
         fault("content_type", "bad_type", "A content type such as image/png, in lower case.")
@@ -123,7 +124,7 @@ def read_files(rows: Mapping[str, Sequence[Mapping[str, object]]], now: datetime
     found = []
     for bucket, given in rows.items():
         for number, one in enumerate(given):
-            at = f"/rows/buckets~1{bucket}/{number}"
+            at = pointer("/rows", f"buckets/{bucket}", number)
             wrong = list(_wrong_members(one, at))
             faults += wrong
             if not wrong:
@@ -133,9 +134,17 @@ def read_files(rows: Mapping[str, Sequence[Mapping[str, object]]], now: datetime
     return found
 
 
+def _strangers(given: Mapping[str, object], known: Sequence[str], at: str, what: str) -> Iterator[Fault]:
+    """The members that mean nothing, each with the closest that does."""
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            message = f"{what} has {', '.join(known)}." + (f" {hint}" if hint else "")
+            yield Fault(pointer(at, name[:_LONGEST_NAME]), "unknown_field", message)
+
+
 def _wrong_members(given: Mapping[str, object], at: str) -> Iterator[Fault]:
-    for name in given.keys() - set(_KNOWN):
-        yield Fault(f"{at}/{name}", "unknown_field", f"A file has {', '.join(_KNOWN)}. {did_you_mean(name, _KNOWN)}".strip())
+    yield from _strangers(given, _KNOWN, at, "A file")
     path, owner, size, metadata = (given.get(name) for name in ("path", "owner", "size", "metadata"))
     if not isinstance(path, str) or path_fault(path) is not None:
         yield Fault(f"{at}/path", "required", "Must be the path of a file.")

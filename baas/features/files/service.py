@@ -4,6 +4,7 @@ An upload is durable before its row, and visible with it. A blob without a row i
 known, and swept after a day where a crash left it.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -110,15 +111,16 @@ class Files:
         """Make a bucket from a manifest. Raises Invalid with every fault, Conflict when there is one of this name."""
         if len(await self._buckets.all(project)) >= _MOST_BUCKETS:
             raise Conflict(f"A project has at most {_MOST_BUCKETS} buckets.", code="too_many_buckets")
+        manifest.check_shape(body, await self._catalog.collections(project))  # before others have to wait for the schema
         try:
             async with self._change(project) as tx:
                 collections = await definitions.held(tx, project.schema)
                 made = await store.make_bucket(tx, project.schema, manifest.new_bucket(body, collections))
-                return _saved(made, collections)
         except UniqueViolated:
             message = f"There is a bucket named {body['name']!r}."
             faults = [Fault("/name", "already_exists", message)]
             raise Conflict(message, code="already_exists", errors=faults) from None
+        return await _saved(made, collections)
 
     async def change_bucket(self, project: Project, name: str, body: Mapping[str, object], only: Condition) -> Saved:
         """Change what the body names; stored files stay as they are. Raises NotFound, PreconditionFailed, Invalid."""
@@ -129,7 +131,8 @@ class Files:
                 raise _no_bucket()
             only.check(etag_of(current.as_json()))
             changed = manifest.changed_bucket(body, current, collections)
-            return _saved(await store.change_bucket(tx, project.schema, changed), collections)
+            stored = await store.change_bucket(tx, project.schema, changed)
+        return await _saved(stored, collections)
 
     async def delete_bucket(self, project: Project, name: str, *, may_lose_data: bool, only: Condition) -> None:
         """Delete the bucket with its files. Raises NotFound, PreconditionFailed, and Conflict (`confirm_required`) when it has
@@ -453,8 +456,9 @@ class Taken:
         return await self._write()
 
 
-def _saved(bucket: Bucket, collections: Mapping[str, Collection]) -> Saved:
-    return Saved(bucket, advise_beside([guarded(bucket)], collections))
+async def _saved(bucket: Bucket, collections: Mapping[str, Collection]) -> Saved:
+    # As long as the rules are; others are served meanwhile, and nothing is locked any more.
+    return Saved(bucket, await asyncio.to_thread(advise_beside, [guarded(bucket)], collections))
 
 
 def _described(stored: File, change: Change, now: datetime) -> Draft:

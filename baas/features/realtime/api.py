@@ -10,7 +10,6 @@ from starlette.types import Receive, Scope, Send
 
 from baas.base.errors import BadRequest, Fault, Invalid, Unauthenticated
 from baas.base.principal import Principal
-from baas.base.strict_json import loads
 from baas.features.realtime.asked import subscriptions_by_body, subscriptions_by_text
 from baas.features.realtime.channels import Channels
 from baas.features.realtime.model import CHANNEL_ACTIONS, MAX_SUBSCRIPTIONS, TICKET_S, ChannelRules, Pattern, Subscription
@@ -19,7 +18,7 @@ from baas.features.realtime.socket import SocketApp
 from baas.features.realtime.stream import Stream
 from baas.infra.http import params
 from baas.infra.http.answers import json_response, no_content
-from baas.infra.http.body import as_object, read_bytes, read_json_body, read_object
+from baas.infra.http.body import read_json_body, read_object
 from baas.infra.http.context import Context
 from baas.infra.http.middleware import Denied
 from baas.infra.http.routes import ANYONE, Body, Endpoint
@@ -125,9 +124,8 @@ class RealtimeApi:
         await self._stream(scope, receive, send, subscriptions)
 
     async def ticket(self, request: Request) -> Response:
-        """Raises Unauthenticated: who sends no credential needs no ticket; and Invalid for a body that says anything."""
+        """Raises Unauthenticated: who sends no credential needs no ticket."""
         context, credential = Context.of(request), _credential(request.scope)
-        await _refuse_body(request)
         if credential is None:
             raise Unauthenticated("A ticket stands for a credential; anonymous callers need none.")
         ticket = await self._realtime.ticket(context.project, credential)
@@ -200,15 +198,6 @@ async def _until_gone(stream: Stream, receive: Receive, send: Send) -> None:
             task.cancel()
         with contextlib.suppress(BaseException):
             await sending
-
-
-async def _refuse_body(request: Request) -> None:
-    body = await read_bytes(request.scope, request.receive, limit=_MAX_BODY)
-    if not body.strip():
-        return
-    faults = [Fault(f"/{name[:100]}", "unknown_key", "There is no such member here.") for name in as_object(loads(body))]
-    if faults:
-        raise Invalid("A ticket is asked for without a body.", errors=faults)
 
 
 async def _gone(receive: Receive) -> None:

@@ -20,9 +20,7 @@ def subscriptions_by_text(text: str | None) -> tuple[Subscription, ...]:
 def subscriptions_by_body(value: object) -> tuple[Subscription, ...]:
     """A body: the list itself, or an object with it as `subscribe`. Raises Invalid."""
     if isinstance(value, dict):
-        strangers = [
-            Fault(f"/{name[:100]}", "unknown_key", "There is no such key here.") for name in value if name != "subscribe"
-        ]
+        strangers = [_stranger("", name) for name in value if name != "subscribe"]
         if strangers:
             raise Invalid("The subscriptions are wrong.", errors=strangers)
         return subscriptions(value.get("subscribe"), "/subscribe")
@@ -55,9 +53,7 @@ def subscription(value: object, place: str, faults: list[Fault]) -> Subscription
         faults.append(Fault(place, "wrong_type", "Must be an object."))
         return None
     before = len(faults)
-    faults += [
-        Fault(f"{place}/{name[:100]}", "unknown_key", "There is no such key here.") for name in value if name not in _KNOWN
-    ]
+    faults += [_stranger(place, name) for name in value if name not in _KNOWN]
     if not Subscription.is_id(value.get("id")):
         faults.append(Fault(f"{place}/id", "bad_name", "Must be 1 to 64 letters, digits or any of _ . : -"))
     if not isinstance(value.get("collection"), str):

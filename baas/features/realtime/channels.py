@@ -60,6 +60,9 @@ _AT_ONCE = 8
 """Members whose rules are judged at the same time."""
 _LOG = logging.getLogger("baas.realtime")
 
+_Records = dict[tuple[str, str], asyncio.Task[Mapping[str, object] | None]]
+"""Of users, by project and id, as they are read once for all that is judged together."""
+
 
 class Member:
     """One connection in the channels. What waits for it is bounded; one that does not take it is cut off.
@@ -81,6 +84,8 @@ class Member:
         self._waiting: list[tuple[str, int]] = []
         self._size = 0
         self._came = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._answered.set()
         self._cut = cut
 
     @property
@@ -98,10 +103,16 @@ class Member:
             await self._came.wait()
         text, size = self._waiting.pop(0)
         self._size -= size
+        if not size:
+            self._answered.set()
         return text
 
-    def answer(self, text: str) -> None:
-        """What was asked for, in its place among the words; it is no load that others make, so nobody is cut off for it."""
+    async def answer(self, text: str) -> None:
+        """What was asked for, in its place among the words; it is no load that others make, so nobody is cut off for it. One
+        waits at a time: who asks on without taking the answers is not read until he has taken the one before.
+        """
+        await self._answered.wait()
+        self._answered.clear()
         self._waiting.append((text, 0))
         self._came.set()
 
@@ -179,7 +190,7 @@ class Channels:
             await store.save_channel_rules(tx, project.schema, rules)
             await announce(tx, _KIND, project.key)
         await self._invalidations.catch_up()
-        return advise_beside([_guarded(rules)], collections)
+        return await asyncio.to_thread(advise_beside, [_guarded(rules)], collections)
 
     async def undefine(self, project: Project, pattern: str) -> None:
         """Raises NotFound."""
@@ -285,7 +296,7 @@ class Channels:
             raise Unauthenticated("This channel is not for anonymous callers.")
         raise Forbidden("The rule of the channel says no.", code="rule_denied", action=action)
 
-    async def _allowed(self, member: Member, channel: str, action: str) -> bool:
+    async def _allowed(self, member: Member, channel: str, action: str, records: _Records | None = None) -> bool:
         principal = member.principal
         for one in await self.definitions(member.project):
             parts = one.pattern.parts_of(channel)
@@ -297,7 +308,7 @@ class Channels:
             if source is None:
                 return False
             rule = await self._rule(member.project, one.pattern, action, source)
-            facts = Facts(await self._facts(member.project, principal, rule), self._clock.now(), action, "realtime")
+            facts = Facts(await self._facts(member.project, principal, rule, records), self._clock.now(), action, "realtime")
             return rule.evaluate(facts, record={**parts, "name": channel}) is True
         return False
 
@@ -310,10 +321,17 @@ class Channels:
         except RuleError:
             raise Forbidden("The rule of the channel cannot be judged any more.", code="rule_denied", action=action) from None
 
-    async def _facts(self, project: Project, principal: Principal, rule: Rule) -> Mapping[str, object] | None:
+    async def _facts(
+        self, project: Project, principal: Principal, rule: Rule, records: _Records | None
+    ) -> Mapping[str, object] | None:
         record = None
         if rule.needs_auth_record and principal.kind == "user":
-            record = await self._auth.record(project, UUID(principal.id))
+            if records is None:
+                records = {}
+            key = (project.key, principal.id)
+            if key not in records:
+                records[key] = asyncio.create_task(self._auth.record(project, UUID(principal.id)))
+            record = await records[key]
             if record is None:
                 raise Unauthenticated("The account of this credential is gone.", code="bad_token")
         return auth_in_rules(principal, record)
@@ -373,11 +391,11 @@ class Channels:
         """Look whether those who have joined still may. Whatever fails must not end this task: the end of access hangs on it."""
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def check(member: Member) -> None:
+        async def check(member: Member, records: _Records) -> None:
             async with turns:
                 began = time.monotonic()
                 with going_on(_LOG, "A member of channels could not be checked."):
-                    await self._check_access(member)
+                    await self._check_access(member, records)
                     member.checked_at = began
 
         while True:
@@ -385,7 +403,8 @@ class Channels:
                 async with asyncio.timeout(_LOOK_S):
                     await self._due.wait()
             self._due.clear()
-            await asyncio.gather(*(check(one) for one in tuple(self._members.values())))
+            records: _Records = {}
+            await asyncio.gather(*(check(one, records) for one in tuple(self._members.values())))
 
     async def _renew(self) -> None:
         by_schema: dict[str, list[tuple[Member, str, str]]] = {}
@@ -400,11 +419,11 @@ class Channels:
                     if channel not in member.tracked:  # he went meanwhile, and may have been put back
                         await store.forget_present(self._db, schema, member.id, channel)
 
-    async def _check_access(self, member: Member) -> None:
+    async def _check_access(self, member: Member, records: _Records) -> None:
         """Put him out where he may not be any longer. Raises what keeps it from being known."""
         for channel in tuple(member.joined):
             try:
-                allowed = await self._allowed(member, channel, "join")
+                allowed = await self._allowed(member, channel, "join", records)
             except (Unauthenticated, Forbidden):
                 allowed = False
             if not allowed:

@@ -298,6 +298,8 @@ class Hub:
             if credential not in found:
                 found[credential] = await self._who(credential)
             who = found[credential]
+            if follower.credential != credential:
+                continue  # renewed meanwhile; the next look is at the other one
             if isinstance(who, Unauthenticated):
                 follower.end(who)
             elif who is not None:

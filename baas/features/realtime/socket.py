@@ -9,9 +9,9 @@ the connection goes on. Closed with 4000 + the status of the problem, 1012 when 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from baas.base.errors import BaasError, BadRequest, Fault, Forbidden, Invalid, RequestTimeout, TooManyRequests
 from baas.base.principal import ANONYMOUS
@@ -64,7 +64,7 @@ class SocketApp:
                 await talk.run()
             except BaasError as error:
                 await talk.say({"type": "closed", **talk.problem(error)})
-                await send({"type": "websocket.close", "code": 4000 + error.status, "reason": error.code})
+                await talk.close(4000 + error.status, error.code)
 
 
 class _Talk:
@@ -74,6 +74,7 @@ class _Talk:
         self._realtime, self._channels, self._denied, self._context = realtime, channels, denied, context
         self._refusals = 0
         self._receive, self._send = receive, send
+        self._is_over = False
         self._tokens, self._refilled = _BURST, time.monotonic()
 
     async def run(self) -> None:
@@ -99,8 +100,7 @@ class _Talk:
             try:
                 await self._answer(first, {})
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                _raise_from(done)
             finally:
                 await end(*tasks)
                 await self._channels.leave_all(member)
@@ -108,7 +108,21 @@ class _Talk:
     # Out.
 
     async def say(self, message: Mapping[str, object]) -> None:
-        await self._send({"type": "websocket.send", "text": encode(message).decode()})
+        await self._put({"type": "websocket.send", "text": encode(message).decode()})
+
+    async def close(self, code: int, reason: str) -> None:
+        """The last that is sent."""
+        await self._put({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _put(self, message: Message) -> None:
+        """Send, but nothing after the end: others may have more to say while that is on its way. Raises _Left."""
+        if self._is_over:
+            return
+        self._is_over = message["type"] == "websocket.close"
+        try:
+            await self._send(message)
+        except OSError:  # how a server says that the client is gone
+            raise _Left from None
 
     def problem(self, error: BaasError) -> Mapping[str, object]:
         """The problem document, but for what only an answer of its own has."""
@@ -119,10 +133,10 @@ class _Talk:
         """What the subscriptions show, until the stream ends."""
         async for events in stream.events():
             for event in events:
-                await self._send({"type": "websocket.send", "text": self._text(event)})
+                await self._put({"type": "websocket.send", "text": self._text(event)})
                 if event.name in ("reconnect", "closed"):
                     code = _RESTART if event.name == "reconnect" else 4401
-                    await self._send({"type": "websocket.close", "code": code, "reason": event.name})
+                    await self.close(code, event.name)
 
     def _text(self, event: Event) -> str:
         """The event as a message. No key stands in it twice: the data of some has the place already."""
@@ -137,7 +151,7 @@ class _Talk:
         while True:
             text = await member.next()
             member.sending_since = time.monotonic()
-            await self._send({"type": "websocket.send", "text": text})
+            await self._put({"type": "websocket.send", "text": text})
             member.sending_since = None
 
     # In.
@@ -150,7 +164,7 @@ class _Talk:
                 self._count()
                 answer = await self._do(message, stream, member)
                 if message.get("type") == "join":  # behind what was said before it, so that who is there is told in order
-                    member.answer(encode({"type": "ok", **_ref(message), **answer}).decode())
+                    await member.answer(encode({"type": "ok", **_ref(message), **answer}).decode())
                 else:
                     await self._answer(message, answer)
             except BaasError as error:
@@ -216,6 +230,7 @@ class _Talk:
         """Raises BadRequest for what is no JSON object; the connection stays."""
         arrived = await self._receive()
         if arrived["type"] == "websocket.disconnect":
+            self._is_over = True
             raise _Left
         text = arrived.get("text")
         if text is None:
@@ -232,6 +247,13 @@ class _Talk:
         if self._tokens < 1:
             raise TooManyRequests("Too many messages.", retry_after_s=1)
         self._tokens -= 1
+
+
+def _raise_from(done: Iterable[asyncio.Task[None]]) -> None:
+    """What ended the conversation, if anything did but a cut: that the client has left, before what came of his leaving."""
+    errors = [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
+    for error in sorted(errors, key=lambda one: not isinstance(one, _Left)):
+        raise error
 
 
 def _ref(message: Mapping[str, object]) -> Mapping[str, object]:

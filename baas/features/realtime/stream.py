@@ -268,10 +268,14 @@ class Stream:
         return behind or bool(self._beginning) or (self._unsettled and bool(self._watches)) or self._interrupted()
 
     def _interrupted(self) -> bool:
-        return self._last_word is not None or self._generation != self._hub.generation or not self.trusted
+        return self._is_over() or self._generation != self._hub.generation
+
+    def _is_over(self) -> bool:
+        """Whether nothing may be read for the client: access has ended, or whether it goes on is not known at present."""
+        return self._last_word is not None or not self.trusted
 
     async def _begin(self) -> AsyncIterator[Sequence[Event]]:
-        while self._beginning:
+        while self._beginning and not self._interrupted():
             watch, refused, items = self._beginning[0], None, list[Item]()
             try:
                 items = await watch.everything()
@@ -312,6 +316,8 @@ class Stream:
         await self._load_record(needed=any(watch.needs_auth for watch in self._watches.values()))
         self._beginning.clear()
         while waiting:
+            if self._is_over():
+                return  # still unsettled: it starts over if it may go on
             watch = self._watches.get(waiting.pop(0))
             if watch is not None:
                 async for some in self._show_one_again(watch, last=not waiting):
@@ -374,6 +380,8 @@ class Stream:
             return
         started, self._compare_at = now, 0.0
         for watch in [one for one in self._watches.values() if one.due is not None]:
+            if self._is_over():
+                return
             told, items = list[Told](), list[Item]()
             try:
                 if differs := watch.knows:

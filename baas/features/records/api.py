@@ -14,7 +14,7 @@ from baas.base.principal import Principal
 from baas.base.project import Project
 from baas.features.records.aggregates import ANSWER, REQUEST, asked_by_body, groups_json
 from baas.features.records.bulk import AFFECTED, DELETE_REQUEST, UPDATE_REQUEST
-from baas.features.records.creates import COUNTER, AnonymousCreates
+from baas.features.records.creates import COUNTER, AnonymousCreates, OnceCounted
 from baas.features.records.histories import AS_OF, AS_OF_ONE, HISTORY, MAX_VERSIONS, PAGE, as_of_by_query
 from baas.features.records.model import (
     DEFAULT_LIMIT,
@@ -280,8 +280,8 @@ class RecordsApi:
         await call.empty(204)
 
     def _count(self, call: Call, records: int) -> None:
-        """Before the rules are asked, which costs more. Raises TooManyRequests."""
-        counts: AnonymousCreates = call.scope.get(COUNTER) or self._creates
+        """Before the rules are asked, which costs more. Raises as `AnonymousCreates.take`."""
+        counts: AnonymousCreates | OnceCounted = call.scope.get(COUNTER) or self._creates
         counts.take(Context.of(call.scope), records)
 
 

@@ -2,6 +2,7 @@
 
 import time
 
+from baas.base.errors import Invalid
 from baas.infra.http.admission import AddressRate
 from baas.infra.http.context import Context
 
@@ -14,13 +15,21 @@ class AnonymousCreates:
     """Counts what an address creates without a credential, whichever door it takes; tries count, whatever comes of them."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         said = "One address may create {} records without a sign-in"
         self._rate = AddressRate(limit, window_s=_WINDOW_S, name="creates", said=said)
 
     def take(self, context: Context, records: int) -> None:
-        """Raises TooManyRequests, and then these are not counted. More than the limit at once never pass."""
+        """Raises TooManyRequests, and then these are not counted; Invalid (`limit_exceeded`) for more than ever pass at once."""
         if records and context.principal.kind == "anonymous":
+            self.check_size(records)
             self._rate.take(context.address, time.monotonic(), records)
+
+    def check_size(self, records: int) -> None:
+        """Raises Invalid: to wait, as a 429 asks, would not help."""
+        if records > self.limit:
+            message = f"One call creates at most {self.limit} records without a sign-in."
+            raise Invalid(message, code="limit_exceeded", limit=self.limit)
 
 
 class OnceCounted:
@@ -37,5 +46,7 @@ class OnceCounted:
         """As `AnonymousCreates.take`."""
         self._now += records
         if self._now > self._taken:
+            if context.principal.kind == "anonymous":
+                self._creates.check_size(self._now)
             self._creates.take(context, self._now - self._taken)
             self._taken = self._now

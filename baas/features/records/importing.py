@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from baas.base.errors import BaasError, Conflict, Fault, Invalid, Unavailable, UnsupportedMediaType
 from baas.engines.schema.catalog import Catalog
-from baas.features.records.creates import AnonymousCreates
+from baas.features.records.creates import AnonymousCreates, OnceCounted
 from baas.features.records.lines import Csv, Line, json_body, split
 from baas.features.records.model import MAX_ROWS
 from baas.features.records.service import Records
@@ -132,7 +132,6 @@ class ImportApi:
         kept = await self._finished(context, wanted)
         try:
             async for chunk in self._chunks(context, wanted, lines, is_csv=is_csv):
-                self._creates.take(context, len(chunk.lines))
                 whole.update(chunk.fingerprint(wanted))
                 done = await self._write(context, wanted, chunk, is_finished=kept is not None)
                 report.add(done)
@@ -170,7 +169,10 @@ class ImportApi:
     async def _chunks(
         self, context: Context, wanted: _Wanted, lines: AsyncIterator[Line], *, is_csv: bool
     ) -> "AsyncIterator[_Chunk]":
-        """Lines by the thousand; where they are parted depends on the file and `from_line` alone."""
+        """Lines by the thousand, or as many as a caller without a name may create at once: a file of any length gets through in
+        time. Where they are parted depends on the file, `from_line` and who sends it alone.
+        """
+        most = min(MAX_ROWS, self._creates.limit) if context.principal.kind == "anonymous" else MAX_ROWS
         csv: Csv | None = None
         chunk = _Chunk(None)
         async for line in lines:
@@ -184,7 +186,7 @@ class ImportApi:
                 continue
             chunk.lines.append(line)
             chunk.bytes += len(line.raw)
-            if len(chunk.lines) == MAX_ROWS or chunk.bytes > _MOST_BYTES:
+            if len(chunk.lines) == most or chunk.bytes > _MOST_BYTES:
                 yield chunk
                 chunk = _Chunk(csv)
         if chunk.lines:
@@ -197,9 +199,10 @@ class ImportApi:
         """
         report = Report(read=len(chunk.lines))
         rows = await chunk.read(report)
+        counts = OnceCounted(self._creates)
         for attempt in range(_TRIES):
             try:
-                return await self._write_once(context, wanted, chunk, rows, report, is_finished=is_finished)
+                return await self._write_once(context, wanted, chunk, rows, report, is_finished=is_finished, counts=counts)
             except _Undone as undone:
                 return undone.report
             except SerializationFailed:
@@ -216,6 +219,7 @@ class ImportApi:
         unread: Report,
         *,
         is_finished: bool,
+        counts: OnceCounted,
     ) -> Report:
         schema, principal = context.project.schema, who(context)
         report = Report(unread.read, 0, unread.failed, list(unread.errors))
@@ -233,6 +237,9 @@ class ImportApi:
                     return Report(**json.loads(known.body))
                 if is_finished:
                     raise mismatch()
+            if not wanted.dry_run:  # nor what was written before, which has returned
+                counts.begin()
+                counts.take(context, len(chunk.lines))
             if not (unread.failed and not wanted.skip):
                 await self._create(context, wanted, rows, report)
             if report.failed and not wanted.skip:

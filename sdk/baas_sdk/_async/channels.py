@@ -105,8 +105,7 @@ class AsyncChannel:
         """Tells the server the next token of the session before the one it knows ends."""
         if self._line is None or self._renew_at is None or time.monotonic() < self._renew_at:
             return
-        token = await self._transport.token()
-        await self._line.send(json.dumps({"type": "auth", "token": token}))
+        await self._line.send(json.dumps({"type": "auth", "token": await self._token()}))
         await self._plan()
 
     async def _plan(self) -> None:
@@ -117,10 +116,7 @@ class AsyncChannel:
 
     async def _join(self) -> None:
         """Raises: Forbidden, NotAuthenticated by the rule of the channel; ConnectionFailed; ConfigError without `websockets`."""
-        token = await self._transport.token()
-        if token is None and self._was_known:
-            raise NotAuthenticated(401, code="bad_token", detail="The session has ended.")
-        self._was_known = token is not None
+        token = await self._token()
         try:
             await self._join_with(token)
         except APIError as error:
@@ -130,6 +126,14 @@ class AsyncChannel:
         await self._plan()
         if self._state is not None:
             await self.track(self._state)
+
+    async def _token(self) -> str | None:
+        """Raises: NotAuthenticated when the session of who has joined is gone: he must not go on as nobody."""
+        token = await self._transport.token()
+        if token is None and self._was_known:
+            raise NotAuthenticated(401, code="bad_token", detail="The session has ended.")
+        self._was_known = token is not None
+        return token
 
     async def _join_with(self, token: str | None) -> None:
         options = self._transport.options

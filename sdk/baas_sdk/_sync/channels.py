@@ -106,8 +106,7 @@ class Channel:
         """Tells the server the next token of the session before the one it knows ends."""
         if self._line is None or self._renew_at is None or time.monotonic() < self._renew_at:
             return
-        token = self._transport.token()
-        self._line.send(json.dumps({"type": "auth", "token": token}))
+        self._line.send(json.dumps({"type": "auth", "token": self._token()}))
         self._plan()
 
     def _plan(self) -> None:
@@ -118,10 +117,7 @@ class Channel:
 
     def _join(self) -> None:
         """Raises: Forbidden, NotAuthenticated by the rule of the channel; ConnectionFailed; ConfigError without `websockets`."""
-        token = self._transport.token()
-        if token is None and self._was_known:
-            raise NotAuthenticated(401, code="bad_token", detail="The session has ended.")
-        self._was_known = token is not None
+        token = self._token()
         try:
             self._join_with(token)
         except APIError as error:
@@ -131,6 +127,14 @@ class Channel:
         self._plan()
         if self._state is not None:
             self.track(self._state)
+
+    def _token(self) -> str | None:
+        """Raises: NotAuthenticated when the session of who has joined is gone: he must not go on as nobody."""
+        token = self._transport.token()
+        if token is None and self._was_known:
+            raise NotAuthenticated(401, code="bad_token", detail="The session has ended.")
+        self._was_known = token is not None
+        return token
 
     def _join_with(self, token: str | None) -> None:
         options = self._transport.options

@@ -47,3 +47,16 @@ async def test_words_wait_for_who_cannot_be_checked() -> None:
     trusted = True
     member.look(0.0)
     assert await waiting == "word"
+
+
+async def test_one_answer_waits_at_a_time() -> None:
+    """Who asks on without taking any is not read until he does; nobody is cut off for what he asked himself."""
+    member = Member(PROJECT, lambda: ANONYMOUS, lambda: pytest.fail("cut off"), lambda: True)
+    await member.answer("first" * MAX_QUEUE_BYTES)
+    member.hear("word")
+    second = asyncio.ensure_future(member.answer("second"))
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    assert (await member.next()).startswith("first")
+    await second
+    assert ["word", "second"] == [await member.next(), await member.next()]
