@@ -321,6 +321,7 @@ async def test_every_call_that_changes_something_is_replayed(server: Server, ope
     refresh = {"refresh_token": second["refresh_token"]}
     bob = (await root.post("users", json={"email": "bob@example.com"})).json()["id"]
     key = (await root.post("keys", json={"name": "k"})).json()["id"]
+    signing = (await root.get("auth/signing-keys")).json()["items"][0]["id"]
     one = (await root.create("tasks", {"title": "a"}))["id"]
     empty = {"files": {"index.html": {"sha256": hashlib.sha256(b"").hexdigest(), "size": 0}}}
     assert (await root.put(f"sites/s/blobs/{hashlib.sha256(b'').hexdigest()}", content=b"")).status_code == 204
@@ -370,6 +371,8 @@ async def test_every_call_that_changes_something_is_replayed(server: Server, ope
         (ada, "PATCH", "auth/me", {}, {"json": {}}),
         (ada, "DELETE", "auth/sessions/{session}", {"session": second["session_id"]}, {}),
         (ada, "POST", "auth/password-change", {}, {"json": {"current": PASSWORD, "password": "another horse battery"}}),
+        (root, "POST", "auth/signing-keys", {}, {}),
+        (root, "DELETE", "auth/signing-keys/{key}", {"key": signing}, {}),
         (root, "POST", "/v1/operators/sign-in", {},
          {"json": {"email": "operator@example.com", "password": "operator password"}}),
         (root, "POST", "/v1/projects", {}, {"json": {"name": f"t-{short_id()}"}}),

@@ -97,10 +97,11 @@ class Again:
     async def _item(self, table: Table, caller: Caller, question: Question) -> Explanation:
         """One item, as a change of the stored record with its key or as a new one."""
         new = replace(question, action="create", record=None)
+        if not question.key or not table.columns.keys() >= set(question.key):
+            raise _key_is_gone()
         values = cleaned(table, caller.asking(self._now, new.input), new) or {}
-        if not question.key or not values.keys() >= set(question.key):
-            message = "The key of this upsert is no longer one of the collection."
-            raise Invalid(message, errors=[Fault("/request", "no_unique_key", message)])
+        if not values.keys() >= set(question.key):
+            raise _key_is_gone()
         stored = await store.by_key(self._db, table, {name: values[name] for name in question.key})
         return await self._ask(table, caller, new if stored is None else replace(question, action="update", record=str(stored)))
 
@@ -143,3 +144,8 @@ def _rank(refused: Explanation) -> int:
 
 def _is_out_of_sight(refused: Explanation) -> bool:
     return refused.question.action == "update" and refused.status == 404
+
+
+def _key_is_gone() -> Invalid:
+    message = "The key of this upsert is no longer one of the collection."
+    return Invalid(message, errors=[Fault("/request", "no_unique_key", message)])

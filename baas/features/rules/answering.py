@@ -116,7 +116,7 @@ def answered(question: Question, rule: Rule, said: str, verdict: bool | None, vi
         case "list" if verdict is not False:
             return 200, None
         case "list":
-            return (401, "rule_denied" if of_file else "unauthenticated") if question.user is None else DENIED
+            return (401, "unauthenticated") if question.user is None else DENIED
         case "update" | "delete" if viewable:
             return DENIED
         case "update" if of_file and not rule.described:
