@@ -76,7 +76,8 @@ class AsyncLine:
         """The next text; waits for it, and when it does not come within `timeout_s` there is None."""
         with _broken():
             try:
-                return str(await asyncio.wait_for(self._socket.recv(), timeout_s))
+                async with asyncio.timeout(timeout_s):
+                    return str(await self._socket.recv())
             except TimeoutError:
                 return None
 
