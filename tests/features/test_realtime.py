@@ -351,24 +351,24 @@ async def test_the_snapshot_and_the_stream_leave_no_hole(server_url: str, projec
             else:
                 await project.anonymous.delete(f"collections/notes/records/{mine.pop(pick.randrange(len(mine)))}")
 
-    async def one(delay_s: float) -> Following:
+    async def one(delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         async with follow(server_url, project.name, [sub("notes", initial=True, filter="n < 7")]) as stream:
+            opened.append(stream)
             await stopped.wait()
             listed = await every_note(project, "n < 7")
             await stream.until(lambda: stream.held["a"] == listed, 30)
-            return stream
 
-    stopped = asyncio.Event()
+    stopped, opened = asyncio.Event(), list[Following]()
     writers = [asyncio.create_task(write(seed)) for seed in range(8)]
     streams = [asyncio.create_task(one(at * 0.1)) for at in range(12)]
-    await asyncio.sleep(2)
+    async with asyncio.timeout(120):
+        while len(opened) < len(streams) or sum(len(one.actions) for one in opened) <= 100:
+            await asyncio.sleep(0.1)
     stop.set()
     await asyncio.gather(*writers)
     stopped.set()
-    found = await asyncio.gather(*streams)
-
-    assert sum(len(one.actions) for one in found) > 100
+    await asyncio.gather(*streams)
 
 
 async def test_limits_of_connections_and_subscriptions(server_url: str, project: ProjectUnderTest) -> None:
