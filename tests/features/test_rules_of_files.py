@@ -141,7 +141,7 @@ async def test_what_needs_no_file_is_said_without_one(files: ProjectUnderTest) -
     assert (locked["verdict"], locked["answer"]) == ("deny", {"status": 403, "code": "rule_denied"})
     assert depends["verdict"] == "depends"
     assert '"r"."owner"' in depends["sql"]["text"]
-    assert (guest["verdict"], guest["answer"]) == ("deny", {"status": 401, "code": "rule_denied"})
+    assert (guest["verdict"], guest["answer"]) == ("deny", {"status": 401, "code": "unauthenticated"})
     assert listed["verdict"] == "allow"
 
 
